@@ -1,0 +1,45 @@
+import type { Client } from 'pg'
+import { RekeyError } from '../../src/core/errors.ts'
+import { formatLsn } from '../../src/core/lsn.ts'
+import type { Checkpoint } from '../../src/core/plan.ts'
+import { nameOf } from '../../src/core/relation.ts'
+import type { CopyChunk } from '../../src/ports.ts'
+import type { Query } from './lookup.ts'
+
+/** The chunks as remembered; on the first call they are made and stored in one statement, so that a crash leaves all of them or none. */
+export async function chunkList(client: Client, pipeline: string, make: () => Promise<readonly CopyChunk[]>): Promise<readonly CopyChunk[]> {
+  const read = async (): Promise<CopyChunk[]> => {
+    const sql = `select schema_name, table_name, pass, index, after, up_to, rows is not null from rekey.chunk where pipeline = $1 order by tbl, pass, index`
+    const { rows } = await client.query<[string, string, string, string, string[] | null, string[] | null, boolean]>({ text: sql, values: [pipeline], rowMode: 'array' })
+    return rows.map(([schema, table, pass, index, after, upTo, done]) => ({ table: { schema, table }, pass: Number(pass) as 1 | 2, index: Number(index), after, upTo, done }))
+  }
+  const known = await read()
+  if (known.length > 0) return known
+  const chunks = await make()
+  const columns = chunks.map((c) => ({
+    tbl: nameOf(c.table), schema_name: c.table.schema, table_name: c.table.table, pass: c.pass, index: c.index, after: c.after, up_to: c.upTo,
+  }))
+  await client.query(
+    `insert into rekey.chunk (pipeline, tbl, schema_name, table_name, pass, index, after, up_to)
+     select $1, c.tbl, c.schema_name, c.table_name, c.pass, c.index, c.after, c.up_to
+       from json_to_recordset($2) c(tbl text, schema_name text, table_name text, pass smallint, index integer, after json, up_to json)`,
+    [pipeline, JSON.stringify(columns)],
+  )
+  return read()
+}
+
+/** Per-table totals of every finished chunk. */
+export async function chunkTotals(query: Query, pipeline: string): Promise<string[]> {
+  const rows = await query('select totals::text from rekey.chunk where pipeline = $1 and totals is not null', [pipeline])
+  return rows.map(([totals]) => totals!)
+}
+
+/** Marks the beginning of a run: which slot, which source, which mapping. Before it, nothing of the run is at the destination. */
+export async function beginRun(query: Query, pipeline: string, writer: string, at: Checkpoint): Promise<void> {
+  const rows = await query(
+    `update rekey.checkpoint set epoch = $3, commit_lsn = $4, end_lsn = $5, converge_lsn = $6, phase = $7, mapping_digest = $8, source_system = $9,
+       source_timeline = $10, updated_at = clock_timestamp() where pipeline = $1 and writer = $2 returning '1'`,
+    [pipeline, writer, at.epoch, formatLsn(at.commitLsn), formatLsn(at.endLsn), formatLsn(at.convergeLsn), at.phase, at.mappingDigest, at.sourceSystem, at.sourceTimeline],
+  )
+  if (rows.length !== 1) throw new RekeyError('FENCED', `another rekey has taken the pipeline ${pipeline}`)
+}

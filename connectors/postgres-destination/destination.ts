@@ -1,0 +1,221 @@
+import { Client } from 'pg'
+import type { Catalog } from '../../src/core/catalog.ts'
+import { RekeyError } from '../../src/core/errors.ts'
+import { formatLsn, parseLsn } from '../../src/core/lsn.ts'
+import type { Mapping } from '../../src/core/mapping.ts'
+import { tableOf } from '../../src/core/catalog.ts'
+import { Lines } from '../../src/core/out.ts'
+import type { Checkpoint, Decision, Parked, Totals, WritePlan } from '../../src/core/plan.ts'
+import { quoteLiteral } from '../../src/core/quote.ts'
+import { APPLICATION_NAME, sessionOptions } from '../../src/core/session.ts'
+import type { Destination, IdMap } from '../../src/ports.ts'
+import { findDecisions, findIds, matchRows, type Query } from './lookup.ts'
+import { chunkList } from './chunks.ts'
+import { SCHEMA_SQL } from './schema.ts'
+import { type Message, stageStatements } from './stage.ts'
+import { partMessage } from './statements.ts'
+import { openWire, type Wire } from './wire.ts'
+
+export interface DestinationOptions {
+  readonly url: string
+  readonly pipeline: string
+  readonly mapping: Mapping
+  readonly catalog: Catalog
+  readonly checks: 'engine' | 'set'
+  /** End another process that holds this pipeline (its next commit fails) instead of refusing to start. */
+  readonly takeover: boolean
+  /** Join the writer that holds the pipeline (a further connection of the same process) instead of becoming a new one. */
+  readonly join?: () => string
+  readonly lockTimeoutMs: number
+  /** Awaited at named places between two effects; for tests that stop the process there. */
+  readonly point: (name: string) => Promise<void>
+}
+
+interface Session {
+  readonly wire: Wire
+  readonly lookups: Client
+  readonly writer: string
+}
+
+export interface PostgresDestination {
+  readonly destination: Destination
+  readonly idMap: IdMap
+  /** Reads through the second connection. */
+  readonly query: Query
+  /** The number under which this process holds the pipeline. */
+  writer(): string
+  close(): Promise<void>
+}
+
+/** The destination database as a port. Reopening (open() again) takes new connections and reads the checkpoint anew. */
+export function postgresDestination(options: DestinationOptions): PostgresDestination {
+  let session: Session | null = null
+  /** A transaction is open on the wire: a part without commit or an attempt came before. */
+  let open = false
+  let savepoints = 0
+
+  const live = (): Session => {
+    if (!session) throw new RekeyError('REMOTE', 'the destination is not open')
+    return session
+  }
+  /** Look-ups see what the next plan will find: inside an open transaction they go through the wire. */
+  const query: Query = async (sql, params) => {
+    const { lookups } = live()
+    const { rows } = await lookups.query({ text: sql, values: [...params], rowMode: 'array' }).catch((cause: { code?: string }) => {
+      throw new RekeyError('REMOTE', `a look-up at the destination failed (${cause.code ?? 'no answer'})`, { cause, ...(cause.code ? { sqlstate: cause.code } : {}) })
+    })
+    return rows as (string | null)[][]
+  }
+  const scope = (fresh: boolean) => ({ pipeline: options.pipeline, tables: options.catalog.tables, fresh })
+
+  const close = async (): Promise<void> => {
+    const { wire, lookups } = session ?? {}
+    session = null
+    open = false
+    await Promise.all([wire?.close(), lookups?.end().catch(() => {})])
+  }
+
+  const destination: Destination = {
+    async open() {
+      await close()
+      const wire = await openWire(options.url, `${APPLICATION_NAME} ${options.pipeline}`)
+      const lookups = new Client({ connectionString: options.url, options: sessionOptions(), application_name: APPLICATION_NAME })
+      lookups.on('error', () => {})
+      try {
+        await lookups.connect()
+        const { writer, checkpoint } = await begin(wire, options)
+        session = { wire, lookups, writer }
+        return checkpoint
+      } catch (error) {
+        await Promise.all([wire.close(), lookups.end().catch(() => {})])
+        throw error
+      }
+    },
+    match: (question) => matchRows(query, question),
+    chunks: (make) => chunkList(live().lookups, options.pipeline, make),
+    async attempt(parts, checks) {
+      const { wire } = live()
+      if (!open) await wire.send('begin; set constraints all deferred')
+      open = true
+      const name = `rekey_${++savepoints}`
+      const message: Message = { sql: [`savepoint ${name}`, ...mode(checks)], copies: [] }
+      for (const part of parts) partMessage(part, checks, scope(false), message)
+      message.sql.push('set constraints all immediate', 'set constraints all deferred', `release ${name}`)
+      try {
+        await wire.send(message.sql.join(';\n'), message.copies)
+      } catch (error) {
+        await wire.send(`rollback to ${name}; release ${name}`)
+        throw error
+      }
+    },
+    async apply(plan) {
+      const { wire, writer } = live()
+      const message: Message = { sql: open ? [] : ['begin', 'set constraints all deferred'], copies: [] }
+      message.sql.push(...mode(plan.checks))
+      const fresh = !open && plan.parts.length < 2
+      for (const part of plan.parts) partMessage(part, plan.checks, scope(fresh), message)
+      records(plan, options.pipeline, message)
+      open = !plan.last
+      if (plan.last) message.sql.push(plan.chunk ? finishChunk(plan, options.pipeline, writer) : advance(plan, options.pipeline, writer), 'commit')
+      await options.point(plan.last ? 'apply.begin' : 'apply.mid')
+      try {
+        await wire.send(message.sql.join(';\n'), message.copies)
+      } catch (error) {
+        // Rolls back what this message began; another one in flight fails by itself (25P02, or the chain of checkpoints).
+        open = false
+        await wire.send('rollback').catch(() => {})
+        throw error
+      }
+    },
+  }
+  const idMap: IdMap = {
+    find: (entity, keys) => findDecisions(query, options.pipeline, entity, keys),
+    findIds: (ids) => findIds(query, options.pipeline, ids),
+  }
+  return { destination, idMap, query, writer: () => live().writer, close }
+}
+
+function mode(checks: WritePlan['checks']): string[] {
+  return [`set local session_replication_role = ${checks === 'set' ? 'replica' : 'origin'}`]
+}
+
+/** Makes our tables, takes the pipeline, makes the stages. */
+async function begin(wire: Wire, options: DestinationOptions): Promise<{ writer: string; checkpoint: Checkpoint }> {
+  const { pipeline } = options
+  await makeStages(wire, options)
+  if (options.join) {
+    const read = await wire.send(`set lock_timeout = ${options.lockTimeoutMs}; ${READ_CHECKPOINT} where pipeline = ${quoteLiteral(pipeline)}`)
+    return { writer: options.join(), checkpoint: checkpointOf(read.rows[0]) }
+  }
+  const lock = `hashtextextended(${quoteLiteral(`rekey/${pipeline}`)}, 0)`
+  const held = await wire.send(`set lock_timeout = ${options.lockTimeoutMs}; select pg_try_advisory_lock(${lock})`)
+  if (held.rows[0][0] !== 't' && !options.takeover) throw new RekeyError('RUNNING', `another rekey holds the pipeline ${pipeline}`)
+  await wire.send(`select pg_advisory_lock(7163); ${SCHEMA_SQL}; select pg_advisory_unlock(7163)`)
+  if (options.checks === 'set') await wire.send('begin; set local session_replication_role = replica; rollback')
+  const answer = await wire.send(`insert into rekey.checkpoint values (${quoteLiteral(pipeline)}, 1, 0, '0/0', '0/0', '0/0', 'new', '{}', '', '', 0, clock_timestamp())
+    on conflict (pipeline) do update set writer = checkpoint.writer + 1
+    returning ${COLUMNS}`)
+  return { writer: answer.rows[0][0]!, checkpoint: checkpointOf(answer.rows[0]) }
+}
+
+async function makeStages(wire: Wire, { mapping, catalog }: DestinationOptions): Promise<void> {
+  const stages = [...mapping.tables.values()].flatMap((rule) => {
+    const target = rule.verdict === 'move' || rule.verdict === 'merge' ? tableOf(catalog, rule.target) : undefined
+    return target ? stageStatements(rule, target) : []
+  })
+  if (stages.length > 0) await wire.send(stages.join(';\n'))
+}
+
+const COLUMNS = 'writer, epoch, commit_lsn, end_lsn, converge_lsn, phase, totals, mapping_digest, source_system, source_timeline'
+const READ_CHECKPOINT = `select ${COLUMNS} from rekey.checkpoint`
+
+export function checkpointOf(row: readonly (string | null)[]): Checkpoint {
+  const [, epoch, commit, end, converge, phase, totals, digest, system, timeline] = row as string[]
+  return {
+    epoch: Number(epoch), commitLsn: parseLsn(commit), endLsn: parseLsn(end), convergeLsn: parseLsn(converge), phase: phase as Checkpoint['phase'],
+    totals: JSON.parse(totals) as Record<string, Totals>, mappingDigest: digest, sourceSystem: system, sourceTimeline: Number(timeline),
+  }
+}
+
+function advance(plan: WritePlan, pipeline: string, writer: string): string {
+  const { after } = plan
+  const lsns = [plan.before, after.commitLsn, after.endLsn, after.convergeLsn].map((lsn) => quoteLiteral(formatLsn(lsn)))
+  const values = [quoteLiteral(pipeline), writer, lsns[0], String(after.epoch), lsns[1], lsns[2], lsns[3], quoteLiteral(after.phase), quoteLiteral(JSON.stringify(plan.totals))]
+  return `select rekey.advance(${values.join(', ')})`
+}
+
+/** Chunks commit in any order, so they do not move the checkpoint; they only make sure that this writer still holds the pipeline. */
+function finishChunk(plan: WritePlan, pipeline: string, writer: string): string {
+  const { table, pass, index, rows } = plan.chunk!
+  const where = `pipeline = ${quoteLiteral(pipeline)} and tbl = ${quoteLiteral(table)} and pass = ${pass} and index = ${index}`
+  return `select rekey.guard(${quoteLiteral(pipeline)}, ${writer});
+update rekey.chunk set rows = ${rows}, totals = ${quoteLiteral(JSON.stringify(plan.totals))} where ${where}`
+}
+
+/** Ledger, parked rows, finished chunk: in the same transaction as the rows. */
+function records(plan: WritePlan, pipeline: string, message: Message): void {
+  if (plan.decisions.length > 0) {
+    const lines = new Lines(plan.decisions.length * 96)
+    for (const d of plan.decisions) lines.line([pipeline, d.entity, fromRaw(d.key), fromRaw(d.id), d.kind, d.rule, d.evidence])
+    message.sql.push('copy rekey.id_map (pipeline, entity, old, new, kind, rule, evidence) from stdin')
+    message.copies.push([lines.view()])
+  }
+  if (plan.parked.length > 0) {
+    message.sql.push('copy rekey.parked (pipeline, tbl, key, op, sqlstate, reason, change, behind, commit_lsn, ordinal) from stdin')
+    message.copies.push([parkedLines(plan.parked, pipeline).view()])
+  }
+  if (plan.unparked.length > 0) message.sql.push(`update rekey.parked set state = 'done' where id in (${plan.unparked.map((id) => BigInt(id)).join(', ')})`)
+}
+
+function parkedLines(parked: readonly Parked[], pipeline: string): Lines {
+  const lines = new Lines(parked.length * 256)
+  for (const p of parked) {
+    lines.line([pipeline, p.table, fromRaw(p.key), p.op, p.sqlstate, p.reason, p.change, p.behind ? 't' : 'f', formatLsn(p.commitLsn), String(p.ordinal)])
+  }
+  return lines
+}
+
+/** Raw keys are bytes held as latin1; the ledger stores the text that those bytes are. */
+function fromRaw(raw: Decision['key']): string {
+  return Buffer.from(raw, 'latin1').toString('utf8')
+}

@@ -1,0 +1,52 @@
+import type { Decision, MatchQuestion } from '../../src/core/plan.ts'
+import { quoteIdent, quoteName } from '../../src/core/quote.ts'
+import { escapeField } from '../../src/core/row.ts'
+
+/** A read with parameters; rows as text. */
+export type Query = (sql: string, params: readonly unknown[]) => Promise<(string | null)[][]>
+
+/** Ledger entries by source key: one bulk read. */
+export async function findDecisions(query: Query, pipeline: string, entity: string, keys: readonly string[]): Promise<Map<string, Decision>> {
+  const sql = `select entity, old, new, kind, rule, evidence from rekey.id_map where pipeline = $1 and entity = $2 and old = any ($3::text[] collate "C")`
+  const rows = await query(sql, [pipeline, entity, keys.map(fromRaw)])
+  return new Map(rows.map((row) => decisionOf(row)).map((decision) => [decision.key, decision]))
+}
+
+/** Ledger entries by destination id, of any entity. */
+export async function findIds(query: Query, pipeline: string, ids: readonly string[]): Promise<Decision[]> {
+  const sql = `select entity, old, new, kind, rule, evidence from rekey.id_map where pipeline = $1 and new = any ($2::text[] collate "C")`
+  return (await query(sql, [pipeline, ids.map(fromRaw)])).map((row) => decisionOf(row))
+}
+
+function decisionOf(row: readonly (string | null)[]): Decision {
+  const [entity, old, id, kind, rule, evidence] = row as string[]
+  return { entity, key: toRaw(old), id: toRaw(id), kind: kind as Decision['kind'], rule, evidence }
+}
+
+function fromRaw(raw: string): string {
+  return Buffer.from(raw, 'latin1').toString('utf8')
+}
+
+function toRaw(text: string): string {
+  return Buffer.from(text, 'utf8').toString('latin1')
+}
+
+/** Destination keys by natural key, normalised by Postgres on both sides, one bulk read; COPY text fields joined by tabs. */
+export async function matchRows(query: Query, question: MatchQuestion): Promise<string[][]> {
+  const values = question.on.map((_, i) => `v${i}`)
+  const wrap = (part: MatchQuestion['on'][number], expression: string): string =>
+    part.normalise === 'exact' ? expression : part.normalise === 'lower' ? `lower(${expression})` : `lower(btrim(${expression}))`
+  const on = question.on.map((part, i) => {
+    const value = part.normalise === 'exact' ? `s.${values[i]}::${question.types[i]}` : wrap(part, `s.${values[i]}`)
+    return `${wrap(part, `t.${quoteIdent(part.column)}`)} = ${value}`
+  })
+  const arrays = question.on.map((_, i) => `$${i + 1}::text[]`).join(', ')
+  const keys = question.key.map((column) => `t.${quoteIdent(column)}::text`).join(', ')
+  const sql = `select s.ord::text, ${keys} from unnest(${arrays}) with ordinality s(${values.join(', ')}, ord) join ${quoteName(question.table)} t on ${on.join(' and ')}`
+  const rows = await query(sql, question.on.map((_, i) => question.rows.map((row) => row[i])))
+  const answer: string[][] = question.rows.map(() => [])
+  for (const [ord, ...key] of rows) {
+    answer[Number(ord) - 1].push(key.map((field) => (field === null ? '\\N' : escapeField(Buffer.from(field, 'utf8')).toString('latin1'))).join('\t'))
+  }
+  return answer
+}

@@ -1,0 +1,37 @@
+import type { TableWrite } from '../../src/core/plan.ts'
+import { quoteIdent, quoteLiteral, quoteName } from '../../src/core/quote.ts'
+import { nameOf } from '../../src/core/relation.ts'
+import type { Message } from './stage.ts'
+import { stageOf } from './stage.ts'
+
+/**
+ * Rows that became rows of the destination: each column keeps what the mapping says, the row as it was goes to the journal, and a row
+ * that would not change is not written. Source deletes never come here.
+ */
+export function mergeStatements(write: TableWrite, scope: { readonly pipeline: string; readonly fresh: boolean }, out: Message): void {
+  const { rule, target } = write
+  const stage = stageOf(target, 's')
+  const pairs = write.columns.flatMap((column) => {
+    const expression = keepExpression(rule.merge?.keep.get(column) ?? 'destination', quoteIdent(column))
+    return expression === null ? [] : [{ column: quoteIdent(column), expression }]
+  })
+  if (pairs.length === 0) return
+  out.sql.push(`truncate ${stage}`, `copy ${stage} (${write.columns.map(quoteIdent).join(', ')}) from stdin`)
+  out.copies.push([write.merges.view()])
+  const key = rule.targetKey.map((k) => `t.${quoteIdent(k)} = s.${quoteIdent(k)}`).join(' and ')
+  const differs = pairs.map(({ column, expression }) => `(t.${column})::text is distinct from (${expression})::text`).join(' or ')
+  const from = `${quoteName(target)} t join ${stage} s on ${key} where ${differs}`
+  out.sql.push(
+    `insert into rekey.journal (pipeline, tbl, before) select ${quoteLiteral(scope.pipeline)}, ${quoteLiteral(nameOf(target))}, row_to_json(t) from ${from}`,
+    `update ${quoteName(target)} t set ${pairs.map(({ column, expression }) => `${column} = ${expression}`).join(', ')} from ${stage} s where ${key} and (${differs})`,
+    `truncate ${stage}`,
+  )
+}
+
+function keepExpression(keep: string | { readonly newest: string }, column: string): string | null {
+  if (keep === 'destination') return null
+  if (keep === 'source') return `s.${column}`
+  if (keep === 'fill-empty') return `case when t.${column} is null or t.${column}::text = '' then s.${column} else t.${column} end`
+  const by = quoteIdent((keep as { newest: string }).newest)
+  return `case when s.${by} > t.${by} then s.${column} else t.${column} end`
+}

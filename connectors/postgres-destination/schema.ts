@@ -1,0 +1,103 @@
+/**
+ * Our own tables at the destination. Everything that decides what was applied is here and is written in the transaction of the rows
+ * themselves. Keys are COLLATE "C": they are compared as bytes, never as words of a language.
+ * SQLSTATEs of our own: RK001 another writer has taken over or the chain is broken, RK002 a statement touched another number of rows.
+ */
+export const SCHEMA_SQL = `
+create schema if not exists rekey;
+
+create table if not exists rekey.checkpoint (
+  pipeline text collate "C" primary key,
+  writer bigint not null,
+  epoch integer not null,
+  commit_lsn pg_lsn not null,
+  end_lsn pg_lsn not null,
+  converge_lsn pg_lsn not null,
+  phase text not null check (phase in ('new', 'snapshot', 'stream')),
+  totals json not null,
+  mapping_digest text not null,
+  source_system text not null,
+  source_timeline integer not null,
+  updated_at timestamptz not null
+);
+
+create table if not exists rekey.id_map (
+  pipeline text collate "C" not null,
+  entity text collate "C" not null,
+  old text collate "C" not null,
+  new text collate "C" not null,
+  kind text not null,
+  rule text not null,
+  evidence text not null,
+  primary key (pipeline, entity, old)
+);
+create index if not exists id_map_new on rekey.id_map (new);
+
+create table if not exists rekey.chunk (
+  pipeline text collate "C" not null,
+  tbl text collate "C" not null,
+  schema_name text not null,
+  table_name text not null,
+  pass smallint not null,
+  index integer not null,
+  after json,
+  up_to json,
+  rows bigint,
+  totals json,
+  primary key (pipeline, tbl, pass, index)
+);
+
+create table if not exists rekey.journal (
+  id bigint generated always as identity primary key,
+  pipeline text not null,
+  tbl text not null,
+  before json not null,
+  at timestamptz not null default clock_timestamp()
+);
+
+create table if not exists rekey.parked (
+  id bigint generated always as identity primary key,
+  pipeline text collate "C" not null,
+  tbl text collate "C" not null,
+  key text collate "C" not null,
+  op text not null,
+  sqlstate text not null,
+  reason text not null,
+  change text not null,
+  behind boolean not null,
+  commit_lsn pg_lsn not null,
+  ordinal bigint not null,
+  state text not null default 'waiting' check (state in ('waiting', 'waived', 'retry', 'done')),
+  note text,
+  parked_at timestamptz not null default clock_timestamp()
+);
+create index if not exists parked_waiting on rekey.parked (pipeline, tbl, key) where state = 'waiting';
+
+create or replace function rekey.advance(
+  p text, w bigint, before pg_lsn, e integer, c pg_lsn, n pg_lsn, v pg_lsn, ph text, t json
+) returns void language plpgsql set search_path = pg_catalog as $$
+begin
+  update rekey.checkpoint
+     set epoch = e, commit_lsn = c, end_lsn = n, converge_lsn = v, phase = ph, totals = t, updated_at = clock_timestamp()
+   where pipeline = p and writer = w and commit_lsn = before;
+  if not found then
+    raise exception 'the checkpoint of % is not the one this writer left', p using errcode = 'RK001';
+  end if;
+end $$;
+
+create or replace function rekey.guard(p text, w bigint) returns void language plpgsql set search_path = pg_catalog as $$
+begin
+  perform 1 from rekey.checkpoint where pipeline = p and writer = w for key share;
+  if not found then
+    raise exception 'another writer has taken over %', p using errcode = 'RK001';
+  end if;
+end $$;
+
+create or replace function rekey.expect(expected bigint, actual bigint, place text, state text) returns void
+language plpgsql set search_path = pg_catalog as $$
+begin
+  if actual is distinct from expected then
+    raise exception '%: expected % rows, met %', place, expected, actual using errcode = state, constraint = place;
+  end if;
+end $$;
+`

@@ -1,0 +1,31 @@
+import type { CatalogTable, ForeignKey } from '../../src/core/catalog.ts'
+import type { TableRule } from '../../src/core/mapping.ts'
+import { quoteIdent, quoteName } from '../../src/core/quote.ts'
+
+/** Statements of one message and the data of each COPY among them, in order. */
+export interface Message {
+  readonly sql: string[]
+  readonly copies: (readonly Buffer[])[]
+}
+
+/**
+ * Temporary tables through which sets of rows reach the server: s whole or partial rows, d keys to delete, m key changes, p parents of a
+ * foreign key. Each has the column types of its table and empties itself at commit.
+ */
+export function stageOf(target: CatalogTable, kind: 's' | 'd' | 'm' | 'p', fk?: ForeignKey): string {
+  const suffix = fk ? `_${target.foreignKeys.indexOf(fk)}` : ''
+  return quoteIdent(`rekey_${kind}_${target.oid}${suffix}`)
+}
+
+/** The statements that make the stages of one table, for the life of a session. */
+export function stageStatements(rule: TableRule, target: CatalogTable): string[] {
+  const make = (name: string, columns: readonly string[]): string =>
+    `create temporary table ${name} on commit delete rows as select ${columns.join(', ')} from only ${quoteName(target)} with no data`
+  const all = rule.columns.map((column) => quoteIdent(column.target))
+  const key = rule.targetKey.map(quoteIdent)
+  const old = rule.targetKey.map((column, i) => `${quoteIdent(column)} as rekey_old_${i}`)
+  const statements = [make(stageOf(target, 's'), all)]
+  if (key.length > 0) statements.push(make(stageOf(target, 'd'), key), make(stageOf(target, 'm'), [...old, ...all]))
+  for (const fk of target.foreignKeys) statements.push(make(stageOf(target, 'p', fk), fk.columns.map(quoteIdent)))
+  return statements
+}

@@ -1,0 +1,73 @@
+import pg from 'pg'
+import { RekeyError, verdictOf, type ErrorCode } from '../../src/core/errors.ts'
+import { APPLICATION_NAME, sessionOptions } from '../../src/core/session.ts'
+
+export interface ConnectOptions {
+  /** A connection that speaks the replication commands (and simple-protocol SQL). */
+  readonly replication?: boolean
+  /** Settings beside those of core/session.ts. */
+  readonly settings?: Readonly<Record<string, string>>
+}
+
+/** What a server says of trouble, by SQLSTATE. The rest is REMOTE where a retry may help and INTERNAL where it cannot. */
+const CODES: Readonly<Record<string, ErrorCode>> = {
+  '42501': 'PRIVILEGE',
+  '28000': 'PRIVILEGE',
+  '28P01': 'PRIVILEGE',
+  '3D000': 'CONFIG',
+  '55006': 'SLOT_IN_USE',
+}
+
+/** Opens a connection with our session settings. Rejects with RekeyError. The caller ends it. */
+export async function connect(url: string, options: ConnectOptions = {}): Promise<pg.Client> {
+  const client = new pg.Client(clientConfig(url, options))
+  // A lost connection also fails the query under way, which is where it is dealt with; without a listener the process would end.
+  client.on('error', () => {})
+  try {
+    await client.connect()
+  } catch (error) {
+    client.end().catch(() => {})
+    throw remoteError(error, 'connect to the source')
+  }
+  return client
+}
+
+/** The configuration of such a connection, for a library that connects by itself. Throws RekeyError CONFIG. */
+export function clientConfig(url: string, options: ConnectOptions = {}): pg.ClientConfig {
+  let parsed: URL
+  try {
+    parsed = new URL(url)
+  } catch {
+    throw new RekeyError('CONFIG', 'the source URL is not a postgres:// URL')
+  }
+  const own = parsed.searchParams.get('options')
+  parsed.searchParams.delete('options')
+  parsed.searchParams.delete('application_name')
+  return {
+    connectionString: parsed.href,
+    // Ours come last, so they win over those of the URL.
+    options: [...(own ? [own] : []), sessionOptions(options.settings)].join(' '),
+    application_name: APPLICATION_NAME,
+    keepAlive: true,
+    connectionTimeoutMillis: 15_000,
+    ...(options.replication ? { replication: 'database' } : {}),
+  } as pg.ClientConfig
+}
+
+/** SQLSTATE of a server's error; undefined for a broken connection. */
+export function sqlstateOf(error: unknown): string | undefined {
+  const code = (error as { code?: unknown } | null)?.code
+  return error instanceof pg.DatabaseError && typeof code === 'string' ? code : undefined
+}
+
+/** The server's or the socket's error as ours. The server's own text is left out: it may hold a value. */
+export function remoteError(error: unknown, doing: string, codes: Readonly<Record<string, ErrorCode>> = {}): RekeyError {
+  if (error instanceof RekeyError) return error
+  const sqlstate = sqlstateOf(error)
+  if (sqlstate === undefined) {
+    const code = (error as { code?: unknown } | null)?.code
+    return new RekeyError('REMOTE', `could not ${doing}: ${typeof code === 'string' ? code : 'the connection ended'}`)
+  }
+  const code = codes[sqlstate] ?? CODES[sqlstate] ?? (verdictOf(sqlstate) === 'stop' ? 'INTERNAL' : 'REMOTE')
+  return new RekeyError(code, `could not ${doing}: the server answered with SQLSTATE ${sqlstate}`, { sqlstate })
+}

@@ -1,0 +1,73 @@
+import type { Client } from 'pg'
+import { RekeyError } from '../../src/core/errors.ts'
+import type { Row } from '../../src/core/row.ts'
+import { markFields, newArena, reserve, type Arena } from './arena.ts'
+import { remoteError } from './connect.ts'
+import { copyFrom, socketOf } from './frames.ts'
+import { tap } from './pace.ts'
+
+const BLOCK_BYTES = 512 << 10
+const QUEUE_BYTES = 4 << 20
+const NEWLINE = 10
+
+/**
+ * Runs COPY … TO STDOUT and yields its rows in blocks of about half a megabyte. At most a few blocks wait for the consumer. When the
+ * consumer stops early the connection is destroyed, since a COPY cannot be left. Throws RekeyError.
+ */
+export async function* copyRows(client: Client, sql: string, width: number): AsyncGenerator<readonly Row[]> {
+  const flow = tap(socketOf(client))
+  const lines = lineReader(width)
+  let ended: { error?: unknown } | undefined
+  let wake: () => void = () => {}
+  const over = copyFrom(client, sql, {
+    data: lines.line,
+    chunk() {
+      if (lines.waiting() > QUEUE_BYTES) flow.full(true)
+      if (lines.waiting() >= BLOCK_BYTES) wake()
+    },
+  }).then(() => { ended = {} }, (error: unknown) => { ended = { error } }).finally(() => wake())
+  try {
+    for (;;) {
+      if (!ended && lines.waiting() < BLOCK_BYTES) await new Promise<void>((resolve) => { wake = resolve })
+      const rows = lines.take()
+      flow.full(false)
+      if (rows.length > 0) yield rows
+      else if (ended) break
+    }
+    if (ended.error !== undefined) throw remoteError(ended.error, 'copy rows from the source')
+  } finally {
+    if (!ended) {
+      socketOf(client).destroy()
+      await over
+    }
+  }
+}
+
+/** COPY text lines to rows. A line is copied as it is: its bytes are COPY text already. */
+function lineReader(width: number) {
+  const arena: Arena = newArena()
+  let rows: Row[] = []
+  let bytes = 0
+  return {
+    line(src: Buffer, start: number, end: number): void {
+      const length = end - start - (src[end - 1] === NEWLINE ? 1 : 0)
+      // A line has fewer tabs than bytes; the usual case asks for the fields that there must be.
+      reserve(arena, length, width)
+      const at = arena.at
+      arena.buf.set(new Uint8Array(src.buffer, src.byteOffset + start, length), at)
+      const fields = markFields(arena, at, at + length)
+      if (fields !== width) throw new RekeyError('INTERNAL', `a copied row has ${fields} fields, ${width} were asked for`)
+      rows.push({ buf: arena.buf, ends: arena.ends, at: arena.endsAt, width })
+      arena.at = at + length
+      arena.endsAt += width + 1
+      bytes += length + 64
+    },
+    waiting: () => bytes,
+    take(): Row[] {
+      const taken = rows
+      rows = []
+      bytes = 0
+      return taken
+    },
+  }
+}

@@ -1,0 +1,38 @@
+import type { Lsn } from './core/lsn.ts'
+import { retain } from './core/retain.ts'
+import type { ChangeLog, Source } from './ports.ts'
+
+export interface CaptureOptions {
+  readonly source: Source
+  readonly log: ChangeLog
+  readonly after: Lsn
+  /** How far behind what is durable the slot is kept, milliseconds. */
+  readonly retainMs: number
+  readonly onRead: (transactions: number, rows: number, bytes: number, commitLsn: Lsn) => void
+  readonly now: () => number
+  readonly every: (ms: number, run: () => void) => () => void
+}
+
+/**
+ * Reads committed transactions and appends them to the log; what the log calls durable is confirmed to the slot, from this one place. The
+ * append is the back-pressure: while the log has no room, the source is not read. Ends when the signal aborts or the stream ends.
+ */
+export async function capture(options: CaptureOptions, signal: AbortSignal): Promise<void> {
+  const { source, log } = options
+  const retained = retain(options.retainMs)
+  const stop = options.every(200, () => source.confirm(retained.note(log.durable(), options.now())))
+  try {
+    for await (const transactions of source.stream(options.after, signal)) {
+      await log.append(transactions)
+      let rows = 0
+      let bytes = 0
+      for (const t of transactions) {
+        rows += t.changes.length
+        bytes += t.bytes
+      }
+      options.onRead(transactions.length, rows, bytes, transactions.at(-1)?.commitLsn ?? 0n)
+    }
+  } finally {
+    stop()
+  }
+}

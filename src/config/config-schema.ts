@@ -1,0 +1,63 @@
+import { z } from 'zod'
+
+const UNITS: Record<string, number> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 }
+const SIZES: Record<string, number> = { B: 1, KiB: 2 ** 10, MiB: 2 ** 20, GiB: 2 ** 30, KB: 1e3, MB: 1e6, GB: 1e9 }
+
+/** `15m`, `500ms`: becomes milliseconds. */
+const duration = z.string().regex(/^\d+(ms|s|m|h|d)$/, 'expected a duration such as 500ms, 10s, 15m, 2h')
+  .transform((text) => Number.parseInt(text, 10) * UNITS[text.replace(/^\d+/, '')])
+
+/** `64MiB`: becomes bytes. */
+const size = z.string().regex(/^\d+(B|KiB|MiB|GiB|KB|MB|GB)$/, 'expected a size such as 64MiB')
+  .transform((text) => Number.parseInt(text, 10) * SIZES[text.replace(/^\d+/, '')])
+
+/** A whole number, or its text, as it comes from an environment variable. */
+function count(least: number, most: number) {
+  const range = `expected a whole number from ${least} to ${most}`
+  const number = z.union([z.int(), z.string().regex(/^\d{1,9}$/).transform(Number)], { error: range })
+  return number.pipe(z.int().min(least, range).max(most, range))
+}
+
+const database = z.strictObject({
+  url: z.string().regex(/^postgres(ql)?:\/\/\S+$/, 'expected postgres://user:password@host:port/database')
+    .describe('postgres://user:password@host:port/database'),
+})
+
+/** The file rekey.yaml. `${NAME}` in any text stands for an environment variable. */
+export const configSchema = z.strictObject({
+  pipeline: z.string().regex(/^[a-z0-9_]{1,40}$/, '1 to 40 of a-z, 0-9 and _').default('rekey')
+    .describe('Part of the names of the slot, the publication and the lock: one per source database'),
+  deployment: z.string().regex(/^[a-z0-9][a-z0-9_.-]{0,59}$/, '1 to 60 of a-z, 0-9, _, . and -')
+    .describe('Name of the source; goes into every id: never change it while a migration is under way'),
+  secret: z.string().refine((text) => Buffer.byteLength(text, 'utf8') >= 16, 'at least 16 bytes')
+    .describe('Key of the ids, at least 16 bytes; whoever has it can compute them. Keep it: without it ids cannot be made again'),
+  source: database,
+  destination: database,
+  mapping: z.string().min(1).describe('Folder with mapping.yaml, relative to this file'),
+  log: z.enum(['direct']).default('direct').describe('Where changes wait: direct is the replication slot itself'),
+  checks: z.enum(['engine', 'set']).default('engine')
+    .describe("engine: Postgres's own triggers prove the foreign keys; set: rekey proves them in bulk (needs session_replication_role)"),
+  snapshot: z.strictObject({
+    rowsPerChunk: count(100, 10_000_000).default(50_000),
+    workers: count(1, 32).default(2),
+  }).prefault({}),
+  batch: z.strictObject({
+    rows: count(1, 1_000_000).default(5_000),
+    bytes: size.prefault('8MiB'),
+    inFlight: count(1, 2).default(2),
+  }).prefault({}),
+  retain: duration.prefault('15m').describe('How far behind the destination the slot stays, so that a failover there can be replayed'),
+  heartbeat: duration.prefault('10s').describe('How often a quiet source is made to move the slot on'),
+  memory: z.strictObject({
+    queue: size.prefault('64MiB').describe('Changes read and not yet applied'),
+    transaction: size.prefault('32MiB').describe('A larger transaction is passed on in fragments'),
+    ledger: size.prefault('128MiB').describe('Cached decisions'),
+  }).prefault({}),
+  retry: z.strictObject({
+    first: duration.prefault('500ms'),
+    most: duration.prefault('30s'),
+    giveUp: duration.prefault('1h').describe('After this long without an answer the run ends with exit code 6'),
+  }).prefault({}),
+})
+
+export type Config = z.output<typeof configSchema>

@@ -1,0 +1,70 @@
+/**
+ * What a schema's SQL needs beyond the catalog (catalog.ts). Names of tables are `schema.table`; definitions are as Postgres prints them
+ * under a search_path of pg_catalog, so every other name in them has its schema.
+ */
+export interface DdlFacts {
+  readonly constraints: readonly ConstraintFact[]
+  /** Indexes that no constraint owns. */
+  readonly indexes: readonly { readonly table: string; readonly name: string; readonly definition: string; readonly columns: readonly string[]; readonly plain: boolean }[]
+  readonly types: readonly TypeFact[]
+  readonly sequences: readonly SequenceFact[]
+  readonly generated: readonly { readonly table: string; readonly column: string; readonly expression: string; readonly stored: boolean }[]
+  readonly partitions: readonly PartitionFact[]
+  /** Things that name a column and stand in the way of changing its type. */
+  readonly dependents: readonly DependentFact[]
+  /** Functions of users: not of extensions. */
+  readonly functions: readonly { readonly name: string; readonly source: string }[]
+  readonly views: readonly { readonly name: string; readonly materialized: boolean; readonly definition: string }[]
+  readonly extensions: readonly { readonly name: string; readonly schema: string }[]
+  /** Tables that belong to extensions. */
+  readonly extensionTables: readonly string[]
+}
+
+export interface ConstraintFact {
+  readonly table: string
+  readonly name: string
+  /** primary, unique, foreign, check, exclusion. */
+  readonly kind: 'p' | 'u' | 'f' | 'c' | 'x'
+  readonly definition: string
+  readonly columns: readonly string[]
+}
+
+export interface TypeFact {
+  readonly name: string
+  /** enum, domain, composite, range. */
+  readonly kind: 'e' | 'd' | 'c' | 'r'
+  readonly base: string
+  readonly notNull: boolean
+  readonly default: string | null
+  readonly checks: readonly string[]
+  readonly attributes: readonly { readonly name: string; readonly type: string }[]
+  readonly labels: readonly string[]
+}
+
+export interface SequenceFact {
+  readonly schema: string
+  readonly name: string
+  readonly options: string
+  /** Of an identity column: made by the column itself. */
+  readonly identity: boolean
+  /** Table (`schema.table`) and column that own it. */
+  readonly table: string | null
+  readonly column: string | null
+}
+
+export interface PartitionFact {
+  readonly table: string
+  /** `RANGE (d)`, or null for a leaf. */
+  readonly key: string | null
+  readonly columns: readonly string[]
+  readonly parent: string | null
+  readonly bound: string | null
+}
+
+export interface DependentFact {
+  readonly table: string
+  readonly column: string
+  readonly kind: 'view' | 'policy' | 'trigger' | 'generated'
+  readonly name: string
+  readonly definition: string
+}

@@ -1,0 +1,89 @@
+/** Who must act on an error, and so the exit code of a command that ends with it. */
+export type Actor = 'user' | 'operator' | 'decision' | 'retry'
+
+interface ErrorRule {
+  readonly exit: 2 | 3 | 4 | 5 | 6 | 7
+  readonly act: Actor
+  readonly hint: string
+}
+
+/**
+ * The one table of errors: code, exit code, who must act, what to do. No message text is ever matched; Postgres errors are told apart
+ * by SQLSTATE (manual, appendix A). Exit codes: 2 usage or configuration, 3 undecided conflicts, 4 verification findings,
+ * 5 preflight failed, 6 retryable remote, 7 rolled back.
+ */
+export const ERRORS = {
+  CONFIG: { exit: 2, act: 'user', hint: 'Correct the named key and run the command again; nothing was touched.' },
+  MAPPING: { exit: 2, act: 'user', hint: 'Correct the mapping at the named place; `rekey check` lists all problems at once.' },
+  USAGE: { exit: 2, act: 'user', hint: 'See `rekey --help`.' },
+  SAME_DATABASE: { exit: 2, act: 'user', hint: 'Source and destination are one database; name two.' },
+  UNDECIDED: { exit: 3, act: 'decision', hint: 'Edit the decision column of conflicts.csv, then `rekey run --conflicts conflicts.csv`.' },
+  PREFLIGHT: { exit: 5, act: 'operator', hint: 'Do what each finding says, then run `rekey check` again.' },
+  WAL_LEVEL: { exit: 5, act: 'operator', hint: 'Set wal_level = logical at the source and restart it.' },
+  PRIVILEGE: { exit: 5, act: 'operator', hint: 'Grant what is named to the role that rekey connects with.' },
+  SLOT_IN_USE: { exit: 5, act: 'operator', hint: 'Another reader holds the slot; stop it, or start with --takeover.' },
+  SLOT_LOST: { exit: 5, act: 'operator', hint: 'The source removed WAL that was still needed; `rekey remove`, then `rekey run` copies anew.' },
+  SLOT_MISSING: { exit: 5, act: 'operator', hint: 'The slot is gone, changes since the checkpoint cannot be read; `rekey remove`, then `rekey run` copies anew.' },
+  SLOT_AHEAD: { exit: 5, act: 'operator', hint: 'The slot was moved past the checkpoint, the named range of WAL cannot be read again; `rekey remove`, then `rekey run`.' },
+  SLOT_RECREATED: { exit: 5, act: 'operator', hint: 'The slot is not the one this run began with; `rekey remove`, then `rekey run` copies anew.' },
+  TIMELINE: { exit: 5, act: 'operator', hint: 'The source is another server or was restored; positions are not comparable. `rekey remove`, then `rekey run`.' },
+  SLOT_CREATE: { exit: 5, act: 'operator', hint: 'Long or prepared transactions hold the slot back; end the named ones.' },
+  PUBLICATION: { exit: 5, act: 'operator', hint: 'The publication does not hold what the mapping needs; `rekey check` says what differs.' },
+  NO_KEY: { exit: 5, act: 'operator', hint: 'Give the table a primary key or REPLICA IDENTITY FULL, or declare a key in the mapping.' },
+  SCHEMA_CHANGED: { exit: 5, act: 'operator', hint: 'Make the destination and the mapping fit the named change, then start again; nothing was skipped.' },
+  FENCED: { exit: 5, act: 'operator', hint: 'Another rekey has taken over this pipeline; this one has stopped.' },
+  RUNNING: { exit: 5, act: 'operator', hint: 'Another rekey runs this pipeline; stop it, or start with --takeover.' },
+  TRUNCATE: { exit: 5, act: 'operator', hint: 'The source truncated a table whose policy is to refuse; set `truncate: owned` or `ignore` in the mapping.' },
+  CONFLICT: { exit: 3, act: 'decision', hint: 'Decide it in conflicts.csv or with `rekey parked`.' },
+  ROW_COUNT: { exit: 5, act: 'operator', hint: 'A trigger or row security at the destination swallowed a row; see `triggers` in the mapping.' },
+  REMOTE: { exit: 6, act: 'retry', hint: 'The server did not answer; it is tried again.' },
+  INTERNAL: { exit: 6, act: 'retry', hint: 'This is a defect in rekey; please report it with the code and the place.' },
+} as const satisfies Record<string, ErrorRule>
+
+export type ErrorCode = keyof typeof ERRORS
+
+/** An error that says what was wrong (message), where, and what to do (hint). Never holds a row value or a secret. */
+export class RekeyError extends Error {
+  readonly code: ErrorCode
+  readonly hint: string
+  readonly exit: number
+  readonly sqlstate: string | undefined
+
+  constructor(code: ErrorCode, message: string, options: { cause?: unknown; hint?: string; sqlstate?: string } = {}) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause })
+    this.name = 'RekeyError'
+    this.code = code
+    this.hint = options.hint ?? ERRORS[code].hint
+    this.exit = ERRORS[code].exit
+    this.sqlstate = options.sqlstate
+  }
+}
+
+/** What to do about a failed destination transaction, from SQLSTATE alone. */
+export type Verdict = 'data' | 'retry' | 'pause' | 'stop'
+
+/**
+ * - data (22, 23): a row's own fault, may be parked.
+ * - retry (40, 55P03 lock timeout, 57014 statement timeout): the whole transaction again.
+ * - pause (08, 53, 57, 58): the server's trouble; wait and reconnect.
+ * - stop: anything else (privileges, missing columns, defects): a person must act.
+ * Manual, appendix A "PostgreSQL Error Codes".
+ */
+export function verdictOf(sqlstate: string | undefined): Verdict {
+  if (sqlstate === undefined) return 'pause'
+  if (sqlstate === '55P03' || sqlstate === '57014') return 'retry'
+  switch (sqlstate.slice(0, 2)) {
+    case '22':
+    case '23':
+      return 'data'
+    case '40':
+      return 'retry'
+    case '08':
+    case '53':
+    case '57':
+    case '58':
+      return 'pause'
+    default:
+      return 'stop'
+  }
+}

@@ -1,0 +1,137 @@
+import type { Change, Transaction } from './change.ts'
+import { add, emptyNet, keyOf, movesKey, type RelationNet } from './coalesce.ts'
+import { RekeyError } from './errors.ts'
+import type { Condition } from './mapping.ts'
+import type { Program } from './program.ts'
+import { nameOf, type Relation } from './relation.ts'
+import { isUnchanged, textField, type Row } from './row.ts'
+
+/** A change that has its own key and cannot be part of a set. */
+export interface Move {
+  readonly program: Program
+  readonly old: Row
+  readonly row: Row
+}
+
+/** Changes that are applied together: sets of net effects, or a run of key changes of one table, or truncated tables. */
+export interface Group {
+  readonly nets: Map<Relation, RelationNet>
+  readonly moves: Move[]
+  readonly truncated: Program[]
+}
+
+/** What a change counts as, before it is known whether its row is ours. */
+export interface Counted {
+  readonly program: Program
+  readonly op: Change['op']
+  readonly key: string | null
+  readonly row: Row | null
+  readonly skipped: string | null
+}
+
+export interface Gathered {
+  readonly groups: readonly Group[]
+  readonly counted: readonly Counted[]
+  readonly rows: number
+  readonly inserts: number
+}
+
+function emptyGroup(): Group {
+  return { nets: new Map(), moves: [], truncated: [] }
+}
+
+/** Groups the changes of transactions into sets, in order. Key changes and truncates stand between sets. */
+export function gather(transactions: readonly Transaction[], programOf: (relation: Relation) => Program): Gathered {
+  const groups: Group[] = [emptyGroup()]
+  const counted: Counted[] = []
+  let rows = 0
+  let inserts = 0
+  for (const transaction of transactions) {
+    for (const change of transaction.changes) {
+      const program = programOf(change.relation)
+      const { rule } = program
+      if (rule.verdict === 'skip' || rule.verdict === 'assert') {
+        counted.push({ program, op: change.op, key: null, row: null, skipped: rule.verdict === 'assert' ? 'assert-only' : (rule.reason ?? 'skipped') })
+        continue
+      }
+      rows++
+      if (change.op === 'truncate') {
+        truncate(groups, counted, program)
+        continue
+      }
+      const net = filtered(change, program)
+      counted.push({ program, op: change.op, key: null, row: change.row ?? change.old, skipped: net === null ? 'filtered' : null })
+      if (net === null) continue
+      if (net.op === 'insert') inserts++
+      place(groups, net, program)
+    }
+  }
+  return { groups, counted, rows, inserts }
+}
+
+function truncate(groups: Group[], counted: Counted[], program: Program): void {
+  const { rule } = program
+  if (rule.truncate === 'refuse') throw new RekeyError('TRUNCATE', `the source truncated ${nameOf(rule.source)}`)
+  const skipped = rule.truncate === 'ignore' ? 'truncate ignored' : null
+  counted.push({ program, op: 'truncate', key: null, row: null, skipped })
+  if (skipped) return
+  groups.push({ ...emptyGroup(), truncated: [program] }, emptyGroup())
+}
+
+function place(groups: Group[], change: Change, program: Program): void {
+  let group = groups[groups.length - 1]
+  if (movesKey(change, program.key)) {
+    const run = group.moves.length > 0 && group.nets.size === 0 && group.moves[0].program === program
+    const target = run && !touches(group.moves, change, program) ? group : groups[groups.push(emptyGroup()) - 1]
+    target.moves.push({ program, old: change.old!, row: change.row! })
+    return
+  }
+  if (group.moves.length > 0) group = groups[groups.push(emptyGroup()) - 1]
+  let net = group.nets.get(change.relation)
+  if (!net) {
+    for (const other of group.nets.keys()) if (other.oid === change.relation.oid) group = groups[groups.push(emptyGroup()) - 1]
+    group.nets.set(change.relation, (net = emptyNet(change.relation)))
+  }
+  if (!add(net, change, program.key)) throw new RekeyError('INTERNAL', `a change of ${nameOf(change.relation)} follows the delete of its row`)
+}
+
+/** A run of key changes is one statement only while no key occurs twice in it. */
+function touches(moves: readonly Move[], change: Change, program: Program): boolean {
+  const from = keyOf(change.old!, program.key)
+  const to = keyOf(change.row!, program.key)
+  const seen = runKeys(moves, program)
+  return seen.has(from) || seen.has(to)
+}
+
+const runs = new WeakMap<readonly Move[], { keys: Set<string>; length: number }>()
+function runKeys(moves: readonly Move[], program: Program): Set<string> {
+  const known = runs.get(moves) ?? { keys: new Set<string>(), length: 0 }
+  for (; known.length < moves.length; known.length++) {
+    known.keys.add(keyOf(moves[known.length].old, program.key)).add(keyOf(moves[known.length].row, program.key))
+  }
+  runs.set(moves, known)
+  return known.keys
+}
+
+/** The change after the row filter: a row that no longer passes goes, one that never passed is nothing (null). */
+function filtered(change: Change, program: Program): Change | null {
+  const { where } = program.rule
+  if (where.length === 0 || change.op === 'delete') return change
+  if (where.every((condition) => holds(condition, change.row!, program))) return change
+  if (change.op === 'insert') return null
+  return { ...change, op: 'delete', old: change.old ?? change.row, row: null }
+}
+
+/** A column that was not sent did not change, so what it decided before still holds: it passes. */
+function holds(condition: Condition, row: Row, program: Program): boolean {
+  const at = program.position.get(condition.column)
+  if (at === undefined) throw new RekeyError('SCHEMA_CHANGED', `the filter column ${condition.column} is gone`)
+  if (isUnchanged(row, at)) return true
+  const value = textField(row, at)
+  switch (condition.test) {
+    case 'null': return value === null
+    case 'notNull': return value !== null
+    case 'not': return value !== null && !condition.values.includes(value)
+    default: return value !== null && condition.values.includes(value)
+  }
+}

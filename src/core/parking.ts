@@ -1,0 +1,81 @@
+import type { Change } from './change.ts'
+import { keyOf } from './coalesce.ts'
+import type { Mapping } from './mapping.ts'
+import type { Program } from './program.ts'
+import { nameOf, type Relation } from './relation.ts'
+import { isNull, isUnchanged, rawField, rowOf, textField, unescapeField, type Row } from './row.ts'
+
+/** Keys that wait for a decision, by source table: later changes of the same row and rows that refer to it wait behind them. */
+export type Blocked = Map<string, Set<string>>
+
+export function block(blocked: Blocked, table: string, key: string): void {
+  const keys = blocked.get(table)
+  if (keys) keys.add(key)
+  else blocked.set(table, new Set([key]))
+}
+
+/** The raw key of a change: of its new row, or of the old one for a delete. Null for a truncate. */
+export function changeKey(change: Change, program: Program): string | null {
+  const row = change.op === 'delete' ? change.old : change.row
+  return row === null ? null : keyOf(row, program.key)
+}
+
+/** True when the change's own row (under its old or new key) or a row that it refers to is blocked. */
+export function isBehind(change: Change, program: Program, mapping: Mapping, blocked: Blocked): boolean {
+  if (blocked.size === 0) return false
+  const own = blocked.get(nameOf(program.rule.source))
+  if (own) {
+    const key = changeKey(change, program)
+    if (key !== null && own.has(key)) return true
+    if (change.old && own.has(keyOf(change.old, program.key))) return true
+  }
+  return change.row !== null && parentsOf(program, mapping).some(({ at, table }) => {
+    const keys = blocked.get(table)
+    return keys !== undefined && !isNull(change.row!, at) && keys.has(rawField(change.row!, at))
+  })
+}
+
+const known = new WeakMap<Program, { at: number; table: string }[]>()
+
+/** Columns that hold keys of other captured tables. */
+function parentsOf(program: Program, mapping: Mapping): { at: number; table: string }[] {
+  let parents = known.get(program)
+  if (!parents) {
+    parents = program.rule.columns.flatMap((column, i) => {
+      if (column.map.kind !== 'ref') return []
+      const entity = mapping.entities.get(column.map.entity)!
+      const own = entity.name === program.rule.entity && program.rule.targetKey.includes(column.target)
+      return own ? [] : [{ at: program.columns[i].from, table: entity.table }]
+    })
+    known.set(program, parents)
+  }
+  return parents
+}
+
+interface Stored {
+  readonly op: Change['op']
+  readonly row: Record<string, string | null> | null
+  readonly old: Record<string, string | null> | null
+  readonly oldIsFull: boolean
+}
+
+/** A change as JSON text for the parked table: values by column name as text; a value that was not sent is absent. */
+export function storeChange(change: Change): string {
+  const values = (row: Row | null): Stored['row'] =>
+    row === null ? null : Object.fromEntries(change.relation.columns.flatMap((column, i) => (isUnchanged(row, i) ? [] : [[column.name, textField(row, i)]])))
+  const stored: Stored = { op: change.op, row: values(change.row), old: values(change.old), oldIsFull: change.oldIsFull }
+  return JSON.stringify(stored)
+}
+
+/** The change again, in the table's present shape; columns that are new since then count as not sent. */
+export function loadChange(text: string, relation: Relation): Change {
+  const stored = JSON.parse(text) as Stored
+  const row = (values: Stored['row']): Row | null =>
+    values === null ? null : rowOf(relation.columns.map((column) => (Object.hasOwn(values, column.name) ? values[column.name] : undefined)))
+  return { op: stored.op, relation, row: row(stored.row), old: row(stored.old), oldIsFull: stored.oldIsFull }
+}
+
+/** A raw key as text, for people. */
+export function readableKey(raw: string): string {
+  return raw.split('\t').map((field) => unescapeField(Buffer.from(field, 'latin1')).toString('utf8')).join(', ')
+}

@@ -1,0 +1,30 @@
+/** The name that every connection of ours carries in pg_stat_activity; what a takeover may end. */
+export const APPLICATION_NAME = 'rekey'
+
+/**
+ * What every connection of ours sets, at both databases: values travel as text, so a role's or a database's own settings must not
+ * change how a value is printed or read (manual, 19.11 "Client Connection Defaults").
+ */
+export const SESSION = {
+  DateStyle: 'ISO',
+  IntervalStyle: 'postgres',
+  extra_float_digits: '3',
+  bytea_output: 'hex',
+  TimeZone: 'UTC',
+  client_encoding: 'UTF8',
+  lc_monetary: 'C',
+  search_path: 'pg_catalog',
+  application_name: APPLICATION_NAME,
+  statement_timeout: '0',
+  idle_in_transaction_session_timeout: '0',
+} as const satisfies Record<string, string>
+
+/**
+ * The settings as a startup packet's `options` (`-c name=value …`), which replication connections take too. `more` adds or replaces
+ * settings of one connection. Blanks and backslashes in a value are escaped as the server's splitter reads them.
+ */
+export function sessionOptions(more: Readonly<Record<string, string>> = {}): string {
+  return Object.entries({ ...SESSION, ...more })
+    .map(([name, value]) => `-c ${name}=${value.replace(/[\\\s]/g, '\\$&')}`)
+    .join(' ')
+}

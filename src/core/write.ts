@@ -1,0 +1,126 @@
+import type { CatalogTable, ForeignKey } from './catalog.ts'
+import { isWhole, keyOf, type Net, type RelationNet } from './coalesce.ts'
+import { Lines } from './out.ts'
+import type { TableWrite } from './plan.ts'
+import type { Program, Step } from './program.ts'
+import { sentColumns, writeColumns, writeWhole, type Scope } from './rekey.ts'
+import { isNull, type Row } from './row.ts'
+
+/** What is done with the row of one source key: it is ours, it became a row of the destination, or it is not carried. */
+export type Standing = 'owned' | 'merged' | 'skip'
+
+export interface WriteOptions {
+  readonly scope: Scope
+  readonly target: CatalogTable
+  /** By raw source key; only asked for tables with a ledger or with rows that may be skipped. */
+  readonly standing: ((key: string, row: Row) => Standing) | null
+  /** While the stream passes over what the initial copy may have seen, a new row may be there already. */
+  readonly converging: boolean
+  /** Collect parent keys, to prove foreign keys set by set. */
+  readonly prove: boolean
+}
+
+interface Proof {
+  readonly fk: ForeignKey
+  readonly steps: readonly Step[]
+  readonly at: readonly number[]
+  readonly seen: Set<string>
+  last: string
+  readonly lines: Lines
+}
+
+/** The writes that bring the net changes of one table to the destination. Throws Undecided when a reference has no decision. */
+export function writeNet(program: Program, net: RelationNet, options: WriteOptions): TableWrite {
+  const { scope, standing, converging } = options
+  const size = 4096 + net.inserts.length * 96
+  const write = emptyWrite(program, options.target, size)
+  const proofs = options.prove ? proofsOf(program, options.target) : []
+  const fresh = converging ? write.upserts : write.inserts
+  const whole = (row: Row, key: string | null, out: Lines): void => {
+    const stand = standing === null ? 'owned' : standing(key ?? keyOf(row, program.key), row)
+    if (stand === 'skip') return
+    writeWhole(program, row, stand === 'merged' ? write.merges : out, scope)
+    if (stand === 'owned') for (const proof of proofs) prove(program, proof, row, scope)
+  }
+  for (const row of net.inserts) whole(row, null, fresh)
+  if (net.keyed) {
+    for (const [key, entry] of net.keyed) {
+      if (entry.kind === 'insert') whole(entry.row, key, fresh)
+      else if (entry.kind === 'delete') writeDelete(program, entry, { key, write, scope, standing })
+      else if (isWhole(entry.row)) whole(entry.row, key, write.upserts)
+      else writePartial(program, entry.row, { key, write, scope, standing, proofs })
+    }
+  }
+  for (const proof of proofs) if (proof.lines.rows > 0) (write.parents as Map<string, Lines>).set(proof.fk.name, proof.lines)
+  return write
+}
+
+export function emptyWrite(program: Program, target: CatalogTable, size: number): TableWrite {
+  return {
+    rule: program.rule, target,
+    columns: program.rule.columns.map((column) => column.target),
+    inserts: new Lines(size), upserts: new Lines(), merges: new Lines(), deletes: new Lines(),
+    updates: new Map(), moves: new Map(), parents: new Map(),
+  }
+}
+
+interface One {
+  readonly key: string
+  readonly write: TableWrite
+  readonly scope: Scope
+  readonly standing: WriteOptions['standing']
+}
+
+function writeDelete(program: Program, entry: Net, { key, write, scope, standing }: One): void {
+  if (standing !== null && standing(key, entry.row) !== 'owned') return
+  writeColumns(program, program.targetKey, entry.row, write.deletes, scope)
+  write.deletes.end()
+}
+
+function writePartial(program: Program, row: Row, { key, write, scope, standing, proofs }: One & { proofs: readonly Proof[] }): void {
+  if (standing !== null && standing(key, row) !== 'owned') return
+  const sent = sentColumns(program, row)
+  const lines = linesFor(write.updates, sent)
+  writeColumns(program, sent.map((i) => program.columns[i]), row, lines, scope)
+  lines.end()
+  for (const proof of proofs) if (proof.at.every((i) => sent.includes(i))) prove(program, proof, row, scope)
+}
+
+function linesFor(sets: TableWrite['updates'], columns: readonly number[]): Lines {
+  const name = columns.join(',')
+  const found = sets.get(name)
+  if (found) return found.lines
+  const lines = new Lines()
+  ;(sets as Map<string, { columns: readonly number[]; lines: Lines }>).set(name, { columns, lines })
+  return lines
+}
+
+/** A key change: the old destination key, then the columns that were sent. */
+export function writeMove(program: Program, old: Row, row: Row, write: TableWrite, scope: Scope): void {
+  const sent = sentColumns(program, row)
+  const lines = linesFor(write.moves, sent)
+  writeColumns(program, program.targetKey, old, lines, scope)
+  lines.tab()
+  writeColumns(program, sent.map((i) => program.columns[i]), row, lines, scope)
+  lines.end()
+}
+
+function proofsOf(program: Program, target: CatalogTable): Proof[] {
+  const names = program.rule.columns.map((column) => column.target)
+  return target.foreignKeys
+    .map((fk) => ({ fk, at: fk.columns.map((column) => names.indexOf(column)) }))
+    .filter(({ at }) => at.every((i) => i >= 0 && program.columns[i].from >= 0))
+    .map(({ fk, at }) => ({ fk, at, steps: at.map((i) => program.columns[i]), seen: new Set<string>(), last: '', lines: new Lines() }))
+}
+
+/** Adds the parent that a row points at, once. A null in any column means no reference (MATCH SIMPLE). */
+function prove(program: Program, proof: Proof, row: Row, scope: Scope): void {
+  const from = proof.steps.map((step) => step.from)
+  for (const i of from) if (isNull(row, i)) return
+  const key = keyOf(row, from)
+  if (key === proof.last || proof.seen.has(key)) return
+  proof.last = key
+  proof.seen.add(key)
+  writeColumns(program, proof.steps, row, proof.lines, scope)
+  proof.lines.end()
+}

@@ -1,0 +1,81 @@
+import type { Decision } from './core/plan.ts'
+import type { IdMap } from './ports.ts'
+
+/**
+ * What is known of the ledger in memory: a bounded cache in two generations (when the young one is full it becomes the old one), and the
+ * decisions of plans that are not committed yet, which are never evicted. Losing the cache loses nothing.
+ */
+export interface Decisions {
+  get(entity: string, key: string): Decision | undefined
+  /** Looks up keys that are not in memory; afterwards get() knows all that the ledger knows. */
+  load(entity: string, keys: readonly string[]): Promise<void>
+  /** Remembers a decision of a plan that is being made. */
+  decide(decision: Decision): void
+  /** Decisions made since the last call: they go into the plan. */
+  taken(): Decision[]
+  /** These decisions are in the ledger now. */
+  committed(decisions: readonly Decision[]): void
+  /** Forgets everything that is not in the ledger. */
+  reset(): void
+}
+
+type Generation = Map<string, Map<string, Decision>>
+
+export function decisionCache(idMap: IdMap, capacity = 200_000): Decisions {
+  let young: Generation = new Map()
+  let old: Generation = new Map()
+  let size = 0
+  const pending: Generation = new Map()
+  let fresh: Decision[] = []
+
+  const put = (generation: Generation, decision: Decision): void => {
+    let keys = generation.get(decision.entity)
+    if (!keys) generation.set(decision.entity, (keys = new Map()))
+    keys.set(decision.key, decision)
+  }
+  const remember = (decision: Decision): void => {
+    if (++size > capacity) {
+      old = young
+      young = new Map()
+      size = 1
+    }
+    put(young, decision)
+  }
+  const get = (entity: string, key: string): Decision | undefined => {
+    const found = young.get(entity)?.get(key) ?? pending.get(entity)?.get(key)
+    if (found) return found
+    const aged = old.get(entity)?.get(key)
+    if (aged) remember(aged)
+    return aged
+  }
+  return {
+    get,
+    async load(entity, keys) {
+      const unknown = keys.filter((key) => get(entity, key) === undefined)
+      if (unknown.length === 0) return
+      for (const decision of (await idMap.find(entity, unknown)).values()) remember(decision)
+    },
+    decide(decision) {
+      put(pending, decision)
+      fresh.push(decision)
+    },
+    taken() {
+      const taken = fresh
+      fresh = []
+      return taken
+    },
+    committed(decisions) {
+      for (const decision of decisions) {
+        pending.get(decision.entity)?.delete(decision.key)
+        remember(decision)
+      }
+    },
+    reset() {
+      young = new Map()
+      old = new Map()
+      pending.clear()
+      fresh = []
+      size = 0
+    },
+  }
+}

@@ -1,0 +1,190 @@
+import type { Catalog, CatalogTable } from './core/catalog.ts'
+import { tableOf } from './core/catalog.ts'
+import type { Transaction } from './core/change.ts'
+import { keyOf, type RelationNet } from './core/coalesce.ts'
+import { RekeyError } from './core/errors.ts'
+import { type Counted, gather, type Gathered, type Group } from './core/gather.ts'
+import type { Mapping } from './core/mapping.ts'
+import { orderTables } from './core/order.ts'
+import type { Checkpoint, Part, TableWrite, Totals, TruncatedTable, WritePlan } from './core/plan.ts'
+import { compileProgram, ledgerName, type Minters, type Program } from './core/program.ts'
+import { nameOf, type Relation } from './core/relation.ts'
+import type { Scope } from './core/rekey.ts'
+import type { Row } from './core/row.ts'
+import { copyTotals, count, type Outcome } from './core/totals.ts'
+import { emptyWrite, type Standing, writeMove, writeNet } from './core/write.ts'
+import { decisionCache, type Decisions } from './decisions.ts'
+import type { Destination, IdMap, Source } from './ports.ts'
+import { type Conflict, resolveKeys, resolveNets, type ResolveDeps } from './resolve.ts'
+
+export interface PlannerOptions {
+  readonly mapping: Mapping
+  readonly minters: Minters
+  /** The destination's catalog. */
+  readonly catalog: Catalog
+  readonly idMap: IdMap
+  readonly destination: Pick<Destination, 'match'>
+  readonly source: Pick<Source, 'read'>
+  /** What the source's tables look like, for rows that are read and not streamed. */
+  readonly relations: ReadonlyMap<string, Relation>
+  readonly checks: 'engine' | 'set'
+}
+
+/** A plan's writes and what they count as; conflicts are rows that a person must decide about and that were left out. */
+export interface Planned {
+  readonly parts: readonly Part[]
+  readonly checks: WritePlan['checks']
+  readonly conflicts: readonly Conflict[]
+  readonly outcomes: readonly { readonly table: string; readonly outcome: Outcome }[]
+  readonly rows: number
+}
+
+export interface Planner {
+  readonly decisions: Decisions
+  /** Turns whole transactions, or fragments of one, into writes. Reads the ledger, the destination and the source where it must. */
+  plan(transactions: readonly Transaction[], converging: boolean): Promise<Planned>
+  programOf(relation: Relation): Program
+  /** Parents that a row refers to, as (table, raw key): what it waits behind. */
+  scope: Scope
+}
+
+export function createPlanner(options: PlannerOptions): Planner {
+  const { mapping, minters, catalog } = options
+  const programs = new WeakMap<Relation, Program>()
+  const decisions = decisionCache(options.idMap)
+  const { rank } = orderTables(catalog.tables)
+  const scope: Scope = {
+    minters,
+    isDecided: (entity) => mapping.entities.get(entity)?.decided ?? false,
+    decided: (entity, key) => decisions.get(entity, key)?.id,
+    renamed: (entity, key, value) => decisions.get(entity, `${key}\t${value}`)?.id,
+  }
+  const programOf = (relation: Relation): Program => {
+    let program = programs.get(relation)
+    if (!program) programs.set(relation, (program = compileProgram(mapping, minters, relation)))
+    return program
+  }
+  const targetOf = (program: Program): CatalogTable => {
+    const target = tableOf(catalog, program.rule.target)
+    if (!target) throw new RekeyError('SCHEMA_CHANGED', `the destination has no table ${nameOf(program.rule.target)}`)
+    return target
+  }
+  const deps: ResolveDeps = {
+    mapping, minters, decisions, scope, targetOf, programOf,
+    rankOf: (program) => rank.get(nameOf(program.rule.target)) ?? 0,
+    match: (question) => options.destination.match(question),
+    ours: async (entity, ids) => {
+      if (ids.length === 0) return new Set()
+      const found = await options.idMap.findIds(ids)
+      return new Set(found.filter((d) => d.entity === entity && d.kind === 'inserted').map((d) => d.id))
+    },
+    readSource: async (table, column, keys) => {
+      const relation = options.relations.get(table)
+      if (!relation) throw new RekeyError('MAPPING', `references point at ${table}, which is not captured`)
+      return { relation, rows: await options.source.read(relation, relation.columns.map((c) => c.name), [column], keys.map((key) => [key])) }
+    },
+  }
+  return {
+    decisions, programOf, scope,
+    async plan(transactions, converging) {
+      const gathered = gather(transactions, programOf)
+      const conflicts: Conflict[] = []
+      for (const group of gathered.groups) {
+        conflicts.push(...(await resolveNets([...group.nets.values()], deps)))
+        await resolveMoves(group, deps)
+      }
+      const checks = options.checks === 'set' && prefersSet(gathered) ? 'set' : 'engine'
+      const left = new Set(conflicts.map(({ program, key }) => `${nameOf(program.rule.source)}\n${key}`))
+      const build = { ...deps, left, converging, checks } as const
+      const parts = gathered.groups.map((group) => partOf(group, build)).filter((part) => part.writes.length > 0 || part.truncate.length > 0)
+      return { parts, checks, conflicts, outcomes: gathered.counted.map((one) => outcomeOf(one, build)), rows: gathered.rows }
+    },
+  }
+}
+
+/** Mostly new rows: the set-based proof is the cheaper promise. Tables whose triggers must not fire leave no choice. */
+function prefersSet(gathered: Gathered): boolean {
+  if (gathered.inserts * 2 >= gathered.rows) return true
+  return gathered.groups.some((group) => [...group.nets.keys()].length > 0) && gathered.counted.some(({ program }) => program.rule.triggers === 'off')
+}
+
+async function resolveMoves(group: Group, deps: ResolveDeps): Promise<void> {
+  for (const { program, old, row } of group.moves) {
+    if (!program.asks && !program.rule.ledger) continue
+    const nets: RelationNet[] = [{ relation: program.relation, inserts: [row], keyed: null }]
+    if (program.rule.entity && deps.scope.isDecided(program.rule.entity)) await resolveKeys(program.rule.entity, [keyOf(old, program.key)], deps)
+    await resolveNets(nets, deps)
+  }
+}
+
+interface Build extends ResolveDeps {
+  readonly left: ReadonlySet<string>
+  readonly converging: boolean
+  readonly checks: 'engine' | 'set'
+}
+
+/** What is done with a row: by the ledger, by what a person must decide first. */
+function standingOf(program: Program, key: string, build: Build): Standing {
+  if (build.left.size > 0 && build.left.has(`${nameOf(program.rule.source)}\n${key}`)) return 'skip'
+  if (!program.rule.ledger) return 'owned'
+  const decision = build.decisions.get(ledgerName(program), key)
+  if (!decision || decision.kind === 'inserted' || decision.kind === 'adopted') return 'owned'
+  return decision.kind === 'merged' && keeps(program) ? 'merged' : 'skip'
+}
+
+/** True when the policy may change anything in a row of the destination. */
+function keeps(program: Program): boolean {
+  return program.rule.merge !== null && [...program.rule.merge.keep.values()].some((keep) => keep !== 'destination')
+}
+
+function partOf(group: Group, build: Build): Part {
+  const writes: { rank: number; write: TableWrite }[] = []
+  for (const net of group.nets.values()) {
+    const program = build.programOf(net.relation)
+    const asked = program.rule.ledger || build.left.size > 0
+    const write = writeNet(program, net, {
+      scope: build.scope, target: build.targetOf(program), converging: build.converging, prove: build.checks === 'set',
+      standing: asked ? (key: string, _row: Row) => standingOf(program, key, build) : null,
+    })
+    writes.push({ rank: build.rankOf(program), write })
+  }
+  if (group.moves.length > 0) {
+    const { program } = group.moves[0]
+    const write = emptyWrite(program, build.targetOf(program), 1024)
+    for (const { old, row } of group.moves) {
+      if (standingOf(program, keyOf(old, program.key), build) === 'owned') writeMove(program, old, row, write, build.scope)
+    }
+    writes.push({ rank: 0, write })
+  }
+  writes.sort((a, b) => a.rank - b.rank)
+  return { writes: writes.map(({ write }) => write), truncate: group.truncated.map((program) => truncatedTable(program, build)) }
+}
+
+function truncatedTable(program: Program, build: Build): TruncatedTable {
+  const { rule } = program
+  const strategy = rule.entity === null ? undefined : build.mapping.entities.get(rule.entity)?.strategy
+  return { target: rule.target, targetKey: rule.targetKey, prefix: !rule.ledger && strategy?.kind === 'prefixed' ? strategy.prefix : null, ledger: ledgerName(program) }
+}
+
+function outcomeOf({ program, op, row, skipped }: Counted, build: Build): { table: string; outcome: Outcome } {
+  const table = nameOf(program.rule.source)
+  if (skipped !== null) return { table, outcome: { skipped } }
+  if (op === 'truncate') return { table, outcome: 'deleted' }
+  const own: Outcome = op === 'insert' ? 'inserted' : op === 'update' ? 'updated' : 'deleted'
+  if (!program.rule.ledger && build.left.size === 0) return { table, outcome: own }
+  const key = keyOf(row!, program.key)
+  if (build.left.has(`${table}\n${key}`)) return { table, outcome: 'parked' }
+  const decision = program.rule.ledger ? build.decisions.get(ledgerName(program), key) : undefined
+  if (!decision || decision.kind === 'inserted' || decision.kind === 'adopted') return { table, outcome: own }
+  if (decision.kind === 'pinned') return { table, outcome: { skipped: decision.rule } }
+  if (op === 'delete') return { table, outcome: { skipped: 'merged rows are never deleted' } }
+  return { table, outcome: 'merged' }
+}
+
+/** Totals after these outcomes. */
+export function totalled(totals: Checkpoint['totals'], planned: Planned): Record<string, Totals> {
+  const next = copyTotals(totals)
+  for (const { table, outcome } of planned.outcomes) count(next, table, outcome)
+  return next
+}
+

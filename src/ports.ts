@@ -1,0 +1,73 @@
+import type { Checkpoint, Decision, MatchQuestion, Part, WritePlan } from './core/plan.ts'
+import type { Lsn } from './core/lsn.ts'
+import type { TableName } from './core/relation.ts'
+import type { Row } from './core/row.ts'
+import type { Transaction } from './core/change.ts'
+
+/** A part of a table, by key: rows above `after` and up to and including `upTo` (COPY text key fields); null is open. */
+export interface Chunk {
+  readonly table: TableName
+  readonly index: number
+  readonly after: readonly string[] | null
+  readonly upTo: readonly string[] | null
+}
+
+/** A chunk of the initial copy as the destination remembers it. Tables that point at themselves are copied in two passes. */
+export interface CopyChunk extends Chunk {
+  readonly pass: 1 | 2
+  readonly done: boolean
+}
+
+export interface Source {
+  /**
+   * Yields committed transactions in commit order, beginning with the first whose commit LSN is above `after`. Memory is bounded: while
+   * the consumer does not ask, the socket is not read, yet keepalives are answered. Ends when the signal aborts; throws RekeyError.
+   */
+  stream(after: Lsn, signal: AbortSignal): AsyncIterable<readonly Transaction[]>
+  /** Tells the slot that everything up to and including this end LSN is durable elsewhere. Never goes backward. */
+  confirm(lsn: Lsn): void
+  /** Splits a table into chunks of about `rows` rows by its key; one open chunk for a table without a key. */
+  chunks(table: TableName, rows: number): Promise<readonly Chunk[]>
+  /** Yields the rows of a chunk in blocks, columns in the order asked, under the exported snapshot while it lives. */
+  copy(chunk: Chunk, columns: readonly string[]): AsyncIterable<readonly Row[]>
+  /** Reads rows as they are now, by one column's text values; rows that are gone are absent from the answer. */
+  read(table: TableName, columns: readonly string[], by: readonly string[], keys: readonly (readonly string[])[]): Promise<readonly Row[]>
+}
+
+export interface ChangeLog {
+  /** Resolves when the log has taken the transactions and has room for more. They may still be lost: see durable(). */
+  append(transactions: readonly Transaction[]): Promise<void>
+  /** Yields what was appended, in order, in batches of whole reads; the consumer asks only when it has room. */
+  read(signal: AbortSignal): AsyncIterable<readonly Transaction[]>
+  /** The consumer says: everything up to this end LSN is in the destination. */
+  ack(lsn: Lsn): void
+  /** End LSN up to which nothing can be lost any more: what may be confirmed to the slot. */
+  durable(): Lsn
+}
+
+export interface IdMap {
+  /** Ledger entries of these source keys of an entity; keys without one are absent. One bulk look-up. */
+  find(entity: string, keys: readonly string[]): Promise<ReadonlyMap<string, Decision>>
+  /** The reverse: source keys of these destination ids. */
+  findIds(ids: readonly string[]): Promise<readonly Decision[]>
+}
+
+export interface Destination {
+  /** Takes the pipeline for this process (a new epoch of the writer) and resolves with what is durably applied. */
+  open(): Promise<Checkpoint>
+  /** For each row of the question, the destination keys of the rows that have this natural key: as the next plan will find them. */
+  match(question: MatchQuestion): Promise<readonly (readonly string[])[]>
+  /**
+   * Tries some of a plan's writes inside the open transaction (begins one if there is none) and leaves no trace of them when it rejects,
+   * not even at a constraint that is deferred to the commit. For finding the row that fails; apply() then commits what held.
+   */
+  attempt(parts: readonly Part[], checks: WritePlan['checks']): Promise<void>
+  /**
+   * Rows, ledger, journal, parked rows and checkpoint in one transaction, chained to the checkpoint before it. Resolves when that
+   * transaction is durable; for a plan that is not the last of its transaction, when the part is in the open transaction. Up to two may
+   * be under way. Rejects with RekeyError (sqlstate set) with nothing applied.
+   */
+  apply(plan: WritePlan): Promise<void>
+  /** The chunks of the initial copy, made by `make` and kept on the first call; done is true for those that a committed plan completed. */
+  chunks(make: () => Promise<readonly CopyChunk[]>): Promise<readonly CopyChunk[]>
+}

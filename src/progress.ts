@@ -1,0 +1,114 @@
+import type { Lsn } from './core/lsn.ts'
+import { formatLsn } from './core/lsn.ts'
+import type { Checkpoint, Totals } from './core/plan.ts'
+import { nameOf } from './core/relation.ts'
+import { every } from './clock.ts'
+import type { Applied } from './deliver.ts'
+import type { Opened } from './pipeline.ts'
+import type { CopyChunk } from './ports.ts'
+
+export interface Progress {
+  readonly phase: 'starting' | 'snapshot' | 'stream' | 'draining'
+  readonly tables: readonly { readonly table: string; readonly copied: number; readonly estimate: number; readonly finished: boolean }[]
+  readonly totals: Readonly<Record<string, Totals>>
+  readonly rowsPerSecond: number
+  /** Seconds between a commit at the source and now, for the newest applied one; 0 when everything known is applied; null before any. */
+  readonly lagSeconds: number | null
+  readonly lagBytes: number | null
+  readonly parked: number
+  readonly position: string
+}
+
+export interface Note {
+  readonly level: 'info' | 'warn'
+  readonly event: string
+  readonly text: string
+}
+
+export interface RunEvents {
+  progress(progress: Progress): void
+  note(note: Note): void
+}
+
+export interface Meter {
+  copying(chunks: readonly CopyChunk[]): void
+  copied(done: { readonly table: string; readonly pass: 1 | 2; readonly rows: number; readonly finished: boolean }): void
+  streaming(checkpoint: Checkpoint): void
+  read(transactions: number, rows: number, bytes: number, commitLsn: Lsn): void
+  applied(applied: Applied): void
+  stop(): void
+}
+
+const TICK_MS = 250
+
+/** Keeps count of a run and tells about it four times a second. */
+export function startMeter({ catalogs, mapping, source }: Pick<Opened, 'catalogs' | 'mapping' | 'source'>, events: RunEvents): Meter {
+  const tables = new Map([...mapping.tables.values()].filter((rule) => rule.verdict === 'move' || rule.verdict === 'merge').map((rule) => {
+    const table = catalogs.source.tables.find((t) => nameOf(t) === nameOf(rule.source))
+    return [nameOf(rule.source), { copied: 0, estimate: Math.max(0, table?.rowsEstimate ?? 0), open: 1 }]
+  }))
+  const rates = rateMeter()
+  let phase: Progress['phase'] = 'starting'
+  let checkpoint: Checkpoint | null = null
+  let parked = 0
+  let newest = 0
+  let end: Lsn | null = null
+  let asking = false
+  const progress = (): Progress => ({
+    phase, parked, rowsPerSecond: rates.perSecond(), totals: checkpoint?.totals ?? {}, position: formatLsn(checkpoint?.commitLsn ?? 0n),
+    tables: [...tables].map(([table, { copied, estimate, open }]) => ({ table, copied, estimate: Math.max(copied, estimate), finished: open === 0 })),
+    lagBytes: end === null || checkpoint === null ? null : Math.max(0, Number(end - checkpoint.endLsn)),
+    lagSeconds: newest === 0 ? null : Math.max(0, Date.now() / 1e3 - newest / 1e6),
+  })
+  const stopTicking = every(TICK_MS, () => events.progress(progress()))
+  const stopAsking = every(1_000, () => {
+    if (asking || phase !== 'stream') return
+    asking = true
+    source.query('select pg_wal_lsn_diff(pg_current_wal_lsn(), \'0/0\')::text').then(([[lsn]]) => (end = BigInt(lsn!)), () => {}).finally(() => (asking = false))
+  })
+  return {
+    copying(chunks) {
+      phase = 'snapshot'
+      for (const [name, table] of tables) table.open = chunks.filter((c) => !c.done && nameOf(c.table) === name).length
+    },
+    copied({ table, pass, rows, finished }) {
+      const one = tables.get(table)!
+      if (pass === 1) one.copied += rows
+      if (finished) one.open--
+      rates.add(rows)
+    },
+    streaming(at) {
+      phase = 'stream'
+      checkpoint = at
+      for (const table of tables.values()) table.open = 0
+    },
+    read() {},
+    applied(applied) {
+      checkpoint = applied.checkpoint
+      parked += applied.parked
+      newest = applied.commitMicros || newest
+      rates.add(applied.rows)
+    },
+    stop() {
+      stopTicking()
+      stopAsking()
+      events.progress(progress())
+    },
+  }
+}
+
+/** Rows a second over the last few seconds. */
+function rateMeter(): { add(rows: number): void; perSecond(): number } {
+  let samples: { at: number; rows: number }[] = []
+  return {
+    add: (rows) => void samples.push({ at: performance.now(), rows }),
+    perSecond() {
+      const now = performance.now()
+      samples = samples.filter(({ at }) => now - at < 3_000)
+      if (samples.length === 0) return 0
+      const span = Math.max(500, now - samples[0].at)
+      return Math.round((samples.reduce((sum, { rows }) => sum + rows, 0) * 1_000) / span)
+    },
+  }
+}
+
