@@ -21,11 +21,11 @@ export interface Options {
 }
 
 export const USAGE = `Usage: npm run bench -- [options]
-  --quick              smaller workloads and three pairs: minutes instead of a coffee break
+  --quick              smaller workloads and three pairs: some minutes
   --json               progress on stderr, one JSON object as the last line of stdout
   --only a,b,c,d,latency
   --runs N             interleaved pairs per workload (default 5, quick 3)
-  --rows FACTOR        size of the workloads, 1 is full (default 1, quick 0.4)
+  --rows FACTOR        size of the workloads, 1 is full (default 1, quick 0.3)
   --major N            Postgres 14 to 18 (default 15)
   --checks engine|set  how rekey proves foreign keys (default: rekey's own)
   --contenders native,rekey
@@ -47,7 +47,7 @@ export function parseOptions(args: readonly string[]): Options {
     only: listOf(values.only, PHASES, '--only'),
     contenders: listOf(values.contenders, CONTENDERS, '--contenders'),
     runs: numberOf(values.runs ?? (quick ? '3' : '5'), '--runs', { least: 1, most: 99, whole: true }),
-    scale: numberOf(values.rows ?? (quick ? '0.4' : '1'), '--rows', { least: 0.001, most: 100, whole: false }),
+    scale: numberOf(values.rows ?? (quick ? '0.3' : '1'), '--rows', { least: 0.001, most: 100, whole: false }),
     samples: 400,
     major: numberOf(values.major ?? '15', '--major', { least: 14, most: 18, whole: true }) as Major,
     checks: values.checks === undefined ? null : listOf(values.checks, ['engine', 'set'] as const, '--checks')[0],

@@ -16,6 +16,8 @@ export interface Item {
 }
 
 export interface Careful {
+  /** The changes that could not be applied, in source order, as `parked` has them. */
+  readonly failed: readonly Item[]
   readonly parked: readonly Parked[]
   readonly outcomes: readonly { readonly table: string; readonly outcome: Outcome }[]
 }
@@ -62,7 +64,7 @@ export async function applyCarefully(
     await attempt(again, context)
   }
   context.failed.sort(bySource)
-  return { parked: context.failed.map((failed) => parkedOf(failed, deps.planner)), outcomes: [...context.outcomes, ...context.failed.map(outcomeOf)] }
+  return { failed: context.failed.map(({ item }) => item), parked: context.failed.map((failed) => parkedOf(failed, deps.planner)), outcomes: [...context.outcomes, ...context.failed.map(outcomeOf)] }
 }
 
 function bySource(a: Failed, b: Failed): number {

@@ -1,7 +1,7 @@
 import { openSession, type SqlSession } from '../connectors/postgres/session.ts'
 import { postgresDestination, type PostgresDestination } from '../connectors/postgres-destination/destination.ts'
 import { beginRun, chunkTotals } from '../connectors/postgres-destination/chunks.ts'
-import { openParked } from '../connectors/postgres-destination/parked.ts'
+import { parkedRows } from '../connectors/postgres-destination/parked.ts'
 import { directLog } from '../connectors/direct/log.ts'
 import { comparePublication, ensurePublication, readPublication } from '../connectors/postgres-source/publication.ts'
 import { createSlot, dropSlot, freeSlot, readSlot, type CreatedSlot } from '../connectors/postgres-source/slot.ts'
@@ -15,7 +15,6 @@ import { compileMapping } from './core/compile.ts'
 import { RekeyError } from './core/errors.ts'
 import type { Lsn } from './core/lsn.ts'
 import type { Mapping } from './core/mapping.ts'
-import type { Blocked } from './core/parking.ts'
 import type { Checkpoint, Totals } from './core/plan.ts'
 import { planPasses } from './core/passes.ts'
 import type { Problem } from './core/problem.ts'
@@ -23,7 +22,8 @@ import type { Minters } from './core/program.ts'
 import { nameOf, type TableName } from './core/relation.ts'
 import { judgeSlot } from './core/slot-health.ts'
 import { addTotals } from './core/totals.ts'
-import { deliver, RestartStream } from './deliver.ts'
+import { deliver } from './deliver.ts'
+import { RestartStream } from './delivery.ts'
 import { mintersFor } from './mint.ts'
 import { createPlanner } from './planner.ts'
 import type { Chunk, CopyChunk } from './ports.ts'
@@ -208,7 +208,7 @@ async function copy(bridge: Bridge, checkpoint: Checkpoint, signal: AbortSignal)
       mapping: m, minters: opened.minters, catalog: catalogs.destination, idMap: main.idMap, destination: main.destination, source: open.source, relations, checks: config.checks,
     })
     await snapshot({
-      source: open.source, mapping, relations, chunks, checkpoint, point, converging: !exported, blocked: await blockedOf(bridge),
+      source: open.source, mapping, relations, chunks, checkpoint, point, converging: !exported, blocked: await parkedRows(main.query, config.pipeline).waiting(),
       parents: parentsOf(mapping, catalogs.destination), writers: [main.destination, ...extra.map((one) => one.destination)],
       planners: { 1: planner(passes.first), 2: planner(mapping) }, onChunk: meter.copied,
     }, signal)
@@ -247,10 +247,6 @@ function parentsOf(mapping: Mapping, destination: Catalog): Map<string, string[]
     const parents = (target?.foreignKeys ?? []).map((fk) => byTarget.get(nameOf(fk.target))).filter((p): p is string => p !== undefined && p !== name)
     return [name, [...new Set(parents)]]
   }))
-}
-
-async function blockedOf({ main, opened }: Bridge): Promise<Blocked> {
-  return openParked(main.query, opened.config.pipeline)
 }
 
 /** Capture and delivery side by side, begun again at the checkpoint when a server went away or a large transaction has to be done with care. */
@@ -303,16 +299,17 @@ async function streamOnce(bridge: Bridge, checkpoint: Checkpoint, carefulUntil: 
   const ended = AbortSignal.any([signal, stop.signal])
   const beat = heartbeat(opened, checkpoint.convergeLsn === 0n ? marker : null)
   try {
+    const relations = relationsOf(catalogs.source, mapping)
     const planner = createPlanner({
       mapping, minters: opened.minters, catalog: catalogs.destination, idMap: main.idMap, destination: main.destination, source: open.source,
-      relations: relationsOf(catalogs.source, mapping), checks: config.checks,
+      relations, checks: config.checks,
     })
     meter.streaming(checkpoint)
-    const parked = await blockedOf(bridge)
+    const parked = parkedRows(main.query, config.pipeline)
     const tasks = [
       capture({ source: open.source, log, after: checkpoint.commitLsn, retainMs: config.retain, onRead: meter.read, now: () => performance.now(), every }, ended),
       deliver({
-        log, destination: main.destination, planner, mapping, checkpoint, batch: config.batch, parked, carefulUntil, point,
+        log, destination: main.destination, planner, mapping, checkpoint, batch: config.batch, parked, relations, carefulUntil, point, now: () => performance.now(),
         convergeAt: (messages, lsn) => (messages.includes(marker) ? lsn : null),
         onApplied: (applied) => {
           latest = applied.checkpoint

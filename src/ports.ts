@@ -1,4 +1,5 @@
 import type { Checkpoint, Decision, MatchQuestion, Part, WritePlan } from './core/plan.ts'
+import type { Blocked, ParkedRow } from './core/parking.ts'
 import type { Lsn } from './core/lsn.ts'
 import type { TableName } from './core/relation.ts'
 import type { Row } from './core/row.ts'
@@ -50,6 +51,17 @@ export interface IdMap {
   find(entity: string, keys: readonly string[]): Promise<ReadonlyMap<string, Decision>>
   /** The reverse: source keys of these destination ids. */
   findIds(ids: readonly string[]): Promise<readonly Decision[]>
+}
+
+export interface ParkedRows {
+  /** Keys of rows that wait: what comes later for them waits behind. */
+  waiting(): Promise<Blocked>
+  /** Rows that a person wants tried again, with all that waits behind others, in the order of the source; nothing when none is wanted. */
+  due(): Promise<readonly ParkedRow[]>
+  /** These were tried and go on waiting. */
+  keep(ids: readonly string[]): Promise<void>
+  /** Everything that waits is to be tried again. */
+  retryAll(): Promise<void>
 }
 
 export interface Destination {

@@ -3,7 +3,7 @@ import { formatLsn } from './core/lsn.ts'
 import type { Checkpoint, Totals } from './core/plan.ts'
 import { nameOf } from './core/relation.ts'
 import { every } from './clock.ts'
-import type { Applied } from './deliver.ts'
+import type { Applied } from './delivery.ts'
 import type { Opened } from './pipeline.ts'
 import type { CopyChunk } from './ports.ts'
 

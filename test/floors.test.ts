@@ -12,7 +12,7 @@ interface Import { readonly from: string; readonly to: string }
 
 const imports: Import[] = files.flatMap((from) => {
   const text = readFileSync(join(root, from), 'utf8')
-  return [...text.matchAll(/(?:from|import)\s*\(?\s*'([^']+)'/g)].map(([, to]) => ({
+  return [...text.matchAll(/(?:^|\s)from '([^']+)'|\bimport\('([^']+)'\)/g)].map(([, named, dynamic]) => named ?? dynamic).map((to) => ({
     from, to: to.startsWith('.') ? relative(root, resolve(root, dirname(from), to)).split(sep).join('/') : to,
   }))
 })

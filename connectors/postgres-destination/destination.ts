@@ -4,8 +4,10 @@ import { RekeyError } from '../../src/core/errors.ts'
 import { formatLsn, parseLsn } from '../../src/core/lsn.ts'
 import type { Mapping } from '../../src/core/mapping.ts'
 import { tableOf } from '../../src/core/catalog.ts'
+import { orderTables } from '../../src/core/order.ts'
+import { nameOf } from '../../src/core/relation.ts'
 import { Lines } from '../../src/core/out.ts'
-import type { Checkpoint, Decision, Parked, Totals, WritePlan } from '../../src/core/plan.ts'
+import type { Checkpoint, Decision, Parked, TableWrite, Totals, WritePlan } from '../../src/core/plan.ts'
 import { quoteLiteral } from '../../src/core/quote.ts'
 import { APPLICATION_NAME, sessionOptions } from '../../src/core/session.ts'
 import type { Destination, IdMap } from '../../src/ports.ts'
@@ -13,7 +15,7 @@ import { findDecisions, findIds, matchRows, type Query } from './lookup.ts'
 import { chunkList } from './chunks.ts'
 import { SCHEMA_SQL } from './schema.ts'
 import { type Message, stageStatements } from './stage.ts'
-import { partMessage } from './statements.ts'
+import { endMessage, partMessage, type Scope } from './statements.ts'
 import { openWire, type Wire } from './wire.ts'
 
 export interface DestinationOptions {
@@ -53,6 +55,8 @@ export function postgresDestination(options: DestinationOptions): PostgresDestin
   /** A transaction is open on the wire: a part without commit or an attempt came before. */
   let open = false
   let savepoints = 0
+  /** Deletes so far of a source transaction that comes in fragments. */
+  let gone: Map<string, TableWrite> | null = null
 
   const live = (): Session => {
     if (!session) throw new RekeyError('REMOTE', 'the destination is not open')
@@ -66,12 +70,16 @@ export function postgresDestination(options: DestinationOptions): PostgresDestin
     })
     return rows as (string | null)[][]
   }
-  const scope = (fresh: boolean) => ({ pipeline: options.pipeline, tables: options.catalog.tables, fresh })
+  const { rank } = orderTables(options.catalog.tables)
+  const scope = (fresh: boolean): Scope => ({
+    pipeline: options.pipeline, tables: options.catalog.tables, fresh, gone, rank: (table) => rank.get(nameOf(table)) ?? 0,
+  })
 
   const close = async (): Promise<void> => {
     const { wire, lookups } = session ?? {}
     session = null
     open = false
+    gone = null
     await Promise.all([wire?.close(), lookups?.end().catch(() => {})])
   }
 
@@ -112,8 +120,11 @@ export function postgresDestination(options: DestinationOptions): PostgresDestin
       const { wire, writer } = live()
       const message: Message = { sql: open ? [] : ['begin', 'set constraints all deferred'], copies: [] }
       message.sql.push(...mode(plan.checks))
+      if (!plan.last) gone ??= new Map()
       const fresh = !open && plan.parts.length < 2
       for (const part of plan.parts) partMessage(part, plan.checks, scope(fresh), message)
+      if (plan.last && gone) endMessage(gone, plan.checks, scope(false), message)
+      if (plan.last) gone = null
       records(plan, options.pipeline, message)
       open = !plan.last
       if (plan.last) message.sql.push(plan.chunk ? finishChunk(plan, options.pipeline, writer) : advance(plan, options.pipeline, writer), 'commit')
@@ -123,6 +134,7 @@ export function postgresDestination(options: DestinationOptions): PostgresDestin
       } catch (error) {
         // Rolls back what this message began; another one in flight fails by itself (25P02, or the chain of checkpoints).
         open = false
+        gone = null
         await wire.send('rollback').catch(() => {})
         throw error
       }

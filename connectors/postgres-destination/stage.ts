@@ -9,10 +9,10 @@ export interface Message {
 }
 
 /**
- * Temporary tables through which sets of rows reach the server: s whole or partial rows, d keys to delete, m key changes, p parents of a
- * foreign key. Each has the column types of its table and empties itself at commit.
+ * Temporary tables through which sets of rows reach the server: s whole or partial rows, d keys to delete, g keys gone in earlier parts of
+ * the same transaction, m key changes, p parents of a foreign key. Each has the column types of its table and empties itself at commit.
  */
-export function stageOf(target: CatalogTable, kind: 's' | 'd' | 'm' | 'p', fk?: ForeignKey): string {
+export function stageOf(target: CatalogTable, kind: 's' | 'd' | 'g' | 'm' | 'p', fk?: ForeignKey): string {
   const suffix = fk ? `_${target.foreignKeys.indexOf(fk)}` : ''
   return quoteIdent(`rekey_${kind}_${target.oid}${suffix}`)
 }
@@ -25,7 +25,7 @@ export function stageStatements(rule: TableRule, target: CatalogTable): string[]
   const key = rule.targetKey.map(quoteIdent)
   const old = rule.targetKey.map((column, i) => `${quoteIdent(column)} as rekey_old_${i}`)
   const statements = [make(stageOf(target, 's'), all)]
-  if (key.length > 0) statements.push(make(stageOf(target, 'd'), key), make(stageOf(target, 'm'), [...old, ...all]))
+  if (key.length > 0) statements.push(make(stageOf(target, 'd'), key), make(stageOf(target, 'g'), key), make(stageOf(target, 'm'), [...old, ...all]))
   for (const fk of target.foreignKeys) statements.push(make(stageOf(target, 'p', fk), fk.columns.map(quoteIdent)))
   return statements
 }

@@ -11,8 +11,15 @@ export interface Scope {
   readonly pipeline: string
   /** Every table of the destination: who points at whom. */
   readonly tables: readonly CatalogTable[]
+  /** Place of a table in the order in which parents come before children. */
+  readonly rank: (table: CatalogTable) => number
   /** False when a stage may hold rows of an earlier part of the same transaction. */
   readonly fresh: boolean
+  /**
+   * A source transaction that comes in fragments, parents' deletes perhaps long before their children's: by target table, what was deleted
+   * so far. Null for transactions that are whole.
+   */
+  readonly gone: Map<string, TableWrite> | null
 }
 
 /**
@@ -32,7 +39,19 @@ export function partMessage(part: Part, checks: WritePlan['checks'], scope: Scop
   }
   if (checks === 'engine') return
   for (const write of part.writes) for (const [name, lines] of write.parents) proveParents(write, name, lines, all)
-  for (const write of part.writes) if (write.deletes.rows > 0 || write.moves.size > 0) proveNoneLeft(write, all)
+  for (const write of part.writes) {
+    if (write.deletes.rows > 0 && !scope.gone) proveNoneLeft(write, stageOf(write.target, 'd'), write.rule.targetKey, all)
+    if (write.moves.size > 0) proveNoneLeft(write, stageOf(write.target, 'm'), write.rule.targetKey.map((_, i) => `rekey_old_${i}`), all)
+  }
+}
+
+/** The end of a transaction in fragments: what it deleted goes now (engine), or is proven to have left no child behind (set). */
+export function endMessage(gone: ReadonlyMap<string, TableWrite>, checks: WritePlan['checks'], scope: Scope, out: Message): void {
+  const all = { checks, scope: { ...scope, gone: null }, out }
+  for (const write of [...gone.values()].sort((a, b) => scope.rank(b.target) - scope.rank(a.target))) {
+    if (checks === 'engine') deleteStaged(write, stageOf(write.target, 'g'), all)
+    else proveNoneLeft(write, stageOf(write.target, 'g'), write.rule.targetKey, all)
+  }
 }
 
 interface All {
@@ -68,7 +87,8 @@ function mayFire(table: CatalogTable, event: 'insert' | 'update' | 'delete', che
 }
 
 function inserts(write: TableWrite, all: All): void {
-  if (mayFire(write.target, 'insert', all.checks)) return staged(write, write.inserts, false, all)
+  const back = all.scope.gone?.has(nameOf(write.target)) === true && all.checks === 'engine'
+  if (back || mayFire(write.target, 'insert', all.checks)) return staged(write, write.inserts, back, all)
   all.out.sql.push(`copy ${quoteName(write.target)} (${write.columns.map(quoteIdent).join(', ')}) from stdin`)
   all.out.copies.push([write.inserts.view()])
 }
@@ -79,6 +99,10 @@ function staged(write: TableWrite, lines: Lines, mayExist: boolean, all: All): v
   fill(stage, write.columns, lines, all)
   const columns = write.columns.map(quoteIdent)
   const key = write.rule.targetKey.map(quoteIdent)
+  if (all.scope.gone?.has(nameOf(write.target)) && all.checks === 'engine') {
+    const back = key.map((k) => `g.${k} = s.${k}`).join(' and ')
+    all.out.sql.push(`delete from ${stageOf(write.target, 'g')} g using ${stage} s where ${back}`)
+  }
   const set = columns.filter((c) => !key.includes(c))
   const sets = (set.length > 0 ? set : key).map((c) => `${c} = excluded.${c}`).join(', ')
   const conflict = mayExist ? ` on conflict (${key.join(', ')}) do update set ${sets}` : ''
@@ -139,46 +163,58 @@ export function children(target: CatalogTable, tables: readonly CatalogTable[]):
  * along, so where the engine would cascade, the parents are locked and must be without children first.
  */
 function deletes(write: TableWrite, all: All): void {
-  const { target, rule } = write
-  const stage = stageOf(target, 'd')
-  fill(stage, rule.targetKey, write.deletes, all)
-  const where = joined(rule.targetKey, stage)
-  const from = rule.targetKey.length === 1 ? '' : ` using ${stage} s`
-  const alone = rule.targetKey.length === 1 ? `t.${quoteIdent(rule.targetKey[0])} = any (array(select ${quoteIdent(rule.targetKey[0])} from ${stage}))` : where
+  const stage = stageOf(write.target, 'd')
+  fill(stage, write.rule.targetKey, write.deletes, all)
+  if (all.scope.gone) {
+    all.scope.gone.set(nameOf(write.target), write)
+    all.out.sql.push(`insert into ${stageOf(write.target, 'g')} select * from ${stage}`)
+    if (all.checks === 'engine') return
+  }
+  deleteStaged(write, stage, all)
+}
+
+function deleteStaged({ target, rule }: TableWrite, stage: string, all: All): void {
+  const single = rule.targetKey.length === 1
+  const from = single ? '' : `, ${stage} s`
+  const where = single ? `t.${quoteIdent(rule.targetKey[0])} = any (array(select ${quoteIdent(rule.targetKey[0])} from ${stage}))` : joined(rule.targetKey, stage)
   if (all.checks === 'engine') {
     const acting = children(target, all.scope.tables).filter(({ fk }) => fk.onDelete !== 'a' && fk.onDelete !== 'r')
-    if (acting.length > 0) {
-      all.out.sql.push(`select count(*) from (select 1 from ${quoteName(target)} t${from ? `, ${stage} s` : ''} where ${alone} for update of t) x`)
-      for (const { child, fk } of acting) all.out.sql.push(noneLeft(child, fk, rule.targetKey, stage))
-    }
+    if (acting.length > 0) all.out.sql.push(`select count(*) from (select 1 from ${quoteName(target)} t${from} where ${where} for update of t) x`)
+    for (const { child, fk } of acting) all.out.sql.push(noneLeft(child, fk, { stage, key: rule.targetKey, columns: rule.targetKey, going: true }))
   }
-  all.out.sql.push(`delete from ${quoteName(target)} t${from} where ${alone}`)
+  all.out.sql.push(`delete from ${quoteName(target)} t${single ? '' : ` using ${stage} s`} where ${where}`)
   if (mayFire(target, 'delete', all.checks)) {
-    const rest = `select count(*) from ${quoteName(target)} t${from ? `, ${stage} s` : ''} where ${alone}`
+    const rest = `select count(*) from ${quoteName(target)} t${from} where ${where}`
     all.out.sql.push(`select rekey.expect(0, (${rest}), ${quoteLiteral(nameOf(target))}, 'RK002')`)
   }
 }
 
-/** No row of a child table points at one of these keys, apart from rows that go themselves. */
-function noneLeft(child: CatalogTable, fk: ForeignKey, key: readonly string[], stage: string, stageKeys: readonly string[] = key): string {
-  const columns = fk.targetColumns.map((column) => stageKeys[key.indexOf(column)])
-  if (columns.some((column) => column === undefined)) return 'select 1 where false'
-  const on = fk.columns.map((column, i) => `c.${quoteIdent(column)} = s.${quoteIdent(columns[i])}`).join(' and ')
-  const self = nameOf(child) === nameOf(fk.target) && stageKeys === key
-    ? ` and not exists (select 1 from ${stage} g where ${key.map((k) => `g.${quoteIdent(k)} = c.${quoteIdent(k)}`).join(' and ')})`
-    : ''
-  const count = `select count(*) from (select 1 from ${quoteName(child)} c join ${stage} s on ${on}${self} limit 1) x`
+interface Left {
+  readonly stage: string
+  /** The destination key, and the stage's columns that hold it. */
+  readonly key: readonly string[]
+  readonly columns: readonly string[]
+  /** The staged rows are still there and about to go; else they are gone, unless they were made anew. */
+  readonly going: boolean
+}
+
+/** No row of a child table points at one of these keys, apart from rows that go themselves and keys that are there again. */
+function noneLeft(child: CatalogTable, fk: ForeignKey, { stage, key, columns, going }: Left): string {
+  const held = fk.targetColumns.map((column) => columns[key.indexOf(column)])
+  if (held.some((column) => column === undefined)) return 'select 1 where false'
+  const on = fk.columns.map((column, i) => `c.${quoteIdent(column)} = s.${quoteIdent(held[i])}`).join(' and ')
+  const self = nameOf(child) === nameOf(fk.target)
+  const again = `not exists (select 1 from ${quoteName(fk.target)} p where ${key.map((k, i) => `p.${quoteIdent(k)} = s.${quoteIdent(columns[i])}`).join(' and ')})`
+  const goes = `not exists (select 1 from ${stage} g where ${key.map((k, i) => `g.${quoteIdent(columns[i])} = c.${quoteIdent(k)}`).join(' and ')})`
+  const unless = going ? (self ? ` and ${goes}` : '') : ` and ${again}`
+  const count = `select count(*) from (select 1 from ${quoteName(child)} c join ${stage} s on ${on}${unless} limit 1) x`
   return `select rekey.expect(0, (${count}), ${quoteLiteral(fk.name)}, '23503')`
 }
 
 /** After the deletes and key changes, in a later statement, so that children committed meanwhile are seen. */
-function proveNoneLeft(write: TableWrite, all: All): void {
+function proveNoneLeft(write: TableWrite, stage: string, columns: readonly string[], all: All): void {
   for (const { child, fk } of children(write.target, all.scope.tables)) {
-    if (write.deletes.rows > 0) all.out.sql.push(noneLeft(child, fk, write.rule.targetKey, stageOf(write.target, 'd')))
-    if (write.moves.size > 0) {
-      const old = write.rule.targetKey.map((_, i) => `rekey_old_${i}`)
-      all.out.sql.push(noneLeft(child, fk, write.rule.targetKey, stageOf(write.target, 'm'), old))
-    }
+    all.out.sql.push(noneLeft(child, fk, { stage, key: write.rule.targetKey, columns, going: false }))
   }
 }
 

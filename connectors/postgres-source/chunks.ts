@@ -74,13 +74,14 @@ async function ranges(client: Client, layout: Layout, rows: number): Promise<str
 
 /** Walks the key's index in steps of `rows`. */
 async function steps(client: Client, layout: Layout, rows: number): Promise<string[][]> {
-  const columns = layout.key.map(quoteIdent)
+  // Qualified: a bare name in ORDER BY would mean the output column, which is text and sorts as text.
+  const columns = layout.key.map((name) => `t.${quoteIdent(name)}`)
   const texts = columns.map((c) => `${c}::text`).join(', ')
   const bounds: string[][] = []
   for (;;) {
     const where = keyRange(layout.key, { after: bounds.at(-1) ?? null, upTo: null })
     const answer = await client.query<string[]>({
-      text: `select ${texts} from ${layout.from}${where} order by ${columns.join(', ')} ` +
+      text: `select ${texts} from ${layout.from} t${where} order by ${columns.join(', ')} ` +
         `offset ${Math.max(1, rows) - 1} limit 1`,
       rowMode: 'array',
     })

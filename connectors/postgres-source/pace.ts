@@ -47,8 +47,8 @@ export function tap(socket: Socket): { full(on: boolean): void; rest(ms: number)
   const apply = (): void => {
     if (socket.destroyed) return
     const stop = full || resting
-    if (direct) stop ? (handle as ReadHandle).readStop() : (handle as ReadHandle).readStart()
-    else stop ? socket.pause() : socket.resume()
+    if (direct) (handle as ReadHandle)[stop ? 'readStop' : 'readStart']()
+    else socket[stop ? 'pause' : 'resume']()
   }
   return {
     full(on) {

@@ -147,7 +147,7 @@ function heartbeat(it: Connection): (lsn: string, time: number, asked: boolean) 
 }
 
 async function start(it: Connection, client: Client): Promise<unknown> {
-  const facts = await slotFacts(client, it.options.slot)
+  const facts = await slotFacts(client, it.options)
   const socket = socketOf(client)
   const flow = tap(socket)
   const status = startStatus({
@@ -157,6 +157,10 @@ async function start(it: Connection, client: Client): Promise<unknown> {
     isReading: () => !flow.isFull(),
     write: (lsn, ask) => void it.service.acknowledge(lsn, ask),
     dead: (error) => end(it, error),
+  })
+  // Newer servers leave out the changes of a publication that is missing, with no more than this warning.
+  client.on('notice', (notice) => {
+    if (notice.code === '55000') end(it, new RekeyError('PUBLICATION', `the source has lost publication ${it.options.publication}`))
   })
   it.begun = { client, status, flow }
   if (it.failure) end(it, it.failure)
@@ -180,13 +184,23 @@ interface SlotFacts {
   readonly confirmed: Lsn
 }
 
-async function slotFacts(client: Client, slot: string): Promise<SlotFacts> {
-  const answer = await client.query<{ version: string; timeout: string; confirmed: string | null }>(
+interface FactsRow {
+  readonly version: string
+  readonly timeout: string
+  readonly confirmed: string | null
+  readonly published: boolean
+}
+
+async function slotFacts(client: Client, options: ReceiveOptions): Promise<SlotFacts> {
+  const { slot, publication } = options
+  const answer = await client.query<FactsRow>(
     "select current_setting('server_version_num') as version, " +
     "(select setting from pg_settings where name = 'wal_sender_timeout') as timeout, " +
-    `(select confirmed_flush_lsn::text from pg_replication_slots where slot_name = ${quoteLiteral(slot)}) as confirmed`)
-  const { version, timeout, confirmed } = answer.rows[0]
+    `(select confirmed_flush_lsn::text from pg_replication_slots where slot_name = ${quoteLiteral(slot)}) as confirmed, ` +
+    `exists (select from pg_publication where pubname = ${quoteLiteral(publication)}) as published`)
+  const { version, timeout, confirmed, published } = answer.rows[0]
   if (confirmed === null) throw new RekeyError('SLOT_MISSING', `the source has no logical replication slot ${slot}`)
+  if (!published) throw new RekeyError('PUBLICATION', `the source has no publication ${publication}`)
   return { versionNum: Number(version), timeoutMs: Number(timeout), confirmed: parseLsn(confirmed) }
 }
 

@@ -1,9 +1,19 @@
 import type { Change } from './change.ts'
 import { keyOf } from './coalesce.ts'
+import type { Lsn } from './lsn.ts'
 import type { Mapping } from './mapping.ts'
 import type { Program } from './program.ts'
 import { nameOf, type Relation } from './relation.ts'
 import { isNull, isUnchanged, rawField, rowOf, textField, unescapeField, type Row } from './row.ts'
+
+/** A parked change as it is stored: `change` is storeChange's text. */
+export interface ParkedRow {
+  readonly id: string
+  readonly table: string
+  readonly change: string
+  readonly commitLsn: Lsn
+  readonly ordinal: number
+}
 
 /** Keys that wait for a decision, by source table: later changes of the same row and rows that refer to it wait behind them. */
 export type Blocked = Map<string, Set<string>>

@@ -17,7 +17,7 @@ export interface PlannedTable {
 /** Columns whose type becomes text, by table name. */
 export type Converted = ReadonlyMap<string, ReadonlySet<string>>
 
-export interface Planned {
+export interface PlannedDestination {
   readonly tables: readonly PlannedTable[]
   readonly converted: Converted
   /** The destination as it will be. */
@@ -28,7 +28,7 @@ export interface Planned {
  * The destination that a mapping wants where there is none yet: the source's tables under their new names, without the columns that are
  * not carried, with a text column wherever prefixed ids will stand. Skipped tables are there too: the application needs them, empty.
  */
-export function plannedDestination(spec: MappingSource, source: Catalog): Planned {
+export function plannedDestination(spec: MappingSource, source: Catalog): PlannedDestination {
   const specs = specsByName(spec)
   const kept = source.tables.filter((t) => (t.kind === 'r' || t.kind === 'p') && t.parent === null && t.persistence !== 't')
   const names = new Map(kept.map((t) => [nameOf(t), targetName(t, specs.get(nameOf(t)), spec)]))
@@ -69,7 +69,7 @@ function tableFrom(from: CatalogTable, spec: TableSpec | undefined, names: Names
   const columns = from.columns.flatMap((c) => (renamed.get(c.name) === null ? [] : [{ ...c, name: renamed.get(c.name)! }]))
   const unique = (key: UniqueKey): UniqueKey[] => {
     const list = key.columns.map((c) => (renamed.has(c) ? renamed.get(c)! : c))
-    return list.includes(null) ? [] : [{ ...key, columns: list as string[] }]
+    return list.some((c) => c === null) ? [] : [{ ...key, columns: list as string[] }]
   }
   const uniques = from.uniques.flatMap(unique)
   return {

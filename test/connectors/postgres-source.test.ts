@@ -9,6 +9,7 @@ import { judgeSlot } from '../../src/core/slot-health.ts'
 import type { Transaction } from '../../src/core/change.ts'
 import type { Source } from '../../src/ports.ts'
 import { client, createDatabase, type Database } from '../support/database.ts'
+import { startPostgres } from '../support/postgres.ts'
 import { startProxy } from '../support/proxy.ts'
 import { server } from '../support/servers.ts'
 
@@ -151,7 +152,7 @@ describe.each([14, 18] as const)('PostgreSQL %i', async (major) => {
     expect(most).toBeLessThan(9 << 20)
   })
 
-  it('an idle slot follows the server when nothing is left, and the server can shut down', async () => {
+  it('an idle slot follows the server when nothing is left', async () => {
     await db.query(`alter database ${db.name} set wal_sender_timeout = '1s'`)
     await db.query('create table other (id int); insert into other select generate_series(1, 1000)')
     const target = parseLsn((await db.query('select pg_current_wal_lsn() l'))[0]['l']!)
@@ -194,7 +195,10 @@ describe.each([14, 18] as const)('PostgreSQL %i', async (major) => {
     expect((await readSlot(db.url, slot)).slot).toMatchObject({ activeIsOurs: true, activePid: expect.any(Number) })
     await freeSlot(db.url, slot)
     await expect((async () => { for (;;) if ((await first.next()).done) return })()).rejects.toMatchObject({ code: 'REMOTE' })
+    const third = open().source.stream(after, stop.signal)[Symbol.asyncIterator]()
+    await third.next()
     await db.query('drop publication p; insert into t values (1)')
+    await expect((async () => { for (;;) if ((await third.next()).done) return })()).rejects.toMatchObject({ code: 'PUBLICATION' })
     await expect(readAll(open().source)).rejects.toMatchObject({ code: 'PUBLICATION' })
     await dropSlot(db.url, slot)
     await dropSlot(db.url, slot)
@@ -233,4 +237,30 @@ describe.each([14, 18] as const)('PostgreSQL %i', async (major) => {
     for await (const some of stream) expect(changesOf(some)).toEqual([])
     expect((await readSlot(db.url, slot)).slot?.activePid).toBeNull()
   })
+})
+
+it('a server shuts down although its stream is open and idle', async () => {
+  const host = await startPostgres({ major: 15 })
+  const stop = new AbortController()
+  try {
+    const db = await createDatabase(host)
+    await db.query(tables)
+    await ensurePublication(db.url, 'p', [T])
+    const { after, close } = await createSlot(db.url, 's')
+    await close()
+    const { source } = openSource({ url: db.url, slot: 's', publication: 'p', epoch: 1 })
+    const reading = (async () => {
+      for await (const some of source.stream(after, stop.signal)) source.confirm(some.at(-1)!.endLsn)
+    })()
+    const ended = expect(reading).rejects.toMatchObject({ code: 'REMOTE' })
+    await db.query('create table other (id int); insert into other select generate_series(1, 1000)')
+    await sleep(300)
+    const began = performance.now()
+    await host.stop()
+    expect(performance.now() - began).toBeLessThan(5_000)
+    await ended
+  } finally {
+    stop.abort()
+    await host.stop()
+  }
 })

@@ -1,0 +1,123 @@
+import type { Command } from 'commander'
+import { InvalidArgumentError } from 'commander'
+import { RekeyError } from '../core/errors.ts'
+import { checkIds, type Decided, listParked, type ListOptions, renderDecided, renderParked, retryParked, waiveParked } from './parked.ts'
+import { removePipeline, renderRemoved } from './remove.ts'
+import { renderStatus } from './render-status.ts'
+import { renderResolved, resolveNew, resolveOld } from './resolve.ts'
+import { examples, type Invocation, type Session, verb } from './session.ts'
+import { readStatus } from './status.ts'
+import { counted } from './text.ts'
+
+/** Exit code of an answer that says: not there. */
+const NOT_FOUND = 4
+
+export function addOperating(program: Command, invocation: Invocation): void {
+  addStatus(program, invocation)
+  addResolve(program, invocation)
+  addParked(program, invocation)
+  addRemove(program, invocation)
+}
+
+function addStatus(program: Command, invocation: Invocation): void {
+  program.command('status')
+    .description('show how far a pipeline is, what became of every row, and how its slot does')
+    .addHelpText('after', examples('status', 'status --json | jq .lag'))
+    .action(verb(invocation, async (session) => {
+      const config = await session.config()
+      const status = await session.world.operate(config, (operated) => readStatus(operated, config))
+      session.answer(status, renderStatus(status))
+      return 0
+    }))
+}
+
+function addResolve(program: Command, invocation: Invocation): void {
+  program.command('resolve <entity-or-id> [old-id]')
+    .description('turn an old id into the new one, or a new id into the old one')
+    .option('--entity <name>', 'with a new id: only as an id of this entity (needed where ids are offsets or kept)')
+    .addHelpText('after', `${examples('resolve users 42', 'resolve usr_0g00000000am08g1v5kcp3mzs2', 'resolve 100042 --entity users')}
+Exit code 4: there is no answer.\n`)
+    .action(verb<{ entity?: string }>(invocation, async (session, { entity }, [first, old]) => {
+      if (old !== undefined && entity !== undefined) throw new RekeyError('USAGE', '--entity goes with a new id alone')
+      const resolved = await session.world.operate(await session.config(), (operated) =>
+        old === undefined ? resolveNew(operated, first, entity ?? null) : resolveOld(operated, first, old))
+      session.answer(resolved, renderResolved(resolved))
+      return resolved.found ? 0 : NOT_FOUND
+    }))
+}
+
+function addParked(program: Command, invocation: Invocation): void {
+  const parked = program.command('parked').description('rows that wait for a decision: list them, have them tried again, or waive them')
+  parked.command('list')
+    .description('list parked rows, oldest first')
+    .option('--table <schema.table>', 'of this source table only')
+    .option('--all', 'those that are waived or done, too')
+    .option('--values', 'show the stored values of the rows')
+    .option('--limit <n>', 'at most so many', atLeastOne, 100)
+    .addHelpText('after', examples('parked list', 'parked list --table public.users --values'))
+    .action(verb<ListOptions>(invocation, async (session, options) => {
+      const list = await session.world.operate(await session.config(), ({ destination }) => listParked(destination, options))
+      session.answer(list, renderParked(list))
+      return 0
+    }))
+  parked.command('retry [ids...]')
+    .description('have parked rows tried again by the running bridge, or by the next run')
+    .option('--all', 'all that wait')
+    .option('--table <schema.table>', 'with --all: of this source table only')
+    .addHelpText('after', `${examples('parked retry 17 18', 'parked retry --all --table public.projects')}
+Exit code 4: some ids were not changed.\n`)
+    .action(verb<{ all?: boolean; table?: string }>(invocation, async (session, options, ids) => {
+      checkIds(ids)
+      const decided = await session.world.operate(await session.config(), ({ destination }) => retryParked(destination, ids, options))
+      return answerDecided(session, decided, 'retry')
+    }))
+  parked.command('waive <ids...>')
+    .description('decide that parked rows are not carried')
+    .requiredOption('--reason <text>', 'why; kept with the row')
+    .option('--yes', 'do not ask')
+    .addHelpText('after', `${examples("parked waive 17 --reason 'test account, not needed'")}
+Exit code 4: some ids were not changed.\n`)
+    .action(verb<{ reason: string; yes?: boolean }>(invocation, async (session, { reason, yes }, ids) => {
+      checkIds(ids)
+      const config = await session.config()
+      if (!yes) await confirm(session, `${counted(ids.length, 'row')} will not be carried. Type yes to go on: `, 'yes')
+      const decided = await session.world.operate(config, ({ destination }) => waiveParked(destination, ids, reason))
+      return answerDecided(session, decided, 'waived')
+    }))
+}
+
+function answerDecided(session: Session, decided: Decided, to: 'retry' | 'waived'): number {
+  session.answer(decided, renderDecided(decided, to))
+  return decided.left.length === 0 ? 0 : NOT_FOUND
+}
+
+function addRemove(program: Command, invocation: Invocation): void {
+  program.command('remove')
+    .description("drop the slot and the publication at the source and rekey's own records at the destination; carried rows stay")
+    .option('--yes', 'do not ask')
+    .option('--force', 'end a rekey that is running')
+    .addHelpText('after', examples('remove', 'remove --yes --json'))
+    .action(verb<{ yes?: boolean; force?: boolean }>(invocation, async (session, options) => {
+      const config = await session.config()
+      if (!options.yes) {
+        await confirm(session, `The ledger goes too: what was carried can then not be told from other rows.\nType the pipeline's name (${config.pipeline}) to remove it: `, config.pipeline)
+      }
+      return session.world.operate(config, async (operated) => {
+        const removed = await removePipeline(operated, config.pipeline, options.force ?? false)
+        session.answer(removed, renderRemoved(removed, { slot: operated.source.slotName, publication: operated.source.publicationName }))
+        return 0
+      })
+    }))
+}
+
+/** Rejects with USAGE when the answer is another, or nobody can be asked. */
+async function confirm({ world, json }: Session, question: string, wanted: string): Promise<void> {
+  const said = json ? null : await world.ask(question)
+  if (said === null) throw new RekeyError('USAGE', 'this has to be confirmed and there is nobody to ask', { hint: 'Add --yes.' })
+  if (said.trim() !== wanted) throw new RekeyError('USAGE', 'not confirmed; nothing was changed', { hint: `Type ${wanted}, or add --yes.` })
+}
+
+function atLeastOne(text: string): number {
+  if (!/^[1-9][0-9]{0,6}$/.test(text)) throw new InvalidArgumentError('Not a whole number from 1 to 9999999.')
+  return Number(text)
+}

@@ -1,0 +1,47 @@
+import { RekeyError } from '../core/errors.ts'
+import type { Operated } from '../operate.ts'
+
+/** What `rekey remove --json` prints. */
+export interface Removed {
+  readonly pipeline: string
+  /** Something alive was ended (--force). */
+  readonly ended: { readonly writer: boolean; readonly reader: boolean }
+  readonly slot: 'dropped' | 'not there'
+  readonly publication: 'dropped' | 'not there'
+  readonly destination: 'schema dropped' | 'rows deleted' | 'nothing there'
+}
+
+/**
+ * Removes what a pipeline has made for itself at both ends; carried rows stay. Without `force`, nothing that is alive is touched: RUNNING or
+ * SLOT_IN_USE, and then nothing was removed. Done again, it removes what is left.
+ */
+export async function removePipeline({ source, destination }: Pick<Operated, 'source' | 'destination'>, pipeline: string, force: boolean): Promise<Removed> {
+  const [writer, { slot }] = [await destination.writer(), await source.slot()]
+  const reader = slot?.activePid ?? null
+  const hint = 'Stop it, or say --force to end it.'
+  if (!force && writer) throw new RekeyError('RUNNING', `process ${writer.pid} at the destination holds the pipeline ${pipeline}`, { hint })
+  if (!force && reader !== null) throw new RekeyError('SLOT_IN_USE', `process ${reader} at the source reads the slot ${source.slotName}`, { hint })
+  const ended = { writer: writer !== null && (await destination.endWriter()), reader: reader !== null }
+  if (reader !== null) await source.freeSlot()
+  // The slot goes first: it is what would fill the source's disk if anything after it failed.
+  if (slot) await source.dropSlot()
+  const published = await source.hasPublication()
+  if (published) await source.dropPublication()
+  const left = await destination.remove()
+  return { pipeline, ended, slot: slot ? 'dropped' : 'not there', publication: published ? 'dropped' : 'not there', destination: left }
+}
+
+export function renderRemoved({ pipeline, ended, slot, publication, destination }: Removed, names: { slot: string; publication: string }): string {
+  const lines = [
+    ...(ended.writer ? ['ended the rekey that was running'] : ended.reader ? ['ended the reader of the slot'] : []),
+    `slot ${names.slot}: ${slot}`,
+    `publication ${names.publication}: ${publication}`,
+    `schema rekey at the destination: ${DESTINATION[destination]}`,
+  ]
+  const nothing = slot === 'not there' && publication === 'not there' && destination === 'nothing there'
+  return `${nothing ? `Nothing is left of the pipeline ${pipeline}.` : `Removed the pipeline ${pipeline}. Carried rows stay.`}\n${lines.map((l) => `  ${l}`).join('\n')}\n`
+}
+
+const DESTINATION: Record<Removed['destination'], string> = {
+  'schema dropped': 'dropped', 'rows deleted': 'rows of this pipeline deleted, others use it', 'nothing there': 'not there',
+}

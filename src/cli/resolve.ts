@@ -1,0 +1,104 @@
+import { RekeyError } from '../core/errors.ts'
+import type { Entity } from '../core/mapping.ts'
+import { readableKey } from '../core/parking.ts'
+import type { Decision } from '../core/plan.ts'
+import { nameOf } from '../core/relation.ts'
+import { escapeField } from '../core/row.ts'
+import type { Operated } from '../operate.ts'
+
+/** What `rekey resolve --json` prints. */
+export interface Resolved {
+  readonly found: boolean
+  /** ledger: written when the row was decided; computed: follows from the key and the secret alone. */
+  readonly how: 'ledger' | 'computed' | null
+  readonly entity: string | null
+  readonly old: string | null
+  readonly new: string | null
+  /** Of a ledger entry. */
+  readonly kind: Decision['kind'] | null
+  readonly rule: string | null
+  readonly note: string | null
+}
+
+const NOTHING: Resolved = { found: false, how: null, entity: null, old: null, new: null, kind: null, rule: null, note: null }
+
+type Needs = Pick<Operated, 'destination'> & { readonly opened: Pick<Operated['opened'], 'mapping' | 'minters'> }
+
+/** Old key to new id: the ledger first, since it may say otherwise than the computation. A composite key is written `1,2`. */
+export async function resolveOld({ opened, destination }: Needs, name: string, old: string): Promise<Resolved> {
+  const { mapping, minters } = opened
+  const entity = mapping.entities.get(name)
+  const ledger = entity ? entity.name : compositeLedger(opened, name)
+  const key = toRaw(entity ? [old] : old.split(','))
+  const decision = await destination.find(ledger, key)
+  if (decision) return fromLedger(decision)
+  const asked = { ...NOTHING, entity: ledger, old }
+  if (!entity) return { ...asked, note: 'not in the ledger: this row was not carried, or not yet' }
+  const id = entity.strategy.kind === 'random' ? null : minters.get(entity.name)!.mint(old)
+  if (entity.decided) {
+    const otherwise = id === null ? '' : `; as a new row it would become ${id}`
+    return { ...asked, note: `not in the ledger: this row was not carried, or not yet${otherwise}` }
+  }
+  if (id === null) return { ...asked, note: 'not a key that this entity can have' }
+  return { ...asked, found: true, how: 'computed', new: id }
+}
+
+/** Destination id to old key: the ledger, then every entity whose ids prove what they are made of. */
+export async function resolveNew({ opened, destination }: Needs, id: string, only: string | null): Promise<Resolved> {
+  const { mapping, minters } = opened
+  if (only !== null && !mapping.entities.has(only)) throw unknown(only, [...mapping.entities.keys()])
+  const decisions = (await destination.findId(toRaw([id]))).filter((d) => mapping.entities.has(d.entity) && (only === null || d.entity === only))
+  const [first, ...more] = decisions
+  if (first) {
+    const note = more.length > 0 ? `also the id of ${more.map((d) => `${d.entity} ${readableKey(d.key)}`).join('; ')}` : null
+    return { ...fromLedger(first), note }
+  }
+  for (const entity of mapping.entities.values()) {
+    if (only === null ? !provesItself(entity) : entity.name !== only) continue
+    const old = minters.get(entity.name)!.unmint(id)
+    if (old === null) continue
+    const elsewhere = entity.decided ? await destination.find(entity.name, toRaw([old])) : null
+    const note = elsewhere ? `but the ledger says that this row became ${readableKey(elsewhere.id)} (${elsewhere.kind}): this id is not in use`
+      : entity.decided ? 'not in the ledger: this row was not carried, or not yet' : null
+    return { ...NOTHING, found: !entity.decided, how: 'computed', entity: entity.name, old, new: id, note }
+  }
+  return { ...NOTHING, new: id, note: 'no entry of the ledger, and not an id that can be read back' }
+}
+
+/** An offset or a kept key can be read back as any entity's, so it is only done for a named one. */
+function provesItself({ strategy }: Entity): boolean {
+  return strategy.kind === 'literal' || (strategy.kind === 'prefixed' && strategy.form === 'ordered')
+}
+
+function compositeLedger({ mapping }: Needs['opened'], name: string): string {
+  const rules = [...mapping.tables.values()].filter((rule) => rule.entity === null && rule.ledger)
+  const rule = rules.find((r) => nameOf(r.source) === name || r.source.table === name)
+  if (!rule) throw unknown(name, [...mapping.entities.keys(), ...rules.map((r) => nameOf(r.source))])
+  return nameOf(rule.source)
+}
+
+function unknown(name: string, known: readonly string[]): RekeyError {
+  return new RekeyError('USAGE', `the mapping has no entity ${name}`, { hint: `One of: ${known.join(', ')}.` })
+}
+
+function fromLedger(d: Decision): Resolved {
+  return { found: true, how: 'ledger', entity: d.entity, old: readableKey(d.key), new: readableKey(d.id), kind: d.kind, rule: d.rule, note: null }
+}
+
+function toRaw(fields: readonly string[]): string {
+  return fields.map((field) => escapeField(Buffer.from(field, 'utf8')).toString('latin1')).join('\t')
+}
+
+export function renderResolved(resolved: Resolved): string {
+  const { found, entity, old, how, kind, rule, note } = resolved
+  const lines: string[] = []
+  if (found) {
+    lines.push(`${entity} ${old} -> ${resolved.new}`)
+    lines.push(how === 'ledger' ? `by the ledger: ${kind} (${rule})` : 'computed from the key')
+    if (note) lines.push(note)
+  } else {
+    const asked = old === null ? resolved.new : `${entity} ${old}${resolved.new === null ? '' : ` (${resolved.new})`}`
+    lines.push(`not found: ${asked}`, note ?? '')
+  }
+  return `${lines.filter((line) => line !== '').join('\n')}\n`
+}

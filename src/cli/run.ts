@@ -1,0 +1,137 @@
+import type { Config } from '../config/config.ts'
+import { closes } from '../core/totals.ts'
+import { formatLsn } from '../core/lsn.ts'
+import type { Checkpoint } from '../core/plan.ts'
+import { openLog } from '../log.ts'
+import type { Note, Progress } from '../progress.ts'
+import { failureJson, failureOf } from './failure.ts'
+import { isWorthLogging, progressFields, progressLines, progressText, totalOf, totalsText, type Logged } from './progress.ts'
+import { totalsTable } from './render-status.ts'
+import { openScreen } from './screen.ts'
+import { secretsOf, type Session, type World } from './session.ts'
+import type { ClosedTotals } from './status.ts'
+
+export interface RunVerbOptions {
+  readonly takeover?: boolean
+  /** A file of decisions. */
+  readonly conflicts?: string
+}
+
+/** The last thing that a run says: where it stopped and what became of the rows. */
+export interface Summary {
+  readonly pipeline: string
+  readonly phase: Checkpoint['phase']
+  readonly epoch: number
+  readonly commitLsn: string
+  readonly endLsn: string
+  readonly totals: ClosedTotals
+  readonly tables: Readonly<Record<string, ClosedTotals>>
+}
+
+interface View {
+  progress(progress: Progress): void
+  note(note: Note): void
+  summary(summary: Summary): void
+  end(): void
+}
+
+/**
+ * Runs the bridge until a signal. The first signal lets it finish what is under way, and the command ends with 0; the second ends the
+ * process at once with 130: nothing is lost by that, the next run goes on at the checkpoint.
+ */
+export async function runVerb(session: Session, options: RunVerbOptions): Promise<number> {
+  const { world } = session
+  const config = await session.config()
+  const view = viewOf(session, config)
+  const stop = new AbortController()
+  const release = world.onSignal(() => {
+    if (stop.signal.aborted) {
+      view.end()
+      world.exit(130)
+      return
+    }
+    view.note({ level: 'info', event: 'signal', text: 'stopping: finishing what is under way; another signal ends it at once' })
+    stop.abort()
+  })
+  try {
+    const progress = (p: Progress): void => view.progress(stop.signal.aborted ? { ...p, phase: 'draining' } : p)
+    const how = { takeover: options.takeover ?? false, ...(options.conflicts === undefined ? {} : { conflicts: options.conflicts }) }
+    const checkpoint = await world.run(config, how, { progress, note: view.note }, stop.signal)
+    view.end()
+    view.summary(summaryOf(config.pipeline, checkpoint))
+    return 0
+  } catch (error) {
+    view.end()
+    if (session.json) world.stdout.write(`${JSON.stringify({ type: 'error', ...failureJson(failureOf(error, secretsOf(config))) })}\n`)
+    throw error
+  } finally {
+    release()
+  }
+}
+
+export function summaryOf(pipeline: string, { phase, epoch, commitLsn, endLsn, totals }: Checkpoint): Summary {
+  return {
+    pipeline, phase, epoch, commitLsn: formatLsn(commitLsn), endLsn: formatLsn(endLsn), totals: closed(totalOf(totals)),
+    tables: Object.fromEntries(Object.entries(totals).map(([table, t]) => [table, closed(t)])),
+  }
+}
+
+function closed(t: Checkpoint['totals'][string]): ClosedTotals {
+  return { ...t, closes: closes(t) }
+}
+
+export function renderSummary(summary: Summary): string {
+  const lines = [`Stopped ${summary.phase === 'stream' ? 'while streaming' : 'before the copy was complete'}, at ${summary.commitLsn}: ${totalsText(summary.totals)}.`]
+  if (Object.keys(summary.tables).length > 0) lines.push('', ...totalsTable(summary.tables, summary.totals))
+  lines.push('', 'The next `rekey run` goes on from here; until then the slot holds WAL back at the source.')
+  return `${lines.join('\n')}\n`
+}
+
+function viewOf(session: Session, config: Config): View {
+  const { world } = session
+  if (session.json) return jsonView(world)
+  return world.stderr.isTTY && world.env.TERM !== 'dumb' ? screenView(world) : logView(world, config)
+}
+
+/** One JSON object a line, told apart by `type`. */
+function jsonView({ stdout }: World): View {
+  const line = (type: string, members: object): void => void stdout.write(`${JSON.stringify({ type, ...members })}\n`)
+  return { progress: (p) => line('progress', p), note: (n) => line('note', n), summary: (s) => line('summary', s), end: () => {} }
+}
+
+function screenView({ stdout, stderr }: World): View {
+  const columns = (): number => stderr.columns ?? 80
+  const screen = openScreen((text) => void stderr.write(text), columns)
+  let ended = false
+  return {
+    progress(p) {
+      if (!ended) screen.draw(progressLines(p, { columns: columns(), rows: stderr.rows ?? 24 }))
+    },
+    note: (n) => screen.print(`${n.level === 'warn' ? 'warning: ' : ''}${n.text}`),
+    summary: (s) => void stdout.write(renderSummary(s)),
+    end() {
+      ended = true
+      screen.end()
+    },
+  }
+}
+
+function logView({ stderr, env }: World, config: Config): View {
+  const log = openLog({
+    level: env.REKEY_LOG_LEVEL, secrets: secretsOf(config), base: { pipeline: config.pipeline }, write: (line) => void stderr.write(line),
+  })
+  let last: Logged | null = null
+  return {
+    progress(p) {
+      const now = performance.now()
+      if (!isWorthLogging(last, p, now)) return
+      last = { at: now, phase: p.phase, parked: p.parked }
+      log.info(progressFields(p), progressText(p))
+    },
+    note({ level, text, ...fields }) {
+      log[level](fields, text)
+    },
+    summary: ({ tables: _, totals, ...at }) => log.info({ event: 'stopped', ...at, ...totals }, `stopped: ${totalsText(totals)}`),
+    end: () => {},
+  }
+}

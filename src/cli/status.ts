@@ -1,0 +1,95 @@
+import type { Config } from '../config/config.ts'
+import { RekeyError } from '../core/errors.ts'
+import { formatLsn } from '../core/lsn.ts'
+import type { Totals } from '../core/plan.ts'
+import { formatPosition } from '../core/position.ts'
+import { judgeSlot } from '../core/slot-health.ts'
+import { closes } from '../core/totals.ts'
+import type { ChunkState, Operated, ParkedCount, SourceState, StoredCheckpoint, WriterState } from '../operate.ts'
+import { totalOf } from './progress.ts'
+
+export type ClosedTotals = Totals & { readonly closes: boolean }
+
+export interface SlotStatus {
+  readonly name: string
+  /** ok, missing, lost, ahead, recreated, in use (while running: by that run), timeline. */
+  readonly health: string
+  readonly active: boolean
+  readonly walStatus: string | null
+  readonly retainedBytes: number | null
+  readonly safeBytes: number | null
+  readonly confirmedLsn: string | null
+}
+
+/** What `rekey status --json` prints. */
+export interface Status {
+  readonly pipeline: string
+  readonly deployment: string
+  readonly state: 'not started' | 'running' | 'stopped'
+  readonly phase: 'new' | 'snapshot' | 'stream' | null
+  readonly position: string | null
+  readonly updatedAt: string | null
+  readonly writer: WriterState | null
+  readonly lag: { readonly bytes: number; readonly seconds: number } | null
+  readonly slot: SlotStatus | null
+  readonly chunks: { readonly done: number; readonly open: number; readonly rows: number; readonly tables: readonly ChunkState[] }
+  readonly parked: { readonly waiting: number; readonly retry: number; readonly waived: number; readonly reasons: readonly ParkedCount[] }
+  readonly totals: ClosedTotals
+  readonly tables: Readonly<Record<string, ClosedTotals>>
+  readonly warnings: readonly string[]
+}
+
+/** Reads both ends; also while a run is active, and when there is nothing yet. */
+export async function readStatus({ opened, source, destination }: Operated, config: Pick<Config, 'pipeline' | 'deployment'>): Promise<Status> {
+  const warnings: string[] = []
+  const stored = await destination.checkpoint()
+  const writer = await destination.writer()
+  // A checkpoint of phase new is a start that did not come to its slot.
+  const checkpoint = stored?.phase === 'new' ? null : stored
+  const totals = checkpoint ? await destination.totals(checkpoint) : {}
+  const reasons = await destination.parkedCounts()
+  const chunks = await destination.chunks()
+  const sum = <T>(all: readonly T[], of: (one: T) => number): number => all.reduce((n, one) => n + of(one), 0)
+  const parkedIn = (state: string): number => sum(reasons.filter((r) => r.state === state), (r) => r.rows)
+  if (checkpoint && checkpoint.mappingDigest !== opened.mapping.digest) warnings.push('the mapping files are not those that this run began with')
+  return {
+    pipeline: config.pipeline, deployment: config.deployment, state: writer ? 'running' : checkpoint ? 'stopped' : 'not started',
+    phase: stored?.phase ?? null, updatedAt: checkpoint?.updatedAt ?? null, writer,
+    position: checkpoint ? formatPosition({ epoch: checkpoint.epoch, commitLsn: checkpoint.commitLsn, ordinal: 0 }).replace(/:0$/, '') : null,
+    lag: checkpoint ? { bytes: Math.max(0, Number((await source.walEnd()) - checkpoint.endLsn)), seconds: checkpoint.ageSeconds } : null,
+    slot: await slotStatus(source, { checkpoint, running: writer !== null, database: opened.catalogs.source.database, warnings }),
+    chunks: { done: sum(chunks, (c) => c.done), open: sum(chunks, (c) => c.open), rows: sum(chunks, (c) => c.rows), tables: chunks },
+    parked: { waiting: parkedIn('waiting'), retry: parkedIn('retry'), waived: parkedIn('waived'), reasons },
+    totals: closed(totalOf(totals)), tables: Object.fromEntries(Object.entries(totals).map(([table, t]) => [table, closed(t)])), warnings,
+  }
+}
+
+function closed(t: Totals): ClosedTotals {
+  return { ...t, closes: closes(t) }
+}
+
+interface SlotContext {
+  readonly checkpoint: StoredCheckpoint | null
+  readonly running: boolean
+  readonly database: string
+  readonly warnings: string[]
+}
+
+/** A role that may not read slots still gets the rest. */
+async function slotStatus(source: SourceState, { checkpoint, running, database, warnings }: SlotContext): Promise<SlotStatus | null> {
+  const state = await source.slot().catch((error: unknown) => {
+    if (!(error instanceof RekeyError)) throw error
+    warnings.push(`the slot cannot be read: ${error.message}`)
+    return null
+  })
+  if (state === null || (state.slot === null && !checkpoint)) return null
+  const health = checkpoint ? judgeSlot(state, { ...checkpoint, database }) : { state: 'ok' as const }
+  if (health.state !== 'ok' && !(health.state === 'in use' && running)) warnings.push(health.message)
+  const { slot } = state
+  const number = (n: bigint | null | undefined): number | null => (n === null || n === undefined ? null : Number(n))
+  return {
+    name: source.slotName, health: health.state === 'in use' && running ? 'ok' : health.state, active: (slot?.activePid ?? null) !== null,
+    walStatus: slot?.walStatus ?? null, retainedBytes: number(slot?.retainedBytes), safeBytes: number(slot?.safeWalBytes),
+    confirmedLsn: slot?.confirmedLsn == null ? null : formatLsn(slot.confirmedLsn),
+  }
+}

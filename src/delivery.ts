@@ -1,0 +1,113 @@
+import type { Transaction } from './core/change.ts'
+import type { RekeyError } from './core/errors.ts'
+import type { Lsn } from './core/lsn.ts'
+import type { Mapping } from './core/mapping.ts'
+import type { Blocked } from './core/parking.ts'
+import type { Checkpoint, Decision, Parked, Totals, WritePlan } from './core/plan.ts'
+import type { Relation } from './core/relation.ts'
+import type { Planned, Planner } from './planner.ts'
+import type { ChangeLog, Destination, ParkedRows } from './ports.ts'
+
+export interface DeliverOptions {
+  readonly log: ChangeLog
+  readonly destination: Destination
+  readonly planner: Planner
+  readonly mapping: Mapping
+  readonly checkpoint: Checkpoint
+  readonly batch: { readonly rows: number; readonly bytes: number; readonly inFlight: number }
+  readonly parked: ParkedRows
+  /** The carried tables in their present shape, for parked rows that are tried again. */
+  readonly relations: ReadonlyMap<string, Relation>
+  /** Transactions up to this commit LSN are applied change by change: one of them failed when it was applied as a whole. */
+  readonly carefulUntil: Lsn
+  /** Commit LSN from which on the initial copy is passed; before it, new rows may be there already. Known from a marker: see capture. */
+  readonly convergeAt: (messages: readonly string[], commitLsn: Lsn) => Lsn | null
+  readonly onApplied: (applied: Applied) => void
+  readonly point: (name: string) => Promise<void>
+  readonly now: () => number
+  readonly pause: (ms: number, signal: AbortSignal) => Promise<void>
+}
+
+export interface Applied {
+  readonly checkpoint: Checkpoint
+  readonly transactions: number
+  readonly rows: number
+  readonly parked: number
+  /** Commit time of the newest transaction, microseconds since the epoch; 0 when the batch has none. */
+  readonly commitMicros: number
+}
+
+/** A source transaction failed after parts of it were sent on: the stream must begin again at the checkpoint, with care up to `careful`. */
+export class RestartStream extends Error {
+  readonly careful: Lsn
+
+  constructor(message: string, careful: Lsn, cause?: unknown) {
+    super(message, { cause })
+    this.careful = careful
+  }
+}
+
+export interface Flight {
+  readonly transactions: readonly Transaction[]
+  readonly decisions: readonly Decision[]
+  readonly next: Checkpoint
+  readonly parked: number
+  readonly done: Promise<RekeyError | null>
+}
+
+
+/** What a delivery knows of itself: the one mutable record of the stage. */
+export interface State {
+  /** What the destination has. */
+  committed: Checkpoint
+  /** What it will have when all flights have landed. */
+  chain: Checkpoint
+  blocked: Blocked
+  /** Parts of a source transaction were sent that is not complete. */
+  midway: boolean
+  /** When parked rows were last looked at, by the clock of `now`. */
+  lookedAt: number
+  /** What was found so far in a transaction that is applied carefully, fragment by fragment. */
+  partial: { totals: Record<string, Totals>; parked: Parked[] } | null
+}
+
+export function converging(transactions: readonly Transaction[], checkpoint: Checkpoint): boolean {
+  return checkpoint.convergeLsn === 0n || transactions[0].commitLsn <= checkpoint.convergeLsn
+}
+
+export function nextCheckpoint(transactions: readonly Transaction[], from: Checkpoint, options: DeliverOptions): Checkpoint {
+  const final = transactions.findLast((t) => t.last)
+  if (!final) return from
+  let { convergeLsn } = from
+  if (convergeLsn === 0n) for (const t of transactions) convergeLsn = options.convergeAt(t.messages, t.commitLsn) ?? convergeLsn
+  return { ...from, epoch: final.epoch, commitLsn: final.commitLsn, endLsn: final.endLsn, convergeLsn, phase: 'stream' }
+}
+
+export interface PlanInput {
+  readonly planned: Pick<Planned, 'parts' | 'checks' | 'rows'>
+  readonly decisions: readonly Decision[]
+  readonly before: Checkpoint
+  readonly next: Checkpoint
+  readonly last: boolean
+  readonly parked?: WritePlan['parked']
+}
+
+export function planOf({ planned, decisions, before, next, last, parked = [] }: PlanInput): WritePlan {
+  const { epoch, commitLsn, endLsn, convergeLsn, phase } = next
+  return {
+    parts: planned.parts, decisions, parked, unparked: [], before: before.commitLsn, after: { epoch, commitLsn, endLsn, convergeLsn, phase },
+    totals: next.totals, chunk: null, last, checks: planned.checks, rows: planned.rows,
+  }
+}
+
+export function accept(flight: Flight, options: DeliverOptions, state: State): void {
+  options.planner.decisions.committed(flight.decisions)
+  if (!flight.transactions.at(-1)!.last) return
+  state.committed = flight.next
+  options.log.ack(flight.next.endLsn)
+  options.onApplied({
+    checkpoint: flight.next, transactions: flight.transactions.filter((t) => t.last).length, parked: flight.parked,
+    rows: flight.transactions.reduce((n, t) => n + t.changes.length, 0), commitMicros: flight.transactions.at(-1)!.commitMicros,
+  })
+}
+

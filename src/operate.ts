@@ -1,0 +1,54 @@
+import { destinationState, type DestinationState } from '../connectors/postgres-destination/state.ts'
+import { dropPublication, readPublication } from '../connectors/postgres-source/publication.ts'
+import { dropSlot, freeSlot, readSlot } from '../connectors/postgres-source/slot.ts'
+import type { Config } from './config/config.ts'
+import { parseLsn, type Lsn } from './core/lsn.ts'
+import type { SlotState } from './core/slot-health.ts'
+import { namesOf, withDatabases, type Opened } from './pipeline.ts'
+
+export type {
+  ChunkState, DestinationState, ParkedCount, ParkedDecision, ParkedFilter, ParkedRow, ParkedState, StoredCheckpoint, WriterState,
+} from '../connectors/postgres-destination/state.ts'
+
+/** What a pipeline has at the source, read and removed beside a bridge that may be running. */
+export interface SourceState {
+  readonly slotName: string
+  readonly publicationName: string
+  /** Where the source's WAL ends now. */
+  walEnd(): Promise<Lsn>
+  slot(): Promise<SlotState>
+  /** Ends a reader of the slot that is a rekey. */
+  freeSlot(): Promise<void>
+  dropSlot(): Promise<void>
+  hasPublication(): Promise<boolean>
+  dropPublication(): Promise<void>
+}
+
+/** Both ends of a pipeline for the verbs that look at it, decide and remove. The second composition, beside pipeline.ts which runs it. */
+export interface Operated {
+  readonly opened: Opened
+  readonly source: SourceState
+  readonly destination: DestinationState
+}
+
+export function operate<T>(config: Config, work: (operated: Operated) => Promise<T>): Promise<T> {
+  return withDatabases(config, (opened) => {
+    const { slot, publication } = namesOf(config)
+    const { url } = config.source
+    const source: SourceState = {
+      slotName: slot,
+      publicationName: publication,
+      async walEnd() {
+        const sql = 'select (case when pg_is_in_recovery() then pg_last_wal_replay_lsn() else pg_current_wal_lsn() end)::text'
+        const [[lsn]] = await opened.source.query(sql)
+        return parseLsn(lsn!)
+      },
+      slot: () => readSlot(url, slot),
+      freeSlot: () => freeSlot(url, slot),
+      dropSlot: () => dropSlot(url, slot),
+      hasPublication: async () => (await readPublication(url, publication)) !== null,
+      dropPublication: async () => void (await dropPublication(url, publication)),
+    }
+    return work({ opened, source, destination: destinationState(opened.destination.query, config.pipeline) })
+  })
+}

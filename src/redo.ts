@@ -1,0 +1,101 @@
+import { applyCarefully, itemsOf } from './careful.ts'
+import type { Transaction } from './core/change.ts'
+import { RekeyError, verdictOf } from './core/errors.ts'
+import { block, loadChange } from './core/parking.ts'
+import { addTotals, copyTotals, count, recount } from './core/totals.ts'
+import { accept, converging, type DeliverOptions, type Flight, nextCheckpoint, planOf, RestartStream, type State } from './delivery.ts'
+
+/** Some flight failed: all that are in the air are undone and done again. */
+export async function recover(error: RekeyError, flights: Flight[], options: DeliverOptions, state: State, signal: AbortSignal): Promise<void> {
+  await Promise.all(flights.map((flight) => flight.done))
+  const redo = flights.splice(0).flatMap((flight) => flight.transactions)
+  options.planner.decisions.reset()
+  const whole = redo.every((t) => t.last && t.first === 0)
+  const verdict = error instanceof RekeyError && error.code === 'ROW_COUNT' ? 'data' : verdictOf(error.sqlstate)
+  if (verdict === 'stop') throw error
+  if (!whole || state.midway) throw new RestartStream(error.message, verdict === 'data' ? redo.at(-1)!.commitLsn : 0n, error)
+  state.chain = state.committed
+  if (verdict === 'data') return carefully(redo, options, state)
+  await repeat(redo, options, state, signal, verdict)
+}
+
+/** The same batch again, after a pause that grows; a lost connection is opened anew and what had been committed after all is left out. */
+async function repeat(redo: readonly Transaction[], options: DeliverOptions, state: State, signal: AbortSignal, first: 'retry' | 'pause'): Promise<void> {
+  let verdict: ReturnType<typeof verdictOf> = first
+  for (let tries = 0; ; tries++) {
+    await options.pause(Math.min(5_000, 50 * 2 ** tries), signal)
+    if (signal.aborted) return
+    try {
+      if (verdict === 'pause') {
+        const checkpoint = await options.destination.open()
+        if (checkpoint.commitLsn < state.committed.commitLsn) throw new RestartStream('the destination has lost commits', 0n)
+        state.committed = state.chain = checkpoint
+      }
+      const open = redo.filter((t) => t.commitLsn > state.committed.commitLsn)
+      if (open.length > 0) await carefully(open, options, state)
+      else options.log.ack(state.committed.endLsn)
+      return
+    } catch (error) {
+      options.planner.decisions.reset()
+      state.chain = state.committed
+      if (!(error instanceof RekeyError)) throw error
+      verdict = verdictOf(error.sqlstate)
+      if (verdict === 'stop' || verdict === 'data' || error.code === 'FENCED' || error.code === 'RUNNING') throw error
+    }
+  }
+}
+
+/**
+ * One destination transaction in which every change that can be applied is, and the others are parked. A transaction in fragments stays
+ * open at the destination until its last one.
+ */
+export async function carefully(transactions: readonly Transaction[], options: DeliverOptions, state: State): Promise<void> {
+  const { planner, destination, mapping } = options
+  const result = await applyCarefully(itemsOf(transactions), {
+    planner, destination, mapping, converging: converging(transactions, state.committed), parkedBefore: state.blocked,
+  })
+  const partial = (state.partial ??= { totals: {}, parked: [] })
+  for (const { table, outcome } of result.outcomes) count(partial.totals, table, outcome)
+  for (const parked of result.parked) {
+    partial.parked.push(parked)
+    block(state.blocked, parked.table, parked.key)
+  }
+  if (!transactions.at(-1)!.last) return
+  const totals = copyTotals(state.committed.totals)
+  addTotals(totals, partial.totals)
+  const decisions = planner.decisions.taken()
+  const next = nextCheckpoint(transactions, { ...state.committed, totals }, options)
+  const nothing = { parts: [], checks: 'engine' as const, rows: 0 }
+  await destination.apply(planOf({ planned: nothing, decisions, before: state.committed, next, last: true, parked: partial.parked }))
+  state.partial = null
+  state.chain = next
+  accept({ transactions, decisions, next, parked: partial.parked.length, done: Promise.resolve(null) }, options, state)
+}
+
+/** Parked rows that are to be tried again, with those behind them: what goes through now is done, the rest goes on waiting. */
+export async function retryParked(options: DeliverOptions, state: State): Promise<void> {
+  const { planner, destination, mapping, relations } = options
+  const due = await options.parked.due()
+  if (due.length === 0) return
+  const items = due.map((row) => {
+    const relation = relations.get(row.table)
+    if (!relation) throw new RekeyError('SCHEMA_CHANGED', `a parked row belongs to ${row.table}, which is no longer carried`)
+    const change = loadChange(row.change, relation)
+    const { commitLsn, ordinal } = row
+    const transaction = { epoch: 0, xid: 0, commitLsn, endLsn: commitLsn, commitMicros: 0, changes: [change], first: ordinal, last: true, bytes: 0, messages: [] }
+    return { transaction, change, ordinal, id: row.id }
+  })
+  const result = await applyCarefully(items, { planner, destination, mapping, converging: true, parkedBefore: new Map() })
+  const failed = new Set(result.failed.map((item) => (item as (typeof items)[number]).id))
+  const totals = copyTotals(state.committed.totals)
+  for (const { table, outcome } of result.outcomes) if (outcome !== 'parked') recount(totals, table, outcome)
+  const decisions = planner.decisions.taken()
+  const next = { ...state.committed, totals }
+  const done = due.filter((row) => !failed.has(row.id)).map((row) => row.id)
+  const nothing = { parts: [], checks: 'engine' as const, rows: 0 }
+  await destination.apply({ ...planOf({ planned: nothing, decisions, before: state.committed, next, last: true }), unparked: done })
+  planner.decisions.committed(decisions)
+  state.committed = state.chain = next
+  await options.parked.keep([...failed])
+  state.blocked = await options.parked.waiting()
+}
