@@ -83,7 +83,7 @@ async function attempt(items: readonly Item[], context: Context): Promise<void> 
       const reasons = new Map(planned.conflicts.map(({ program, key, reason }) => [`${nameOf(program.rule.source)}\n${key}`, reason]))
       return await attemptWithout(open, reasons, context)
     }
-    if (planned.parts.length > 0) await context.destination.attempt(planned.parts, planned.checks)
+    if (planned.parts.length > 0) await context.destination.attempt(planned.parts, planned.checks, transactions.some((t) => !t.last || t.first > 0))
     context.outcomes.push(...planned.outcomes)
   } catch (error) {
     const fault = faultOf(error)

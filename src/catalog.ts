@@ -46,6 +46,20 @@ const COLUMNS = `
   where a.attnum > 0 and not a.attisdropped and c.relkind in ('r', 'p', 'v', 'm', 'f') and ${USER_SCHEMA}
   order by a.attrelid, a.attnum`
 
+/** Equality operators that are not built in (citext, hstore, …), by type: that of the default btree operator class, domains as their base. */
+const EQUALS = `
+  with recursive base as (
+    select t.oid, t.oid as type from pg_catalog.pg_type t where t.typtype <> 'd'
+    union all select d.oid, b.type from pg_catalog.pg_type d join base b on b.oid = d.typbasetype where d.typtype = 'd')
+  select b.oid::int8 as oid, pg_catalog.format('operator(%I.%s)', n.nspname, o.oprname) as equals
+  from base b
+  join pg_catalog.pg_opclass c on c.opcintype = b.type and c.opcdefault
+  join pg_catalog.pg_am m on m.oid = c.opcmethod and m.amname = 'btree'
+  join pg_catalog.pg_amop a on a.amopfamily = c.opcfamily and a.amoplefttype = c.opcintype and a.amoprighttype = c.opcintype and a.amopstrategy = 3
+  join pg_catalog.pg_operator o on o.oid = a.amopopr
+  join pg_catalog.pg_namespace n on n.oid = o.oprnamespace
+  where n.nspname <> 'pg_catalog'`
+
 /** Key columns only (INCLUDE columns come after indnkeyatts); an expression is listed as Postgres prints it. */
 const INDEXES = `
   select x.indrelid::int8 as oid, i.relname as name, x.indisprimary as "primary", x.indisreplident as replident,
@@ -126,8 +140,10 @@ export async function readCatalog(query: Query, options: { schemas?: string[] } 
   const [server] = await rows(SERVER)
   const schemas = [options.schemas ?? null]
   const tables = await rows(TABLES, schemas)
+  const equals = new Map((await rows(EQUALS)).map((e) => [e.oid, e.equals]))
+  const columns = (await rows(COLUMNS, schemas)).map((c) => (equals.has(c.typeOid) ? { ...c, equals: equals.get(c.typeOid) } : c))
   const parts = {
-    columns: group<CatalogColumn>(await rows(COLUMNS, schemas)),
+    columns: group<CatalogColumn>(columns),
     indexes: group<IndexRow>(await rows(INDEXES, schemas)),
     constraints: group<ConstraintRow>(await rows(CONSTRAINTS, schemas)),
     triggers: group<CatalogTrigger>(await rows(TRIGGERS, schemas)),

@@ -1,6 +1,7 @@
 import type { Catalog } from './core/catalog.ts'
 import { isInteger } from './core/compile-draft.ts'
 import { mappingText } from './core/mapping-text.ts'
+import { RekeyError } from './core/errors.ts'
 import { propose, type Seen } from './core/propose.ts'
 import { quoteIdent, quoteName } from './core/quote.ts'
 import { nameOf } from './core/relation.ts'
@@ -20,8 +21,10 @@ export interface InitOptions {
  * compiles against these catalogs (or, where the destination is empty, against what `ddl` makes of it). Nothing is written.
  */
 export function init({ catalogs, application, seen }: InitOptions): { 'rekey.yaml': string; 'mapping.yaml': string } {
-  const proposal = propose({ ...catalogs, application, seen: seen ?? seenInCatalog(catalogs.destination) })
-  return { 'rekey.yaml': configText(application), 'mapping.yaml': mappingText(proposal) }
+  const name = application.toLowerCase().replace(/[^a-z0-9_-]+/g, '-').replace(/^[^a-z]+/, '').slice(0, 40) || 'app'
+  if (catalogs.source.tables.length === 0) throw new RekeyError('PREFLIGHT', 'the source has no tables that the role can see')
+  const proposal = propose({ ...catalogs, application: name, seen: seen ?? seenInCatalog(catalogs.destination) })
+  return { 'rekey.yaml': configText(name), 'mapping.yaml': mappingText(proposal) }
 }
 
 /** Statistics alone: a table that was never analysed counts as occupied when it has more than its empty pages. */
@@ -49,7 +52,7 @@ export async function readSeen(query: TextQuery, catalog: Catalog): Promise<Seen
 }
 
 function configText(application: string): string {
-  const pipeline = application.toLowerCase().replace(/[^a-z0-9_]/g, '_').slice(0, 40) || 'rekey'
+  const pipeline = application.replaceAll('-', '_')
   return `# yaml-language-server: $schema=./schema/rekey.schema.json
 pipeline: ${pipeline}
 # todo: a name for the source; it goes into every id and is never changed while a migration is under way.
@@ -60,7 +63,7 @@ source:
   url: \${REKEY_SOURCE_URL}
 destination:
   url: \${REKEY_DESTINATION_URL}
-# The folder with mapping.yaml, relative to this file.
-mapping: .
+# The folder with mapping.yaml, relative to this file; nothing else but parts of the mapping may be in it.
+mapping: mapping
 `
 }

@@ -1,7 +1,10 @@
+import { openSession, type SqlSession } from '../connectors/postgres/session.ts'
 import { destinationState, type DestinationState } from '../connectors/postgres-destination/state.ts'
 import { dropPublication, readPublication } from '../connectors/postgres-source/publication.ts'
 import { dropSlot, freeSlot, readSlot } from '../connectors/postgres-source/slot.ts'
+import { readCatalog } from './catalog.ts'
 import type { Config } from './config/config.ts'
+import type { Catalog } from './core/catalog.ts'
 import { parseLsn, type Lsn } from './core/lsn.ts'
 import type { SlotState } from './core/slot-health.ts'
 import { namesOf, withDatabases, type Opened } from './pipeline.ts'
@@ -51,4 +54,24 @@ export function operate<T>(config: Config, work: (operated: Operated) => Promise
     }
     return work({ opened, source, destination: destinationState(opened.destination.query, config.pipeline) })
   })
+}
+
+export interface Looked {
+  readonly session: SqlSession
+  readonly catalog: Catalog
+}
+
+/** Both databases by URL alone, for the time before there is a configuration. */
+export async function look<T>(urls: { readonly source: string; readonly destination: string }, work: (at: { source: Looked; destination: Looked }) => Promise<T>): Promise<T> {
+  const open: SqlSession[] = []
+  const side = async (which: 'source' | 'destination'): Promise<Looked> => {
+    const session = await openSession(urls[which], which)
+    open.push(session)
+    return { session, catalog: await readCatalog(session.objects) }
+  }
+  try {
+    return await work({ source: await side('source'), destination: await side('destination') })
+  } finally {
+    await Promise.all(open.map((session) => session.close()))
+  }
 }

@@ -1,7 +1,7 @@
 import type { Catalog, CatalogTable } from './core/catalog.ts'
 import { tableOf } from './core/catalog.ts'
 import type { Transaction } from './core/change.ts'
-import { keyOf, type RelationNet } from './core/coalesce.ts'
+import { insertsOf, keyOf } from './core/coalesce.ts'
 import { RekeyError } from './core/errors.ts'
 import { type Counted, gather, type Gathered, type Group } from './core/gather.ts'
 import type { Mapping } from './core/mapping.ts'
@@ -93,13 +93,18 @@ export function createPlanner(options: PlannerOptions): Planner {
         conflicts.push(...(await resolveNets([...group.nets.values()], deps)))
         await resolveMoves(group, deps)
       }
-      const checks = options.checks === 'set' && prefersSet(gathered) ? 'set' : 'engine'
+      const checks = options.checks === 'set' && (isFragment(transactions) || prefersSet(gathered)) ? 'set' : 'engine'
       const left = new Set(conflicts.map(({ program, key }) => `${nameOf(program.rule.source)}\n${key}`))
       const build = { ...deps, left, converging, checks } as const
       const parts = gathered.groups.map((group) => partOf(group, build)).filter((part) => part.writes.length > 0 || part.truncate.length > 0)
       return { parts, checks, conflicts, outcomes: gathered.counted.map((one) => outcomeOf(one, build)), rows: gathered.rows }
     },
   }
+}
+
+/** One source transaction in several parts: all of them are checked in one way. */
+function isFragment(transactions: readonly Transaction[]): boolean {
+  return transactions.some((t) => !t.last || t.first > 0)
 }
 
 /** Mostly new rows: the set-based proof is the cheaper promise. Tables whose triggers must not fire leave no choice. */
@@ -111,7 +116,7 @@ function prefersSet(gathered: Gathered): boolean {
 async function resolveMoves(group: Group, deps: ResolveDeps): Promise<void> {
   for (const { program, old, row } of group.moves) {
     if (!program.asks && !program.rule.ledger) continue
-    const nets: RelationNet[] = [{ relation: program.relation, inserts: [row], keyed: null }]
+    const nets = [insertsOf(program.relation, [row])]
     if (program.rule.entity && deps.scope.isDecided(program.rule.entity)) await resolveKeys(program.rule.entity, [keyOf(old, program.key)], deps)
     await resolveNets(nets, deps)
   }

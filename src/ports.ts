@@ -72,8 +72,9 @@ export interface Destination {
   /**
    * Tries some of a plan's writes inside the open transaction (begins one if there is none) and leaves no trace of them when it rejects,
    * not even at a constraint that is deferred to the commit. For finding the row that fails; apply() then commits what held.
+   * `fragment`: the source transaction goes on after these changes, so what it deletes may only go at its end.
    */
-  attempt(parts: readonly Part[], checks: WritePlan['checks']): Promise<void>
+  attempt(parts: readonly Part[], checks: WritePlan['checks'], fragment: boolean): Promise<void>
   /**
    * Rows, ledger, journal, parked rows and checkpoint in one transaction, chained to the checkpoint before it. Resolves when that
    * transaction is durable; for a plan that is not the last of its transaction, when the part is in the open transaction. Up to two may

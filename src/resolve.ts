@@ -1,4 +1,4 @@
-import { keyOf, type RelationNet } from './core/coalesce.ts'
+import { insertsOf, keyOf, type RelationNet } from './core/coalesce.ts'
 import type { CatalogTable } from './core/catalog.ts'
 import type { Mapping, MergeKeyPart } from './core/mapping.ts'
 import { Lines } from './core/out.ts'
@@ -55,6 +55,7 @@ export async function resolveNets(nets: readonly RelationNet[], deps: ResolveDep
 function rowsOf(net: RelationNet, program: Program): Map<string, { row: Row; whole: boolean }> {
   const rows = new Map<string, { row: Row; whole: boolean }>()
   for (const row of net.inserts) rows.set(keyOf(row, program.key), { row, whole: true })
+  if (net.counted) for (const { row, count } of net.counted.values()) if (count !== 0) rows.set(keyOf(row, program.key), { row, whole: true })
   if (net.keyed) for (const [key, entry] of net.keyed) rows.set(key, { row: entry.row, whole: entry.kind !== 'delete' })
   return rows
 }
@@ -90,8 +91,7 @@ export async function resolveKeys(entity: string, keys: readonly string[], deps:
   const texts = unknown.map((key) => unescapeField(Buffer.from(key, 'latin1')).toString('utf8'))
   const { relation, rows } = await deps.readSource(table, column, texts)
   if (rows.length > 0) {
-    const net: RelationNet = { relation, inserts: [...rows], keyed: null }
-    await resolveNets([net], deps)
+    await resolveNets([insertsOf(relation, rows)], deps)
   }
   for (const key of unknown) {
     if (deps.decisions.get(entity, key)) continue
@@ -171,6 +171,7 @@ function naturalKeys(program: Program, row: Row, deps: ResolveDeps): Map<number,
 function questionsOf(program: Program): readonly (readonly MergeKeyPart[])[] {
   const { rule } = program
   if (rule.merge) return rule.merge.on
+  if (!rule.keyed) return []
   if (rule.columns.some((c) => rule.targetKey.includes(c.target) && c.map.kind === 'ref' && c.map.entity === rule.entity) && program.targetKey.every((s) => s.kind === 'decided')) return []
   return [rule.targetKey.map((column) => ({ column, normalise: 'exact' as const }))]
 }

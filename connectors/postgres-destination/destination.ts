@@ -99,12 +99,13 @@ export function postgresDestination(options: DestinationOptions): PostgresDestin
         throw error
       }
     },
-    match: (question) => matchRows(query, question),
+    match: (question) => matchRows(query, question, tableOf(options.catalog, question.table)),
     chunks: (make) => chunkList(live().lookups, options.pipeline, make),
-    async attempt(parts, checks) {
+    async attempt(parts, checks, fragment) {
       const { wire } = live()
       if (!open) await wire.send('begin; set constraints all deferred')
       open = true
+      if (fragment) gone ??= new Map()
       const name = `rekey_${++savepoints}`
       const message: Message = { sql: [`savepoint ${name}`, ...mode(checks)], copies: [] }
       for (const part of parts) partMessage(part, checks, scope(false), message)

@@ -1,6 +1,8 @@
+import type { CatalogTable } from '../../src/core/catalog.ts'
 import type { Decision, MatchQuestion } from '../../src/core/plan.ts'
 import { quoteIdent, quoteName } from '../../src/core/quote.ts'
 import { escapeField } from '../../src/core/row.ts'
+import { equalsOf } from './equal.ts'
 
 /** A read with parameters; rows as text. */
 export type Query = (sql: string, params: readonly unknown[]) => Promise<(string | null)[][]>
@@ -32,13 +34,14 @@ function toRaw(text: string): string {
 }
 
 /** Destination keys by natural key, normalised by Postgres on both sides, one bulk read; COPY text fields joined by tabs. */
-export async function matchRows(query: Query, question: MatchQuestion): Promise<string[][]> {
+export async function matchRows(query: Query, question: MatchQuestion, table: CatalogTable | undefined): Promise<string[][]> {
   const values = question.on.map((_, i) => `v${i}`)
   const wrap = (part: MatchQuestion['on'][number], expression: string): string =>
     part.normalise === 'exact' ? expression : part.normalise === 'lower' ? `lower(${expression})` : `lower(btrim(${expression}))`
   const on = question.on.map((part, i) => {
     const value = part.normalise === 'exact' ? `s.${values[i]}::${question.types[i]}` : wrap(part, `s.${values[i]}`)
-    return `${wrap(part, `t.${quoteIdent(part.column)}`)} = ${value}`
+    const equals = part.normalise === 'exact' && table ? equalsOf(table, part.column) : '='
+    return `${wrap(part, `t.${quoteIdent(part.column)}`)} ${equals} ${value}`
   })
   const arrays = question.on.map((_, i) => `$${i + 1}::text[]`).join(', ')
   const keys = question.key.map((column) => `t.${quoteIdent(column)}::text`).join(', ')

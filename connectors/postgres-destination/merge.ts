@@ -1,6 +1,7 @@
 import type { TableWrite } from '../../src/core/plan.ts'
 import { quoteIdent, quoteLiteral, quoteName } from '../../src/core/quote.ts'
 import { nameOf } from '../../src/core/relation.ts'
+import { equalsOf } from './equal.ts'
 import type { Message } from './stage.ts'
 import { stageOf } from './stage.ts'
 
@@ -18,7 +19,7 @@ export function mergeStatements(write: TableWrite, scope: { readonly pipeline: s
   if (pairs.length === 0) return
   out.sql.push(`truncate ${stage}`, `copy ${stage} (${write.columns.map(quoteIdent).join(', ')}) from stdin`)
   out.copies.push([write.merges.view()])
-  const key = rule.targetKey.map((k) => `t.${quoteIdent(k)} = s.${quoteIdent(k)}`).join(' and ')
+  const key = rule.targetKey.map((k) => `t.${quoteIdent(k)} ${equalsOf(target, k)} s.${quoteIdent(k)}`).join(' and ')
   const differs = pairs.map(({ column, expression }) => `(t.${column})::text is distinct from (${expression})::text`).join(' or ')
   const from = `${quoteName(target)} t join ${stage} s on ${key} where ${differs}`
   out.sql.push(

@@ -86,9 +86,12 @@ export interface DestinationState {
   parkedStates(ids: readonly string[]): Promise<Map<string, ParkedState>>
   find(entity: string, key: string): Promise<Decision | null>
   findId(id: string): Promise<Decision[]>
-  /** Ends the connection that holds the pipeline and resolves when the lock is free: was there one? Rejects with RUNNING when it does not go. */
-  endWriter(): Promise<boolean>
-  /** Removes what this pipeline has left. Rejects with RUNNING when it is held. */
+  /**
+   * Takes the pipeline's lock for this connection, so that no bridge can begin or go on: true when a holder had to be ended for it. Rejects
+   * with RUNNING when it is held and may not be ended (`force`), or does not end.
+   */
+  hold(force: boolean): Promise<boolean>
+  /** Removes what this pipeline has left; to be called under hold(). */
   remove(): Promise<'schema dropped' | 'rows deleted' | 'nothing there'>
 }
 
@@ -106,7 +109,7 @@ export function destinationState(query: Query, pipeline: string): DestinationSta
     parkedStates: (ids) => when(new Map(), () => readParkedStates(query, pipeline, ids)),
     find: (entity, key) => when(null, async () => (await findDecisions(query, pipeline, entity, [key])).get(key) ?? null),
     findId: (id) => when([], () => findIds(query, pipeline, [id])),
-    endWriter: () => endWriter(query, pipeline),
+    hold: (force) => hold(query, pipeline, force),
     remove: () => when('nothing there', () => removePipeline(query, pipeline)),
   }
 }
@@ -195,34 +198,39 @@ async function readParkedStates(query: Query, pipeline: string, ids: readonly st
   return new Map(rows.map(([id, state]) => [id!, state as ParkedState]))
 }
 
-const END_MS = 10_000
+const TRIES = 10
 
-async function endWriter(query: Query, pipeline: string): Promise<boolean> {
-  let ended = false
-  for (const until = performance.now() + END_MS; ;) {
+/** A bridge that lost its connection comes back and only tries the lock, so who waits in its queue is sure to get it first. */
+async function hold(query: Query, pipeline: string, force: boolean): Promise<boolean> {
+  const [[free]] = await query(`select pg_try_advisory_lock(${lockOf(pipeline)})::text`, [])
+  if (free === 'true') return false
+  for (let tries = 0; force && tries < TRIES; tries++) {
     const writer = await readWriter(query, pipeline)
-    if (!writer) return ended
-    if (performance.now() > until) throw new RekeyError('RUNNING', `process ${writer.pid} at the destination holds the pipeline ${pipeline} and does not end`)
-    const [[sent]] = await query('select pg_terminate_backend($1::integer)::text', [writer.pid])
-    ended ||= sent === 'true'
-    await new Promise((resolve) => setTimeout(resolve, 50))
+    await query("select set_config('lock_timeout', '1s', false)", [])
+    if (writer) await query('select pg_terminate_backend($1::integer)', [writer.pid])
+    const got = await query(`select pg_advisory_lock(${lockOf(pipeline)})`, []).then(() => true, (error: RekeyError) => {
+      if (error.sqlstate === LOCK_TIMEOUT) return false
+      throw error
+    })
+    if (got) return true
   }
+  const writer = await readWriter(query, pipeline)
+  throw new RekeyError('RUNNING', `${writer ? `process ${writer.pid}` : 'a connection'} at the destination holds the pipeline ${pipeline}`)
 }
 
+const LOCK_TIMEOUT = '55P03'
+
 /**
- * One statement, and so one transaction: the lock is taken inside it, so that nobody can begin meanwhile, and the schema is dropped only
- * when no other pipeline has a checkpoint in it. 7163 is the lock under which the schema is made.
+ * One statement, and so one transaction: the schema is dropped only when no other pipeline has a checkpoint in it. 7163 is the lock under
+ * which the schema is made.
  */
 async function removePipeline(query: Query, pipeline: string): Promise<'schema dropped' | 'rows deleted'> {
   const name = quoteLiteral(pipeline)
-  const held = await readWriter(query, pipeline)
-  if (held) throw new RekeyError('RUNNING', `process ${held.pid} at the destination holds the pipeline ${pipeline}`)
   await query(`do $do$
 declare t text;
 begin
   perform set_config('lock_timeout', '10s', true);
   perform pg_advisory_xact_lock(7163);
-  perform pg_advisory_xact_lock(${lockOf(pipeline)});
   if not exists (select from rekey.checkpoint where pipeline <> ${name}) then
     drop schema rekey cascade;
   else

@@ -3,6 +3,7 @@ import type { Lines } from '../../src/core/out.ts'
 import type { Part, TableWrite, TruncatedTable, WritePlan } from '../../src/core/plan.ts'
 import { quoteIdent, quoteLiteral, quoteName } from '../../src/core/quote.ts'
 import { nameOf } from '../../src/core/relation.ts'
+import { amongStaged, equalsOf } from './equal.ts'
 import { mergeStatements } from './merge.ts'
 import { type Message, stageOf } from './stage.ts'
 
@@ -29,7 +30,10 @@ export interface Scope {
 export function partMessage(part: Part, checks: WritePlan['checks'], scope: Scope, out: Message): void {
   for (const rule of part.truncate) out.sql.push(`delete from ${quoteName(rule.target)} t where ${ownedRows(rule, scope.pipeline)}`)
   const all = { checks, scope, out }
-  for (const write of [...part.writes].reverse()) if (write.deletes.rows > 0) deletes(write, all)
+  for (const write of [...part.writes].reverse()) {
+    if (write.deletes.rows > 0) deletes(write, all)
+    if (write.removals.rows > 0) removals(write, all)
+  }
   for (const write of part.writes) {
     for (const set of write.moves.values()) moves(write, set, all)
     for (const set of write.updates.values()) updates(write, set, all)
@@ -100,7 +104,7 @@ function staged(write: TableWrite, lines: Lines, mayExist: boolean, all: All): v
   const columns = write.columns.map(quoteIdent)
   const key = write.rule.targetKey.map(quoteIdent)
   if (all.scope.gone?.has(nameOf(write.target)) && all.checks === 'engine') {
-    const back = key.map((k) => `g.${k} = s.${k}`).join(' and ')
+    const back = write.rule.targetKey.map((k) => `g.${quoteIdent(k)} ${equalsOf(write.target, k)} s.${quoteIdent(k)}`).join(' and ')
     all.out.sql.push(`delete from ${stageOf(write.target, 'g')} g using ${stage} s where ${back}`)
   }
   const set = columns.filter((c) => !key.includes(c))
@@ -119,9 +123,9 @@ function counted(statement: string, expected: number, place: string, state: stri
  * `t.key = s.key`; for a single column also `= any (…)`, which makes the planner look the keys up in the index whatever it believes of
  * the size of a stage that was never analyzed.
  */
-function joined(keys: readonly string[], stage: string, stageKeys: readonly string[] = keys): string {
-  const pairs = keys.map((k, i) => `t.${quoteIdent(k)} = s.${quoteIdent(stageKeys[i])}`)
-  if (keys.length === 1) pairs.push(`t.${quoteIdent(keys[0])} = any (array(select ${quoteIdent(stageKeys[0])} from ${stage}))`)
+function joined(table: CatalogTable, keys: readonly string[], stage: string, stageKeys: readonly string[] = keys): string {
+  const pairs = keys.map((k, i) => `t.${quoteIdent(k)} ${equalsOf(table, k)} s.${quoteIdent(stageKeys[i])}`)
+  if (keys.length === 1) pairs.push(amongStaged(table, keys[0], stage, stageKeys[0]))
   return pairs.join(' and ')
 }
 
@@ -134,7 +138,7 @@ function updates(write: TableWrite, { columns, lines }: ColumnSet, all: All): vo
   fill(stage, names, lines, { ...all, scope: { ...all.scope, fresh: all.scope.fresh && !used(stage, all.out) } })
   const set = names.filter((name) => !write.rule.targetKey.includes(name)).map((name) => `${quoteIdent(name)} = s.${quoteIdent(name)}`)
   if (set.length === 0) return
-  const where = joined(write.rule.targetKey, stage)
+  const where = joined(write.target, write.rule.targetKey, stage)
   const update = `update ${quoteName(write.target)} t set ${set.join(', ')} from ${stage} s where ${where} returning 1`
   all.out.sql.push(counted(update, lines.rows, nameOf(write.target), 'RK002'))
 }
@@ -149,7 +153,7 @@ function moves(write: TableWrite, { columns, lines }: ColumnSet, all: All): void
   const old = write.rule.targetKey.map((_, i) => `rekey_old_${i}`)
   fill(stage, [...old, ...names], lines, { ...all, scope: { ...all.scope, fresh: all.scope.fresh && !used(stage, all.out) } })
   const set = names.map((name) => `${quoteIdent(name)} = s.${quoteIdent(name)}`).join(', ')
-  const update = `update ${quoteName(write.target)} t set ${set} from ${stage} s where ${joined(write.rule.targetKey, stage, old)} returning 1`
+  const update = `update ${quoteName(write.target)} t set ${set} from ${stage} s where ${joined(write.target, write.rule.targetKey, stage, old)} returning 1`
   all.out.sql.push(counted(update, lines.rows, nameOf(write.target), 'RK002'))
 }
 
@@ -176,11 +180,11 @@ function deletes(write: TableWrite, all: All): void {
 function deleteStaged({ target, rule }: TableWrite, stage: string, all: All): void {
   const single = rule.targetKey.length === 1
   const from = single ? '' : `, ${stage} s`
-  const where = single ? `t.${quoteIdent(rule.targetKey[0])} = any (array(select ${quoteIdent(rule.targetKey[0])} from ${stage}))` : joined(rule.targetKey, stage)
+  const where = single ? amongStaged(target, rule.targetKey[0], stage) : joined(target, rule.targetKey, stage)
   if (all.checks === 'engine') {
     const acting = children(target, all.scope.tables).filter(({ fk }) => fk.onDelete !== 'a' && fk.onDelete !== 'r')
     if (acting.length > 0) all.out.sql.push(`select count(*) from (select 1 from ${quoteName(target)} t${from} where ${where} for update of t) x`)
-    for (const { child, fk } of acting) all.out.sql.push(noneLeft(child, fk, { stage, key: rule.targetKey, columns: rule.targetKey, going: true }))
+    for (const { child, fk } of acting) all.out.sql.push(noneLeft(child, fk, { target, stage, key: rule.targetKey, columns: rule.targetKey, going: true }))
   }
   all.out.sql.push(`delete from ${quoteName(target)} t${single ? '' : ` using ${stage} s`} where ${where}`)
   if (mayFire(target, 'delete', all.checks)) {
@@ -189,7 +193,33 @@ function deleteStaged({ target, rule }: TableWrite, stage: string, all: All): vo
   }
 }
 
+/** Types that have no equality of their own; their values are compared as they are printed. */
+const NO_EQUALITY = /^(json|xml|point|polygon|line|lseg|path|box|circle)$/
+
+/**
+ * One row goes for each staged one, of several equal ones any. Columns that may be null are compared as such; the others by `=`, so that an
+ * index can serve.
+ */
+function removals(write: TableWrite, all: All): void {
+  const stage = stageOf(write.target, 's')
+  fill(stage, write.columns, write.removals, all)
+  const columns = write.columns.map((name) => {
+    const { type, nullable } = write.target.columns.find((c) => c.name === name)!
+    const cast = NO_EQUALITY.test(type.replace(/\(.*$/, '')) ? '::text' : ''
+    return { name: quoteIdent(name), cast, nullable }
+  })
+  const wanted = columns.map(({ name, cast }, i) => `s.${name}${cast} as c${i}`).join(', ')
+  const groups = columns.map((_, i) => i + 1).join(', ')
+  const match = columns.map(({ name, cast, nullable }, i) =>
+    (nullable ? `(t.${name}${cast} = w.c${i} or (t.${name} is null and w.c${i} is null))` : `t.${name}${cast} = w.c${i}`)).join(' and ')
+  const table = quoteName(write.target)
+  all.out.sql.push(`with w as (select ${wanted}, count(*) n from ${stage} s group by ${groups}), g as (select row_number() over () g, w.* from w),
+d as (select t.ctid, w.n, row_number() over (partition by w.g) r from g w join ${table} t on ${match})
+delete from ${table} where ctid in (select ctid from d where r <= n)`, `truncate ${stage}`)
+}
+
 interface Left {
+  readonly target: CatalogTable
   readonly stage: string
   /** The destination key, and the stage's columns that hold it. */
   readonly key: readonly string[]
@@ -199,13 +229,13 @@ interface Left {
 }
 
 /** No row of a child table points at one of these keys, apart from rows that go themselves and keys that are there again. */
-function noneLeft(child: CatalogTable, fk: ForeignKey, { stage, key, columns, going }: Left): string {
+function noneLeft(child: CatalogTable, fk: ForeignKey, { target, stage, key, columns, going }: Left): string {
   const held = fk.targetColumns.map((column) => columns[key.indexOf(column)])
   if (held.some((column) => column === undefined)) return 'select 1 where false'
-  const on = fk.columns.map((column, i) => `c.${quoteIdent(column)} = s.${quoteIdent(held[i])}`).join(' and ')
+  const on = fk.columns.map((column, i) => `c.${quoteIdent(column)} ${equalsOf(child, column)} s.${quoteIdent(held[i])}`).join(' and ')
   const self = nameOf(child) === nameOf(fk.target)
-  const again = `not exists (select 1 from ${quoteName(fk.target)} p where ${key.map((k, i) => `p.${quoteIdent(k)} = s.${quoteIdent(columns[i])}`).join(' and ')})`
-  const goes = `not exists (select 1 from ${stage} g where ${key.map((k, i) => `g.${quoteIdent(columns[i])} = c.${quoteIdent(k)}`).join(' and ')})`
+  const again = `not exists (select 1 from ${quoteName(fk.target)} p where ${key.map((k, i) => `p.${quoteIdent(k)} ${equalsOf(target, k)} s.${quoteIdent(columns[i])}`).join(' and ')})`
+  const goes = `not exists (select 1 from ${stage} g where ${key.map((k, i) => `g.${quoteIdent(columns[i])} ${equalsOf(child, k)} c.${quoteIdent(k)}`).join(' and ')})`
   const unless = going ? (self ? ` and ${goes}` : '') : ` and ${again}`
   const count = `select count(*) from (select 1 from ${quoteName(child)} c join ${stage} s on ${on}${unless} limit 1) x`
   return `select rekey.expect(0, (${count}), ${quoteLiteral(fk.name)}, '23503')`
@@ -214,7 +244,7 @@ function noneLeft(child: CatalogTable, fk: ForeignKey, { stage, key, columns, go
 /** After the deletes and key changes, in a later statement, so that children committed meanwhile are seen. */
 function proveNoneLeft(write: TableWrite, stage: string, columns: readonly string[], all: All): void {
   for (const { child, fk } of children(write.target, all.scope.tables)) {
-    all.out.sql.push(noneLeft(child, fk, { stage, key: write.rule.targetKey, columns, going: false }))
+    all.out.sql.push(noneLeft(child, fk, { target: write.target, stage, key: write.rule.targetKey, columns, going: false }))
   }
 }
 
@@ -223,9 +253,10 @@ function proveParents(write: TableWrite, name: string, lines: Lines, all: All): 
   const fk = write.target.foreignKeys.find((candidate) => candidate.name === name)!
   const stage = stageOf(write.target, 'p', fk)
   fill(stage, fk.columns, lines, all)
-  const where = joined(fk.targetColumns, stage, fk.columns)
+  const parent = all.scope.tables.find((table) => nameOf(table) === nameOf(fk.target))!
+  const where = joined(parent, fk.targetColumns, stage, fk.columns)
   const from = fk.columns.length === 1 ? '' : `, ${stage} s`
-  const only = fk.columns.length === 1 ? `t.${quoteIdent(fk.targetColumns[0])} = any (array(select ${quoteIdent(fk.columns[0])} from ${stage}))` : where
+  const only = fk.columns.length === 1 ? amongStaged(parent, fk.targetColumns[0], stage, fk.columns[0]) : where
   const rows = `select 1 from ${quoteName(fk.target)} t${from} where ${only} for key share of t`
   all.out.sql.push(`select rekey.expect(${lines.rows}, (select count(*) from (${rows}) x), ${quoteLiteral(name)}, '23503')`)
 }

@@ -45,7 +45,7 @@ function serverError(fields: ErrorFields): RekeyError {
   const known = KNOWN[fields.code ?? '']
   const data = /^2[23]/.test(fields.code ?? '')
   const text = data ? `${fields.code} at ${place || 'a value'}` : `${fields.code}: ${fields.message}`
-  return new RekeyError(known ?? 'REMOTE', text, { sqlstate: fields.code ?? 'XX000' })
+  return new RekeyError(known ?? (data ? 'CONFLICT' : 'REMOTE'), text, { sqlstate: fields.code ?? 'XX000' })
 }
 const KNOWN: Record<string, 'FENCED' | 'ROW_COUNT' | 'PRIVILEGE'> = { RK001: 'FENCED', RK002: 'ROW_COUNT', '42501': 'PRIVILEGE' }
 
@@ -56,7 +56,8 @@ export async function openWire(url: string, application: string): Promise<Wire> 
     await client.connect()
   } catch (cause) {
     const sqlstate = (cause as { code?: string }).code
-    throw new RekeyError('REMOTE', `cannot connect to the destination (${sqlstate ?? 'no answer'})`, { cause })
+    const code = sqlstate === '3D000' ? 'CONFIG' : sqlstate?.startsWith('28') ? 'PRIVILEGE' : 'REMOTE'
+    throw new RekeyError(code, `cannot connect to the destination (${sqlstate ?? 'no answer'})`, { cause })
   }
   const connection = (client as unknown as { connection: Connection & { stream: import('node:net').Socket } }).connection
   const pid = (client as unknown as { processID: number }).processID

@@ -3,7 +3,7 @@ import { existsSync, readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { createInterface } from 'node:readline/promises'
 import { fileURLToPath } from 'node:url'
-import { operate } from '../operate.ts'
+import { look, operate } from '../operate.ts'
 import { run } from '../pipeline.ts'
 import { cli } from './program.ts'
 import type { World } from './session.ts'
@@ -35,7 +35,8 @@ function onSignal(heard: () => void): () => void {
 }
 
 const world: World = {
-  stdout: process.stdout, stderr: process.stderr, env: process.env, version: version(), ask, onSignal, run, operate, exit: (code) => process.exit(code),
+  stdout: process.stdout, stderr: process.stderr, env: process.env, version: version(), ask, onSignal, run, operate, look,
+  exit: (code) => process.exit(code),
 }
 
 // The reader of a pipe may leave early (`rekey status | head`): that is no fault of ours.

@@ -1,13 +1,79 @@
-import { writeFile } from 'node:fs/promises'
+import { existsSync } from 'node:fs'
+import { mkdir, writeFile } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
 import type { Command } from 'commander'
 import { readMapping } from '../config/mapping-files.ts'
 import { ddl } from '../ddl.ts'
 import { readDdlFacts } from '../ddl-facts.ts'
-import { examples, type Invocation, verb } from './session.ts'
+import { RekeyError } from '../core/errors.ts'
+import { init, readSeen, todosOf } from '../init.ts'
+import { examples, type Invocation, type Session, verb } from './session.ts'
+import { counted } from './text.ts'
 
 /** The verbs before a run: they read both databases and change neither. */
 export function addPreparing(program: Command, invocation: Invocation): void {
+  addInit(program, invocation)
   addDdl(program, invocation)
+}
+
+interface InitVerbOptions {
+  readonly source?: string
+  readonly destination?: string
+  readonly application?: string
+  readonly force?: boolean
+}
+
+/** What `rekey init --json` prints. */
+export interface Initialised {
+  readonly files: readonly string[]
+  /** Places that a person must still decide about. */
+  readonly todos: readonly { readonly file: string; readonly line: number; readonly text: string }[]
+}
+
+function addInit(program: Command, invocation: Invocation): void {
+  program.command('init')
+    .description('write a first rekey.yaml and mapping from both schemas')
+    .option('--source <url>', 'default: REKEY_SOURCE_URL')
+    .option('--destination <url>', 'default: REKEY_DESTINATION_URL')
+    .option('--application <name>', 'default: the name of the source database')
+    .option('--force', 'overwrite files that are there')
+    .addHelpText('after', examples('init', 'init --application shop --config shop/rekey.yaml'))
+    .action(verb<InitVerbOptions>(invocation, initVerb))
+}
+
+async function initVerb(session: Session, options: InitVerbOptions): Promise<number> {
+  const { env } = session.world
+  const urls = {
+    source: urlOf(options.source ?? env.REKEY_SOURCE_URL, 'source'),
+    destination: urlOf(options.destination ?? env.REKEY_DESTINATION_URL, 'destination'),
+  }
+  const folder = join(dirname(session.configFile), 'mapping')
+  const places = { 'rekey.yaml': session.configFile, 'mapping.yaml': join(folder, 'mapping.yaml') }
+  const there = Object.values(places).filter((file) => existsSync(file))
+  if (there.length > 0 && !options.force) throw new RekeyError('USAGE', `${there.join(' and ')} would be overwritten`, { hint: 'Add --force, or name another --config.' })
+  const texts = await session.world.look(urls, async ({ source, destination }) => init({
+    catalogs: { source: source.catalog, destination: destination.catalog },
+    application: options.application ?? source.catalog.database,
+    seen: await readSeen(destination.session.query, destination.catalog),
+  }))
+  await mkdir(folder, { recursive: true })
+  for (const name of ['rekey.yaml', 'mapping.yaml'] as const) await writeFile(places[name], texts[name])
+  const todos = (['rekey.yaml', 'mapping.yaml'] as const).flatMap((name) => todosOf(texts[name]).map((todo) => ({ file: places[name], ...todo })))
+  const answer: Initialised = { files: Object.values(places), todos }
+  session.answer(answer, renderInitialised(answer))
+  return 0
+}
+
+export function renderInitialised({ files, todos }: Initialised): string {
+  const lines = todos.map(({ file, line, text }) => `  ${file}:${line} ${text}`)
+  const next = todos.length > 0 ? [`${counted(todos.length, 'place')} to decide about:`, ...lines] : []
+  return `${[`Wrote ${files.join(' and ')}.`, ...next, 'Then: rekey check'].join('\n')}\n`
+}
+
+function urlOf(url: string | undefined, side: 'source' | 'destination'): string {
+  if (url !== undefined && URL.canParse(url) && /^postgres(ql)?:$/.test(new URL(url).protocol)) return url
+  const what = url === undefined ? 'is not given' : 'is not postgres://user:password@host:port/database'
+  throw new RekeyError('USAGE', `the URL of the ${side} ${what}`, { hint: `Set REKEY_${side.toUpperCase()}_URL, or say --${side}.` })
 }
 
 function addDdl(program: Command, invocation: Invocation): void {

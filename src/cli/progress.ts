@@ -25,7 +25,7 @@ export function progressLines(progress: Progress, room: Room): string[] {
 function headline(p: Progress): string {
   const parts: string[] = [p.phase]
   const share = copiedShare(p)
-  if (p.phase === 'snapshot' && share !== null) parts[0] += ` ${percent(share)}`
+  if (p.phase === 'snapshot' && share !== null) parts[0] += ` ${percent(share).trim()}`
   if (p.phase !== 'starting') parts.push(`${formatCount(p.rowsPerSecond)} rows/s`)
   const lag = lagText(p)
   if (lag !== '') parts.push(`lag ${lag}`)

@@ -16,13 +16,15 @@ export interface Removed {
  * SLOT_IN_USE, and then nothing was removed. Done again, it removes what is left.
  */
 export async function removePipeline({ source, destination }: Pick<Operated, 'source' | 'destination'>, pipeline: string, force: boolean): Promise<Removed> {
-  const [writer, { slot }] = [await destination.writer(), await source.slot()]
-  const reader = slot?.activePid ?? null
   const hint = 'Stop it, or say --force to end it.'
-  if (!force && writer) throw new RekeyError('RUNNING', `process ${writer.pid} at the destination holds the pipeline ${pipeline}`, { hint })
+  const writer = await destination.hold(force).catch((error: unknown) => {
+    throw error instanceof RekeyError && error.code === 'RUNNING' ? new RekeyError('RUNNING', error.message, { hint }) : error
+  })
+  const { slot } = await source.slot()
+  const reader = slot?.activePid ?? null
   if (!force && reader !== null) throw new RekeyError('SLOT_IN_USE', `process ${reader} at the source reads the slot ${source.slotName}`, { hint })
-  const ended = { writer: writer !== null && (await destination.endWriter()), reader: reader !== null }
-  if (reader !== null) await source.freeSlot()
+  const ended = { writer, reader: reader !== null }
+  if (force) await source.freeSlot()
   // The slot goes first: it is what would fill the source's disk if anything after it failed.
   if (slot) await source.dropSlot()
   const published = await source.hasPublication()

@@ -1,7 +1,7 @@
 import type { Command } from 'commander'
 import type { Config } from '../config/config.ts'
 import { readConfig } from '../config/config.ts'
-import type { operate } from '../operate.ts'
+import type { look, operate } from '../operate.ts'
 import type { run } from '../pipeline.ts'
 
 interface Stream {
@@ -24,6 +24,7 @@ export interface World {
   exit(code: number): void
   readonly run: typeof run
   readonly operate: typeof operate
+  readonly look: typeof look
 }
 
 /** One command under way. */

@@ -49,6 +49,8 @@ export interface CatalogColumn {
   /** '' none, 'a' always, 'd' by default. */
   readonly identity: '' | 'a' | 'd'
   readonly collation: string | null
+  /** The type's equality operator by its full name, `operator(public.=)`, where it is not one of pg_catalog. */
+  readonly equals?: string
 }
 
 export interface UniqueKey {

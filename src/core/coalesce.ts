@@ -1,6 +1,6 @@
 import type { Change } from './change.ts'
 import type { Relation } from './relation.ts'
-import { BACKSLASH, fieldEnd, fieldStart, isUnchanged, NEWLINE, rawField, TAB, type Row } from './row.ts'
+import { fieldEnd, fieldStart, isUnchanged, rawField, TAB, type Row } from './row.ts'
 
 /**
  * The net effect of several changes on one key, by column:
@@ -19,10 +19,22 @@ export interface RelationNet {
   /** New rows in order, while nothing but inserts was seen; then everything is in `keyed`. */
   inserts: Row[]
   keyed: Map<string, Net> | null
+  /** For tables without a key: how many of each whole row come (positive) or go. */
+  counted: Map<string, Counted> | null
+}
+
+export interface Counted {
+  readonly row: Row
+  count: number
 }
 
 export function emptyNet(relation: Relation): RelationNet {
-  return { relation, inserts: [], keyed: null }
+  return { relation, inserts: [], keyed: null, counted: null }
+}
+
+/** Rows that come, and nothing else. */
+export function insertsOf(relation: Relation, rows: readonly Row[]): RelationNet {
+  return { ...emptyNet(relation), inserts: [...rows] }
 }
 
 /** The key's fields as they stand, joined by tabs: equal keys, equal strings. */
@@ -90,14 +102,24 @@ function index(net: RelationNet, key: readonly number[]): Map<string, Net> {
 }
 
 /**
- * Rows of a table without a key, as a multiset: how many of each whole row come or go. Columns that were not sent cannot occur
- * (REPLICA IDENTITY FULL sends the old row whole).
+ * Adds a change of a table without a key: its rows are a multiset, of which equal ones cannot be told apart. REPLICA IDENTITY FULL sends
+ * the old row whole. Returns false when it did not.
  */
-export function countRow(counts: Map<string, { row: Row; count: number }>, row: Row, by: 1 | -1): void {
-  const id = row.buf.toString('latin1', row.ends[row.at], row.ends[row.at + row.width])
-  const entry = counts.get(id)
+export function tally(net: RelationNet, change: Change): boolean {
+  const counted = (net.counted ??= new Map())
+  if (change.op !== 'insert') {
+    if (!change.old || !change.oldIsFull) return false
+    bump(counted, change.old, -1)
+  }
+  if (change.row) bump(counted, change.old ? combine(change.old, change.row) : change.row, 1)
+  return true
+}
+
+function bump(counted: Map<string, Counted>, row: Row, by: 1 | -1): void {
+  const line = row.buf.toString('latin1', row.ends[row.at], row.ends[row.at + row.width])
+  const entry = counted.get(line)
   if (entry) entry.count += by
-  else counts.set(id, { row, count: by })
+  else counted.set(line, { row, count: by })
 }
 
 /** True when the bytes of a COPY line hold no field that was not sent: what may be written as a whole row. */
@@ -105,5 +127,3 @@ export function isWhole(row: Row): boolean {
   for (let i = 0; i < row.width; i++) if (isUnchanged(row, i)) return false
   return true
 }
-
-export const LINE_BYTES = { TAB, NEWLINE, BACKSLASH } as const

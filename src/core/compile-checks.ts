@@ -69,15 +69,15 @@ function checkTargetKey(draft: Draft, place: Place, rule: TableRule): void {
     })
     return
   }
-  const usable = target.uniques.filter((u) => u.usable && u.columns.length === rule.targetKey.length)
-  const unique = usable.find((u) => u.columns.every((c) => rule.targetKey.includes(c)))
-  if (unique === undefined && rule.targetKey.length > 0) {
-    warn(draft, {
-      code: 'TARGET_KEY', where: place.where,
-      message: `no unique index on (${rule.targetKey.join(', ')}) of ${nameOf(target)} at the destination`,
-      fix: 'Add one: rows are found by it, and nothing else keeps them from being there twice.',
-    })
-  }
+  if (rule.keyed || rule.targetKey.length === 0) return
+  const whole = place.table.identity === 'f'
+  const say = whole ? warn : fail
+  say(draft, {
+    code: 'TARGET_KEY', where: place.where,
+    message: `no unique index on (${rule.targetKey.join(', ')}) of ${nameOf(target)} at the destination, or one of those columns may be null`,
+    fix: whole ? 'Add one: without it rows are matched by all their columns, which is slow, and nothing keeps them from being there twice.'
+      : `Add one at the destination (not deferrable); or alter table ${nameOf(place.table)} replica identity full at the source.`,
+  })
 }
 
 /** `off` is session_replication_role = replica: then ALWAYS and REPLICA triggers fire. */

@@ -110,6 +110,14 @@ function keyOf(table: CatalogTable): readonly string[] {
   return best?.columns ?? table.columns.filter((c) => !c.generated).map((c) => c.name)
 }
 
+/** One row a key on both sides: an index that ON CONFLICT can use, over columns that are never null. */
+function isKeyed(place: Place, targetKey: readonly string[]): boolean {
+  if (place.target === null) return false
+  const nullable = (table: CatalogTable, names: readonly string[]): boolean => table.columns.some((c) => names.includes(c.name) && c.nullable)
+  const unique = place.target.uniques.some((u) => u.usable && !u.deferrable && u.columns.length === targetKey.length && u.columns.every((c) => targetKey.includes(c)))
+  return unique && !nullable(place.table, place.key) && !nullable(place.target, targetKey)
+}
+
 function compileTable(draft: Draft, place: Place): TableRule {
   const { spec, verdict } = place
   const { columns, dropped } = compileColumns(draft, place)
@@ -127,6 +135,7 @@ function compileTable(draft: Draft, place: Place): TableRule {
     reason: spec.reason ?? null,
     key: place.key,
     targetKey,
+    keyed: isKeyed(place, targetKey),
     entity: entity?.name ?? null,
     ledger: !proven,
     columns,

@@ -1,5 +1,5 @@
 import type { Change, Transaction } from './change.ts'
-import { add, emptyNet, keyOf, movesKey, type RelationNet } from './coalesce.ts'
+import { add, emptyNet, keyOf, movesKey, type RelationNet, tally } from './coalesce.ts'
 import { RekeyError } from './errors.ts'
 import type { Condition } from './mapping.ts'
 import type { Program } from './program.ts'
@@ -80,7 +80,7 @@ function truncate(groups: Group[], counted: Counted[], program: Program): void {
 
 function place(groups: Group[], change: Change, program: Program): void {
   let group = groups[groups.length - 1]
-  if (movesKey(change, program.key)) {
+  if (program.rule.keyed && movesKey(change, program.key)) {
     const run = group.moves.length > 0 && group.nets.size === 0 && group.moves[0].program === program
     const target = run && !touches(group.moves, change, program) ? group : groups[groups.push(emptyGroup()) - 1]
     target.moves.push({ program, old: change.old!, row: change.row! })
@@ -92,7 +92,9 @@ function place(groups: Group[], change: Change, program: Program): void {
     for (const other of group.nets.keys()) if (other.oid === change.relation.oid) group = groups[groups.push(emptyGroup()) - 1]
     group.nets.set(change.relation, (net = emptyNet(change.relation)))
   }
-  if (!add(net, change, program.key)) throw new RekeyError('INTERNAL', `a change of ${nameOf(change.relation)} follows the delete of its row`)
+  if (!program.rule.keyed) {
+    if (!tally(net, change)) throw new RekeyError('NO_KEY', `${nameOf(change.relation)} has no key and does not send old rows whole`)
+  } else if (!add(net, change, program.key)) throw new RekeyError('INTERNAL', `a change of ${nameOf(change.relation)} follows the delete of its row`)
 }
 
 /** A run of key changes is one statement only while no key occurs twice in it. */

@@ -1,4 +1,4 @@
-import type { Proposal } from './propose.ts'
+import type { Proposal } from './proposal.ts'
 
 /** The proposal as the file mapping.yaml, notes as comments. Reading it back gives the same mapping. */
 export function mappingText({ spec, notes }: Proposal): string {

@@ -56,6 +56,8 @@ export interface TableRule {
   readonly key: readonly string[]
   /** Destination columns of the primary or unique key that those become, in the same order. */
   readonly targetKey: readonly string[]
+  /** False when nothing at the destination makes that key unique: rows are then a multiset, matched whole, and need REPLICA IDENTITY FULL. */
+  readonly keyed: boolean
   /** The entity whose key this table's rows carry, when the key is one column. */
   readonly entity: string | null
   /**

@@ -85,6 +85,8 @@ export interface TableWrite {
   readonly merges: Lines
   /** Destination keys. */
   readonly deletes: Lines
+  /** Whole rows of a table without a key, of each of which one goes (as often as it stands here). */
+  readonly removals: Lines
   /** Key changes: the old destination key, then the known columns, by that set. */
   readonly moves: ReadonlyMap<string, { readonly columns: readonly number[]; readonly lines: Lines }>
   /** Distinct parent keys of the written rows, by foreign key name. */

@@ -1,11 +1,13 @@
 import type { Problem } from './problem.ts'
-import { note, type Proposal } from './propose.ts'
+import { note, type Proposal } from './proposal.ts'
 
 interface Repair {
   /** Of the proposal as it is now. */
   problems(): readonly Problem[]
   /** Lists the tables anew after one was skipped. */
   relist(): void
+  /** A text that a column of the destination, which nothing fills, could hold; null when none is safe to guess. */
+  filler(label: string, column: string): string | null
 }
 
 const ROUNDS = 100
@@ -14,11 +16,11 @@ const ROUNDS = 100
  * Takes back what does not hold, until the mapping compiles: a guess that does not fit, a column that has no place, in the end a whole
  * table. Each time a note or a reason that begins with `todo:` says so.
  */
-export function repair(proposal: Proposal, { problems, relist }: Repair): void {
+export function repair(proposal: Proposal, { problems, relist, filler }: Repair): void {
   for (let round = 0; round < ROUNDS; round++) {
     const errors = problems().filter((p) => p.severity === 'error')
     if (errors.length === 0) return
-    for (const error of round < ROUNDS / 2 ? errors : []) mend(proposal, error)
+    for (const error of round < ROUNDS / 2 ? errors : []) mend(proposal, error, filler)
     if (round >= ROUNDS / 2) for (const error of errors) skip(proposal, error)
     relist()
   }
@@ -31,7 +33,7 @@ function place({ spec }: Proposal, where: string): { label: string; column: stri
   return { label, column: rest.startsWith('columns.') ? rest.slice('columns.'.length).replace(/\.(ref|array)$/, '') : null }
 }
 
-function mend(proposal: Proposal, error: Problem): void {
+function mend(proposal: Proposal, error: Problem, filler: Repair['filler']): void {
   const { spec } = proposal
   if (error.where.startsWith('entities.')) return keepKey(proposal, error)
   const found = place(proposal, error.where)
@@ -43,7 +45,11 @@ function mend(proposal: Proposal, error: Problem): void {
   const path = `tables.${label}.columns.${column}`
   const guess = rule.columns?.[column]
   const guessed = guess?.ref !== undefined || guess?.array !== undefined
-  if (error.code === 'ID_UNDECIDED') {
+  const constant = error.code === 'COLUMN_UNFILLED' ? filler(label, column) : null
+  if (constant !== null) {
+    rule.columns = { ...rule.columns, [column]: { constant } }
+    note(proposal, path, 'todo: only the destination has this column; what shall stand in it?')
+  } else if (error.code === 'ID_UNDECIDED') {
     rule.notAnId = [...(rule.notAnId ?? []), column]
     note(proposal, `tables.${label}`, `todo: ${column} looks like an id; is it one of this system's? Then say {ref: …}`)
   } else if (guessed) {

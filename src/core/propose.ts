@@ -2,11 +2,12 @@ import { tableOf, type Catalog, type CatalogColumn, type CatalogTable } from './
 import { looksLikeId } from './compile-columns.ts'
 import { isInteger } from './compile-draft.ts'
 import { compileMapping } from './compile.ts'
-import type { ColumnSpec, IdSpec, MappingSource, TableSpec } from './mapping-source.ts'
+import type { IdSpec } from './mapping-source.ts'
 import { orderTables } from './order.ts'
 import { plannedDestination } from './planned.ts'
 import { guessReference, isFramework, isNameLike, naturalKey, prefixFor, type Referable } from './propose-names.ts'
 import { repair } from './propose-repair.ts'
+import { note, type Proposal } from './proposal.ts'
 import { nameOf, type TableName } from './relation.ts'
 
 /** What the destination's rows say, beyond its catalog. Names are `schema.table` and `schema.table.column`. */
@@ -14,18 +15,6 @@ export interface Seen {
   readonly occupied: ReadonlySet<string>
   /** Greatest value of integer keys. */
   readonly greatest: ReadonlyMap<string, string>
-}
-
-type Mutable<T> = { -readonly [K in keyof T]: T[K] }
-
-/** A mapping in the making: its parts change while it is made. Notes are comments by path (`tables.users.columns.name`). */
-export interface Proposal {
-  readonly spec: Omit<MappingSource, 'entities' | 'tables' | 'contexts'> & {
-    contexts: MappingSource['contexts']
-    readonly entities: Record<string, IdSpec>
-    readonly tables: Record<string, Mutable<TableSpec> & { columns?: Record<string, ColumnSpec>; notAnId?: string[] }>
-  }
-  readonly notes: Map<string, string[]>
 }
 
 export interface ProposeOptions {
@@ -58,14 +47,9 @@ export function propose(options: ProposeOptions): Proposal {
   listContexts(work)
   const problems = (): ReturnType<typeof compileMapping>['problems'] =>
     compileMapping(spec, source, empty ? plannedDestination(spec, source).catalog : destination).problems
-  repair(work, { problems, relist: () => listContexts(work) })
+  repair(work, { problems, relist: () => listContexts(work), filler: (label, column) => fillerFor(work, label, column) })
   for (const problem of problems()) if (problem.severity === 'warning') note(work, tablePath(work, problem.where), `${problem.message}. ${problem.fix}`)
   return { spec, notes: work.notes }
-}
-
-export function note(proposal: Pick<Proposal, 'notes'>, path: string, text: string): void {
-  const found = proposal.notes.get(path) ?? []
-  if (!found.includes(text)) proposal.notes.set(path, [...found, text])
 }
 
 /** The path at which a comment can stand: a column or a table that is written. */
@@ -202,4 +186,13 @@ function listContexts(work: Work): void {
   const labels = work.tables.map((t) => labelFor(work, t))
   const carried = labels.filter((label) => !isSkipped(work, label))
   work.spec.contexts = [{ name: 'all', tables: carried.length > 0 ? carried : labels }]
+}
+
+function fillerFor(work: Work, label: string, column: string): string | null {
+  const table = work.tables.find((t) => labelFor(work, t) === label)
+  const found = table && thereFor(table, work)?.columns.find((c) => c.name === column)
+  if (!found || looksLikeId(found)) return null
+  if (found.typeCategory === 'S') return ''
+  if (found.type === 'boolean') return 'false'
+  return /^(smallint|integer|bigint|numeric|real|double precision)/.test(found.type) ? '0' : null
 }

@@ -14,8 +14,15 @@ export const SESSION = {
   client_encoding: 'UTF8',
   lc_monetary: 'C',
   search_path: 'pg_catalog',
+  array_nulls: 'on',
+  standard_conforming_strings: 'on',
+  xmloption: 'content',
+  quote_all_identifiers: 'off',
+  default_transaction_isolation: 'read committed',
   application_name: APPLICATION_NAME,
   statement_timeout: '0',
+  lock_timeout: '0',
+  idle_session_timeout: '0',
   idle_in_transaction_session_timeout: '0',
 } as const satisfies Record<string, string>
 

@@ -51,6 +51,12 @@ export function writeNet(program: Program, net: RelationNet, options: WriteOptio
       else writePartial(program, entry.row, { key, write, scope, standing, proofs })
     }
   }
+  if (net.counted) {
+    for (const { row, count } of net.counted.values()) {
+      for (let n = count; n > 0; n--) whole(row, null, write.inserts)
+      for (let n = count; n < 0; n++) if (standing === null || standing(keyOf(row, program.key), row) === 'owned') writeWhole(program, row, write.removals, scope)
+    }
+  }
   for (const proof of proofs) if (proof.lines.rows > 0) (write.parents as Map<string, Lines>).set(proof.fk.name, proof.lines)
   return write
 }
@@ -59,7 +65,7 @@ export function emptyWrite(program: Program, target: CatalogTable, size: number)
   return {
     rule: program.rule, target,
     columns: program.rule.columns.map((column) => column.target),
-    inserts: new Lines(size), upserts: new Lines(), merges: new Lines(), deletes: new Lines(),
+    inserts: new Lines(size), upserts: new Lines(), merges: new Lines(), deletes: new Lines(), removals: new Lines(),
     updates: new Map(), moves: new Map(), parents: new Map(),
   }
 }

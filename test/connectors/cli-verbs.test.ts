@@ -1,12 +1,16 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { SCHEMA_SQL } from '../../connectors/postgres-destination/schema.ts'
 import { cli } from '../../src/cli/program.ts'
 import type { World } from '../../src/cli/session.ts'
-import { operate } from '../../src/operate.ts'
+import { RekeyError } from '../../src/core/errors.ts'
+import { look, operate } from '../../src/operate.ts'
 import { run } from '../../src/pipeline.ts'
-import { createDatabase, type Database } from '../support/database.ts'
+import { client, createDatabase, type Database } from '../support/database.ts'
 import { pair } from '../support/servers.ts'
 
 const { source: from, destination: to } = await pair({ source: 17, destination: 18 })
@@ -26,10 +30,12 @@ interface Play {
   /** What a person answers; null when nobody is there. */
   readonly answer?: string | null
   /** Called with each text written; may call the signal. */
-  readonly on?: (text: string, signal: () => void) => void
+  readonly on?: (text: string, signal: () => void) => unknown
+  readonly run?: World['run']
+  readonly exit?: World['exit']
 }
 
-async function rekey(args: readonly string[], { answer = null, on }: Play = {}): Promise<Ran> {
+async function rekey(args: readonly string[], { answer = null, on, run: how = run, exit: end = () => {} }: Play = {}): Promise<Ran> {
   const out: string[] = []
   const err: string[] = []
   let signal = (): void => {}
@@ -40,12 +46,12 @@ async function rekey(args: readonly string[], { answer = null, on }: Play = {}):
     },
   })
   const world: World = {
-    stdout: into(out), stderr: into(err), env: { REKEY_SECRET: SECRET }, version: '1.2.3', run, operate, ask: async () => answer,
+    stdout: into(out), stderr: into(err), env: { REKEY_SECRET: SECRET }, version: '1.2.3', run: how, operate, look, ask: async () => answer,
     onSignal: (heard) => {
       signal = heard
       return () => {}
     },
-    exit: () => {},
+    exit: end,
   }
   const exit = await cli(['--config', join(folder, 'rekey.yaml'), ...args], world)
   return { exit, out: out.join(''), err: err.join('') }
@@ -58,6 +64,13 @@ beforeAll(async () => {
   destination = await createDatabase(to)
   await source.query(await readFile('mappings/demo/source.sql', 'utf8'))
   await destination.query(await readFile('mappings/demo/destination.sql', 'utf8'))
+  await source.query(`
+    insert into groups values (1, 'everyone', 'everyone'), (2, 'crew', 'team');
+    insert into users (id, email, name, first_name, last_name) values (1, 'Ann@lab.test', 'ann', 'Ann', 'A'), (2, 'bob@lab.test', 'bob', 'Bob', 'B');
+    insert into memberships values (1, 1), (2, 1), (2, 2)`)
+  await destination.query(`
+    insert into groups values ('grp_everyone', 'everyone', 'everyone');
+    insert into users (id, email, name, full_name) values ('usr_ann_over_there', 'ann@lab.test', 'ann', 'Ann A')`)
   folder = await mkdtemp(join(tmpdir(), 'rekey-cli-'))
   await writeFile(join(folder, 'rekey.yaml'), `
 pipeline: clitest
@@ -145,12 +158,49 @@ describe('a run', () => {
   })
 
   it('leaves ids that resolve both ways', async () => {
-    const [{ id, email }] = await source.query('select id, email from users order by id limit 1')
-    const found = await json(['resolve', 'users', id!])
-    expect(found).toMatchObject({ found: true, how: 'ledger', entity: 'users', old: id })
-    expect(await destination.query('select lower(email) as email from users where id = $1', [found.new])).toEqual([{ email: email!.toLowerCase() }])
-    expect(await json(['resolve', found.new])).toMatchObject({ found: true, entity: 'users', old: id })
+    expect(await json(['resolve', 'users', '1'])).toMatchObject({ found: true, how: 'ledger', kind: 'merged', old: '1', new: 'usr_ann_over_there' })
+    expect(await json(['resolve', 'usr_ann_over_there'])).toMatchObject({ found: true, entity: 'users', old: '1' })
+    const bob = await json(['resolve', 'users', '2'])
+    expect(bob).toMatchObject({ found: true, how: 'ledger', kind: 'inserted' })
+    expect(await destination.query('select email from users where id = $1', [bob.new])).toEqual([{ email: 'bob@lab.test' }])
+    expect(await json(['resolve', bob.new])).toMatchObject({ found: true, entity: 'users', old: '2' })
+    expect(await json(['resolve', 'memberships', '2,2'])).toMatchObject({ found: true, old: '2, 2' })
     expect((await rekey(['resolve', 'usr_nothing'])).exit).toBe(4)
+  })
+})
+
+describe('a process', () => {
+  it('writes log lines without a terminal, and ends with 0 on SIGTERM', async () => {
+    const child = spawn(process.execPath, ['--import', 'tsx', 'src/cli/main.ts', 'run', '--config', join(folder, 'rekey.yaml')], {
+      env: { ...process.env, REKEY_SECRET: SECRET, REKEY_LOG_LEVEL: 'info' }, stdio: ['ignore', 'pipe', 'pipe'],
+    })
+    let err = ''
+    let out = ''
+    child.stdout.on('data', (data) => { out += data })
+    child.stderr.on('data', (data) => {
+      err += data
+      if (err.includes('"phase":"stream"')) child.kill('SIGTERM')
+    })
+    const [code, signal] = await once(child, 'exit')
+    expect({ code, signal, out }).toEqual({ code: 0, signal: null, out: '' })
+    const lines = err.trim().split('\n').map((line) => JSON.parse(line))
+    expect(lines.map((l) => l.event)).toEqual(expect.arrayContaining(['progress', 'signal', 'stopped']))
+    expect(lines.every((l) => l.pipeline === 'clitest' && l.level === 'info')).toBe(true)
+    expect(err).not.toContain(SECRET)
+  })
+
+  it('is ended by a second signal with 130', async () => {
+    const exits: number[] = []
+    let stopped = (): void => {}
+    const never: World['run'] = (_config, _options, events) => new Promise((_, reject) => {
+      stopped = () => reject(new RekeyError('REMOTE', 'gone'))
+      events.note({ level: 'info', event: 'ready', text: 'ready' })
+    })
+    const on: Play['on'] = (text, signal) => text.includes('"ready"') && queueMicrotask(() => { signal(); signal() })
+    const ran = await rekey(['run', '--json'], { on, run: never, exit: (code) => { exits.push(code); stopped() } })
+    expect(exits).toEqual([130])
+    expect(ran.out.trim().split('\n').map((line) => JSON.parse(line).type)).toEqual(['note', 'note', 'error'])
+    expect(ran.exit).toBe(6)
   })
 })
 
@@ -199,27 +249,60 @@ describe('parked rows', () => {
 
 describe('remove', () => {
   it('leaves what is alive alone, unless forced', async () => {
-    let reached = (): void => {}
-    const streaming = new Promise<void>((r) => { reached = r })
-    const running = rekey(['run', '--json'], { on: (text) => text.includes('"phase":"stream"') && reached() })
-    await Promise.race([streaming, running])
+    const holder = await client(destination.url)
+    await holder.query("set application_name = 'rekey clitest'; select pg_advisory_lock(hashtextextended('rekey/clitest', 0))")
+    expect(await json(['status'])).toMatchObject({ state: 'running', writer: { application: 'rekey clitest' } })
     const refused = await rekey(['remove', '--yes'])
     expect(refused).toMatchObject({ exit: 5, out: '' })
     expect(refused.err).toContain('RUNNING')
+    expect(refused.err).toContain('--force')
     expect((await json(['status'])).slot.name).toBe('rekey_clitest')
-    expect(await json(['remove', '--yes', '--force'])).toMatchObject({ ended: { writer: true }, slot: 'dropped', publication: 'dropped' })
-    const ended = await running
-    expect(ended.exit).toBeGreaterThan(0)
-    expect(ended.err).toContain('"error"')
-  }, 60_000)
+    expect(await json(['remove', '--yes', '--force'])).toEqual({
+      pipeline: 'clitest', ended: { writer: true, reader: false }, slot: 'dropped', publication: 'dropped', destination: 'schema dropped',
+    })
+    await expect(holder.query('select 1')).rejects.toThrow()
+    await holder.end().catch(() => {})
+  })
 
-  it('asks for the name, keeps the records of other pipelines, and can be done again', async () => {
-    await destination.query(`create schema if not exists rekey`)
+  it('asks for the name, and can be done again', async () => {
     expect((await rekey(['remove'], { answer: 'yes' })).err).toContain('not confirmed')
     expect((await rekey(['remove'])).err).toContain('--yes')
     const { exit, out } = await rekey(['remove'], { answer: 'clitest' })
     expect(exit).toBe(0)
     expect(out).toContain('Nothing is left of the pipeline clitest.')
-    expect(await source.query("select 1 from pg_replication_slots where slot_name = 'rekey_clitest'")).toEqual([])
+    expect(await source.query("select slot_name from pg_replication_slots where slot_name = 'rekey_clitest' union all select pubname from pg_publication")).toEqual([])
+  })
+
+  it('keeps the records of other pipelines', async () => {
+    await destination.query(SCHEMA_SQL)
+    for (const pipeline of ['clitest', 'another']) {
+      await destination.query(`insert into rekey.checkpoint values ($1, 1, 1, '0/1', '0/1', '0/1', 'stream', '{}', '', '', 1, now())`, [pipeline])
+      await destination.query(`insert into rekey.id_map values ($1, 'users', '1', 'usr_1', 'inserted', 'r', '')`, [pipeline])
+    }
+    expect(await json(['remove', '--yes'])).toMatchObject({ destination: 'rows deleted' })
+    const left = 'select pipeline from rekey.checkpoint union all select pipeline from rekey.id_map'
+    expect(await destination.query(left)).toEqual([{ pipeline: 'another' }, { pipeline: 'another' }])
+  })
+})
+
+describe('the verbs before a run', () => {
+  it('write first files, which the other verbs take', async () => {
+    const there = await mkdtemp(join(tmpdir(), 'rekey-init-'))
+    const urls = ['--source', source.url, '--destination', destination.url, '--application', 'shop', '--config', join(there, 'rekey.yaml')]
+    const made = await json(['init', ...urls])
+    expect(Object.keys(made)).toEqual(['files', 'todos'])
+    expect(made.files).toEqual([join(there, 'rekey.yaml'), join(there, 'mapping', 'mapping.yaml')])
+    const again = await rekey(['init', ...urls])
+    expect(again.exit).toBe(2)
+    expect(again.err).toContain('--force')
+    expect((await rekey(['init', '--destination', destination.url, '--config', join(there, 'other.yaml')])).err).toContain('REKEY_SOURCE_URL')
+    await rm(there, { recursive: true })
+  })
+
+  it('print SQL for the destination', async () => {
+    const { exit, out } = await rekey(['ddl'])
+    expect(exit).toBe(0)
+    expect(out).toContain('begin;')
+    expect(Object.keys(await json(['ddl']))).toEqual(['sql'])
   })
 })

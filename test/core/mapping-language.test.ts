@@ -164,7 +164,7 @@ describe('the mapping language', () => {
 
   it('says it all without an error', () => {
     expect(problems.filter((p) => p.severity === 'error')).toEqual([])
-    expect(problems.map((p) => `${p.code} ${p.where}`)).toEqual(['EQUAL_ROWS tables.members'])
+    expect(problems.map((p) => `${p.code} ${p.where}`)).toEqual(['EQUAL_ROWS tables.members', 'TARGET_KEY tables.members'])
   })
 
   it('says how ids are made', () => {

@@ -1,0 +1,89 @@
+import type pg from 'pg'
+import { sleep } from '../src/clock.ts'
+import { client, type TextRow } from '../test/support/database.ts'
+import type { Random } from '../test/support/random.ts'
+
+/** One transaction under way. */
+export interface Writing {
+  readonly random: Random
+  /** Resolves with the rows that the statement returns, values as text. */
+  query(sql: string, params?: readonly unknown[]): Promise<TextRow[]>
+}
+
+/** Something that users of an application do, in one transaction. `weight` says how often, against the others. */
+export interface Deed {
+  readonly weight: number
+  readonly run: (writing: Writing) => Promise<unknown>
+}
+
+export interface Writer {
+  /** Counts up while it writes: transactions that were committed, and rows that they changed. */
+  readonly written: { transactions: number; rows: number }
+  /** Rejects when a transaction fails; never resolves before stop(). */
+  readonly ended: Promise<void>
+  /** Resolves when the last transaction is done and the connection closed. */
+  stop(): Promise<void>
+}
+
+export interface WriterOptions {
+  readonly url: string
+  readonly random: Random
+  readonly perSecond: number
+  readonly deeds: readonly Deed[]
+}
+
+/** Does one deed after the other, at a steady pace, until stop(). The same seed gives the same sequence of deeds. */
+export async function startWriter({ url, random, perSecond, deeds }: WriterOptions): Promise<Writer> {
+  const session = await client(url)
+  const written = { transactions: 0, rows: 0 }
+  const stopped = new AbortController()
+  const sum = deeds.reduce((n, { weight }) => n + weight, 0)
+  const ended = (async () => {
+    try {
+      for (let due = performance.now(); !stopped.signal.aborted; due = Math.max(due + 1_000 / perSecond, performance.now() - 1_000)) {
+        const wait = due - performance.now()
+        if (wait > 1) await sleep(wait, stopped.signal)
+        written.rows += await commit(session, random, pickDeed(deeds, random.next() * sum))
+        written.transactions++
+      }
+    } finally {
+      await session.end()
+    }
+  })()
+  ended.catch(() => {})
+  return {
+    written, ended,
+    async stop() {
+      stopped.abort()
+      await ended
+    },
+  }
+}
+
+function pickDeed(deeds: readonly Deed[], at: number): Deed {
+  let left = at
+  return deeds.find(({ weight }) => (left -= weight) < 0) ?? deeds[0]
+}
+
+/** A transaction that was rolled back because of a deadlock or a conflict is done again, as every application must. */
+async function commit(session: pg.Client, random: Random, deed: Deed): Promise<number> {
+  for (let tries = 1; ; tries++) {
+    let rows = 0
+    try {
+      await session.query('begin')
+      await deed.run({
+        random,
+        async query(sql, params) {
+          const result = await session.query<TextRow>(sql, params ? [...params] : undefined)
+          if (result.command !== 'SELECT') rows += result.rowCount ?? 0
+          return result.rows
+        },
+      })
+      await session.query('commit')
+      return rows
+    } catch (error) {
+      await session.query('rollback').catch(() => {})
+      if (tries === 5 || !['40001', '40P01'].includes((error as { code?: string }).code ?? '')) throw error
+    }
+  }
+}

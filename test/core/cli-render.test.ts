@@ -1,0 +1,246 @@
+import { CommanderError } from 'commander'
+import fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import { failureJson, failureOf, renderFailure } from '../../src/cli/failure.ts'
+import { cli } from '../../src/cli/program.ts'
+import { isWorthLogging, progressFields, progressLines, progressText } from '../../src/cli/progress.ts'
+import { renderStatus } from '../../src/cli/render-status.ts'
+import { openScreen } from '../../src/cli/screen.ts'
+import type { World } from '../../src/cli/session.ts'
+import type { Status } from '../../src/cli/status.ts'
+import { fit, formatBytes, formatCount, formatSeconds, plain, renderTable } from '../../src/cli/text.ts'
+import { RekeyError } from '../../src/core/errors.ts'
+import { noTotals } from '../../src/core/totals.ts'
+import { openLog, withoutSecrets } from '../../src/log.ts'
+import type { Progress } from '../../src/progress.ts'
+import { random } from '../support/random.ts'
+
+const snapshot: Progress = {
+  phase: 'snapshot', rowsPerSecond: 12_345, lagSeconds: null, lagBytes: 2_500_000, parked: 1, position: '1:0/16B3748', totals: {},
+  tables: [
+    { table: 'public.users', copied: 1_000, estimate: 900, finished: true },
+    { table: 'public.projects', copied: 500, estimate: 1_000, finished: false },
+    { table: 'public.events', copied: 0, estimate: 8_500, finished: false },
+    { table: 'public.files', copied: 20, estimate: 10, finished: false },
+  ],
+}
+const stream: Progress = {
+  ...snapshot, phase: 'stream', lagSeconds: 1.25,
+  totals: { 'public.users': { ...noTotals(), read: 12, inserted: 9, merged: 2, skipped: { 'people log in again': 1 } } },
+}
+
+describe('numbers for people', () => {
+  it('are short and readable', () => {
+    expect([0, 999, 1_000, 1_234_567].map(formatCount)).toEqual(['0', '999', '1,000', '1,234,567'])
+    expect([0, 999, 1_000, 1_530_000, 250e9, -2_000].map(formatBytes)).toEqual(['0 B', '999 B', '1.0 kB', '1.5 MB', '250 GB', '-2.0 kB'])
+    expect([0.42, 61, 150, 7_300, 200_000].map(formatSeconds)).toEqual(['0.4 s', '61 s', '2 min 30 s', '2 h 1 min', '2 d 7 h'])
+  })
+
+  it('stand in columns', () => {
+    expect(renderTable([{ title: 'NAME' }, { title: 'ROWS', align: 'right' }], [['a', '1'], ['long name', '1,000']])).toEqual(
+      ['NAME        ROWS', 'a              1', 'long name  1,000'])
+  })
+})
+
+describe('the live view', () => {
+  it('shows a bar for every table while copying', () => {
+    expect(progressLines(snapshot, { columns: 100, rows: 24 })).toEqual([
+      'snapshot 14 % · 12,345 rows/s · lag 2.5 MB · parked 1 · at 1:0/16B3748',
+      '  public.users     [████████████████████]  done  1,000 rows',
+      '  public.projects  [██████████░░░░░░░░░░]   50 %  500 of about 1,000',
+      '  public.events    [░░░░░░░░░░░░░░░░░░░░]    0 %  0 of about 8,500',
+      '  public.files     [███████████████████░]   99 %  20 of about 20',
+    ])
+  })
+
+  it('shows what is under way first where there is little room', () => {
+    const lines = progressLines(snapshot, { columns: 100, rows: 8 })
+    expect(lines).toHaveLength(4)
+    expect(lines[1]).toContain('public.projects')
+    expect(lines[2]).toContain('public.files')
+    expect(lines[3]).toBe('  and 2 more tables, 1 of them done')
+  })
+
+  it('says what became of the rows while streaming', () => {
+    expect(progressLines(stream, { columns: 100, rows: 24 })).toEqual([
+      'stream · 12,345 rows/s · lag 1.3 s, 2.5 MB · parked 1 · at 1:0/16B3748',
+      '  read 12 = inserted 9 + merged 2 + skipped 1',
+    ])
+  })
+
+  it('never exceeds its room, nor passes on what a terminal obeys', () => {
+    const table = fc.record({ table: fc.string(), copied: fc.nat(), estimate: fc.nat(), finished: fc.boolean() })
+    const room = fc.record({ columns: fc.integer({ min: 2, max: 200 }), rows: fc.integer({ min: 1, max: 60 }) })
+    fc.assert(fc.property(fc.array(table, { maxLength: 80 }), room, (tables, { columns, rows }) => {
+      const lines = progressLines({ ...snapshot, tables }, { columns, rows })
+      expect(lines.length).toBeLessThanOrEqual(Math.max(rows, 4))
+      for (const line of lines) {
+        expect(line.length).toBeLessThan(columns)
+        expect(line).toBe(plain(line))
+      }
+    }), { seed: random().seed & 0x7fffffff })
+  })
+
+  it('is drawn over itself, and notes stay above it', () => {
+    let out = ''
+    const screen = openScreen((text) => { out += text }, () => 80)
+    screen.draw(['one', 'two'])
+    screen.draw(['three'])
+    screen.print('a note')
+    screen.end()
+    expect(out).toBe('\u001b[?25lone\ntwo\n\u001b[2A\r\u001b[Jthree\n\u001b[1A\r\u001b[Ja note\nthree\n\u001b[?25h')
+  })
+})
+
+describe('log lines', () => {
+  it('come at a change, and else every five seconds', () => {
+    const last = { at: 1_000, phase: 'stream', parked: 1 }
+    expect(isWorthLogging(null, stream, 1_000)).toBe(true)
+    expect(isWorthLogging(last, stream, 5_999)).toBe(false)
+    expect(isWorthLogging(last, stream, 6_000)).toBe(true)
+    expect(isWorthLogging(last, snapshot, 1_001)).toBe(true)
+    expect(isWorthLogging(last, { ...stream, parked: 2 }, 1_001)).toBe(true)
+  })
+
+  it('say it in a sentence and in members', () => {
+    expect(progressText(snapshot)).toBe('copying: 1 of 4 tables done, 1,520 rows (about 14 %), 12,345 rows/s')
+    expect(progressText(stream)).toBe('streaming: 12,345 rows/s, lag 1.3 s, 2.5 MB, parked 1')
+    expect(Object.keys(progressFields(snapshot))).toEqual(
+      ['event', 'phase', 'copied', 'tables', 'tablesDone', 'read', 'rowsPerSecond', 'lagSeconds', 'lagBytes', 'parked', 'position'])
+  })
+
+  it('hold no secret', () => {
+    const lines: string[] = []
+    const log = openLog({ level: 'debug', secrets: ['the "id" secret'], write: (line) => lines.push(line) })
+    log.info({ url: 'postgres://me:hunter2@host/db?sslpassword=pw1&x=1', source: { password: 'hunter3' } }, 'with the "id" secret')
+    log.warn({ err: Object.assign(new Error('Key (email)=(ann@lab.test) exists'), { code: '23505' }) }, 'postgresql://u:p@ss@h/d')
+    const text = lines.join('')
+    for (const secret of ['hunter2', 'hunter3', 'pw1', 'id\\" secret', 'ann@lab.test', 'p@ss']) expect(text).not.toContain(secret)
+    expect(JSON.parse(lines[0])).toMatchObject({ level: 'info', url: 'postgres://me:***@host/db?sslpassword=***&x=1', source: { password: '***' } })
+    expect(JSON.parse(lines[1])).toMatchObject({ level: 'warn', err: { code: '23505' }, msg: 'postgresql://u:***@h/d' })
+    expect(() => openLog({ level: 'loud', write: () => {} })).toThrow(RekeyError)
+  })
+
+  it('keep what is no secret', () => {
+    expect(withoutSecrets('see https://host:8080/path and a@b.c')).toBe('see https://host:8080/path and a@b.c')
+  })
+})
+
+describe('a failure', () => {
+  it('says what was wrong and what to do', () => {
+    const failure = failureOf(new RekeyError('PREFLIGHT', 'first\nsecond', { sqlstate: '53400' }))
+    expect(renderFailure(failure)).toBe('rekey: PREFLIGHT [SQLSTATE 53400]\n  first\n  second\nWhat to do: Do what each finding says, then run `rekey check` again.\n')
+    expect(failureJson(failure)).toEqual({ error: { code: 'PREFLIGHT', message: 'first\nsecond', hint: failure.hint, sqlstate: '53400' } })
+    expect(failure.exit).toBe(5)
+  })
+
+  it('is told by its code alone when it is not ours', () => {
+    const row = failureOf(Object.assign(new Error('Key (email)=(ann@lab.test) exists'), { code: '23505' }))
+    expect(row).toMatchObject({ code: 'INTERNAL', sqlstate: '23505', exit: 1 })
+    expect(failureOf(Object.assign(new Error('x'), { code: '42501' }))).toMatchObject({ code: 'PRIVILEGE', exit: 5 })
+    expect(failureOf(Object.assign(new Error('x'), { code: '57P01' }))).toMatchObject({ code: 'REMOTE', exit: 6 })
+    expect(failureOf(Object.assign(new Error('x'), { code: 'ECONNREFUSED' }))).toMatchObject({ code: 'REMOTE', exit: 6 })
+    expect(failureOf(new CommanderError(1, 'commander.unknownOption', "error: unknown option '--x'"))).toMatchObject({ code: 'USAGE', exit: 2 })
+    const defect = failureOf(new TypeError('ann@lab.test is not a function'))
+    expect(defect).toMatchObject({ code: 'INTERNAL', exit: 1 })
+    for (const failure of [row, defect]) expect(JSON.stringify(failure)).not.toContain('ann@lab.test')
+  })
+
+  it('shows no password', () => {
+    const failure = failureOf(new RekeyError('CONFIG', 'postgres://me:hunter2@host/db, word'), ['word'])
+    expect(failure.message).toBe('postgres://me:***@host/db, ***')
+  })
+})
+
+const STATUS: Status = {
+  pipeline: 'shop', deployment: 'lab', state: 'running', phase: 'stream', position: '2:0/16B3748', updatedAt: '2030-01-01T00:00:00.000Z',
+  writer: { pid: 77, application: 'rekey shop', sinceSeconds: 90 }, lag: { bytes: 1_200_000, seconds: 2 },
+  slot: { name: 'rekey_shop', health: 'ok', active: true, walStatus: 'reserved', retainedBytes: 5e6, safeBytes: 1e9, confirmedLsn: '0/16B3748' },
+  chunks: { done: 4, open: 0, rows: 1_234, tables: [] },
+  parked: { waiting: 2, retry: 0, waived: 1, reasons: [{ table: 'public.users', state: 'waiting', sqlstate: '23505', reason: 'the\u001b[2J key', rows: 2 }] },
+  totals: { ...noTotals(), read: 5, inserted: 5, closes: true },
+  tables: { 'public.users': { ...noTotals(), read: 3, inserted: 3, closes: true }, 'public.a': { ...noTotals(), read: 2, inserted: 1, closes: false } },
+  warnings: ['the mapping files were changed'],
+}
+
+describe('status as text', () => {
+  it('tells all there is', () => {
+    expect(renderStatus(STATUS)).toBe(`\
+pipeline  shop: running for 90 s, streaming (process 77 at the destination)
+source    deployment lab
+position  2:0/16B3748, written 2030-01-01T00:00:00.000Z
+lag       1.2 MB of WAL, last commit 2.0 s ago
+slot      rekey_shop: being read, WAL reserved, holds 5.0 MB back, 1.0 GB left before it may be lost
+copy      4 of 4 chunks done, 1,234 rows
+parked    2 waiting, 0 to be tried again, 1 waived
+warning   the mapping files were changed
+
+PARKED IN     STATE    SQLSTATE  ROWS  REASON
+public.users  waiting  23505        2  the\ufffd[2J key
+
+TABLE         READ  INSERTED  UPDATED  MERGED  DELETED  SKIPPED  PARKED  CLOSES
+public.a         2         1        0       0        0        0       0  ✗ DOES NOT CLOSE
+public.users     3         3        0       0        0        0       0  ✓
+all              5         5        0       0        0        0       0  ✓
+`)
+  })
+
+  it('tells that there is nothing yet', () => {
+    const parked = { waiting: 0, retry: 0, waived: 0, reasons: [] }
+    const none: Status = {
+      ...STATUS, state: 'not started', phase: null, position: null, updatedAt: null, writer: null, lag: null, slot: null, parked, tables: {}, warnings: [],
+      chunks: { done: 0, open: 0, rows: 0, tables: [] }, totals: { ...noTotals(), closes: true },
+    }
+    expect(renderStatus(none)).toBe('pipeline  shop: not started\nsource    deployment lab\n')
+  })
+})
+
+function say(args: readonly string[]): Promise<{ exit: number; out: string; err: string }> {
+  let out = ''
+  let err = ''
+  const never = (): never => { throw new Error('no database is asked here') }
+  const world: World = {
+    stdout: { write: (text) => { out += text } }, stderr: { write: (text) => { err += text } }, env: {}, version: '1.2.3',
+    ask: async () => null, onSignal: () => () => {}, exit: () => {}, run: never, operate: never, look: never,
+  }
+  return cli(args, world).then((exit) => ({ exit, out, err }))
+}
+
+describe('the command line', () => {
+  it('prints its help when nothing is asked', async () => {
+    const bare = await say([])
+    expect(bare).toMatchObject({ exit: 0, err: '' })
+    for (const name of ['init', 'check', 'ddl', 'plan', 'run', 'status', 'resolve', 'parked', 'remove']) expect(bare.out).toMatch(new RegExp(`^  ${name}\\b`, 'm'))
+    expect(bare.out).toContain('Exit codes:')
+    expect(await say(['parked'])).toMatchObject({ exit: 0, err: '', out: expect.stringContaining('waive') })
+    expect(await say(['--version'])).toEqual({ exit: 0, out: '1.2.3\n', err: '' })
+  })
+
+  it.each(['init', 'check', 'ddl', 'plan', 'run', 'status', 'resolve', 'parked list', 'parked retry', 'parked waive', 'remove'])('%s has help with examples', async (name) => {
+    const { exit, out, err } = await say([...name.split(' '), '--help'])
+    expect({ exit, err }).toEqual({ exit: 0, err: '' })
+    expect(out).toContain(`Usage: rekey ${name}`)
+    expect(out).toContain(`\n  $ rekey ${name}`)
+    expect(out).toContain('--json')
+  })
+
+  it.each([[['rnu']], [['status', '--nope']], [['resolve']], [['parked', 'waive', '3']], [['parked', 'list', '--limit', '0']], [['parked', 'retry', 'x']], [['status', 'more']]])(
+    'refuses %j with exit code 2, before anything is opened', async (args) => {
+      const text = await say(args)
+      expect(text).toMatchObject({ exit: 2, out: '' })
+      expect(text.err).toMatch(/^rekey: USAGE\n {2}.+\n(.*\n)*What to do: .+\n$/)
+      const json = await say([...args, '--json'])
+      expect(json).toMatchObject({ exit: 2, out: '' })
+      expect(Object.keys(JSON.parse(json.err).error)).toEqual(['code', 'message', 'hint', 'sqlstate'])
+    })
+
+  it('names the configuration that it cannot read', async () => {
+    const { exit, err } = await say(['status', '--config', '/nowhere/rekey.yaml'])
+    expect(exit).toBe(2)
+    expect(err).toContain('/nowhere/rekey.yaml')
+  })
+
+  it('cuts long texts visibly', () => {
+    expect([fit('abc', 3), fit('abcd', 3), fit('abcd', 1), fit('abcd', 0)]).toEqual(['abc', 'ab…', 'a', ''])
+  })
+})

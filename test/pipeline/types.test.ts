@@ -1,0 +1,129 @@
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { SESSION } from '../../src/core/session.ts'
+import { client, type Database, type TextRow } from '../support/database.ts'
+import { createRig, type Rig } from '../support/rig.ts'
+import { pair } from '../support/servers.ts'
+import { TYPE_DEFINITIONS, TYPE_SAMPLES, type TypeSample } from '../support/type-samples.ts'
+
+/**
+ * Text in is text out, for every type: as a plain value in the initial copy, in inserts and in updates, and as a primary key that is
+ * copied, inserted, updated, deleted and changed. Both databases print values in their own way for everybody else: rekey must not care.
+ */
+const OTHER_DEFAULTS = `
+do $$ declare setting text; begin
+  foreach setting in array array['DateStyle = ''German, DMY''', 'IntervalStyle = ''sql_standard''', 'TimeZone = ''Asia/Kolkata''', 'bytea_output = ''escape''',
+    'extra_float_digits = 0', 'array_nulls = off', 'standard_conforming_strings = off', 'xmloption = document', 'quote_all_identifiers = on',
+    'transform_null_equals = on', 'default_transaction_isolation = serializable', 'lock_timeout = 20', 'statement_timeout = 20',
+    'search_path = nowhere', 'client_min_messages = error', 'escape_string_warning = off']
+  loop execute format('alter database %I set ', current_database()) || setting; end loop;
+end $$`
+
+const { source, destination } = await pair({ source: 15, destination: 18 })
+
+const samples = TYPE_SAMPLES.filter(({ since = 0 }) => since <= 15)
+const letters = (i: number): string => String.fromCharCode(97 + Math.floor(i / 26), 97 + (i % 26))
+const name = (i: number): string => `t_${letters(i)}`
+const keyName = (i: number): string => `k_${letters(i)}`
+
+function tables(idType: string): string {
+  return samples.map(({ type, key }, i) => `create table ${name(i)} (id ${idType} primary key, n integer not null, phase text, v ${type});
+    ${key ? `create table ${keyName(i)} (v ${type} primary key, phase text);` : ''}`).join('\n')
+}
+
+function mapping(): string {
+  const keys = samples.flatMap(({ key }, i) => (key ? [keyName(i)] : []))
+  const uuids = samples.flatMap(({ type }, i) => (type.startsWith('uuid') ? [[name(i), { notAnId: ['v'] }]] : []))
+  return JSON.stringify({
+    application: 'types',
+    contexts: [{ name: 'all', tables: [...samples.map((_, i) => name(i)), ...keys, 'plain'] }],
+    entities: Object.fromEntries([...samples.map((_, i) => [name(i), { prefix: `t${letters(i)}` }]), ...keys.map((k) => [k, 'keep']), ['plain', 'keep']]),
+    tables: Object.fromEntries(uuids),
+  })
+}
+
+/** A session in which literals mean what they say. */
+async function pinned(url: string) {
+  const session = await client(url)
+  for (const [setting, value] of Object.entries(SESSION)) await session.query('select set_config($1, $2, false)', [setting, value])
+  await session.query(`set search_path = public; set lock_timeout = 0; set array_nulls = on; set standard_conforming_strings = on; set xmloption = content;`)
+  return session
+}
+
+const before = ({ values, type, key }: TypeSample, i: number): string[] => [
+  ...values.map((v, n) => `insert into ${name(i)} values (${n + 1}, ${n}, 'snapshot', ${v}::${type}), (${n + 1001}, ${n + 1000}, 'null', null)`),
+  ...(key ? values.slice(0, -1).map((v) => `insert into ${keyName(i)} values (${v}::${type}, 'snapshot') on conflict do nothing`) : []),
+]
+
+const after = ({ values, type, key }: TypeSample, i: number): string[] => {
+  const typed = values.map((v) => `${v}::${type}`)
+  return [
+    `update ${name(i)} set phase = 'snapshot, touched' where n < 1000`,
+    ...typed.flatMap((v, n) => [
+      `insert into ${name(i)} values (${n + 2001}, ${n + 2000}, 'insert', ${v})`,
+      `update ${name(i)} set v = ${v}, phase = 'update' where id = ${n + 1001}`,
+    ]),
+    ...(key ? [
+      `update ${keyName(i)} set phase = 'touched'`,
+      ...(typed.length > 1 ? [`delete from ${keyName(i)} where v = ${typed[0]}`] : []),
+      `insert into ${keyName(i)} values (${typed.at(-1)}, 'insert') on conflict do nothing`,
+      ...(typed.length > 2 ? [`update ${keyName(i)} set v = ${typed[0]}, phase = 'moved' where v = ${typed[1]}`] : []),
+    ] : []),
+  ]
+}
+
+let rig: Rig
+let parked: readonly TextRow[]
+
+beforeAll(async () => {
+  const plain = 'create table plain (id integer primary key);'
+  rig = await createRig({
+    servers: { source, destination }, mapping: mapping(),
+    sourceSql: TYPE_DEFINITIONS + plain + tables('bigint'), destinationSql: TYPE_DEFINITIONS + plain + tables('text collate "C"'),
+  })
+  await rig.source.query(OTHER_DEFAULTS)
+  await rig.destination.query(OTHER_DEFAULTS)
+  const writer = await pinned(rig.source.url)
+  const fill = async (statements: (sample: TypeSample, i: number) => string[]): Promise<void> => {
+    await writer.query(samples.flatMap(statements).join(';\n'))
+  }
+  await fill(before)
+  const running = rig.start()
+  await caughtUp(running)
+  await fill(after)
+  await caughtUp(running)
+  await running.stop()
+  await writer.end()
+  parked = await rows(rig.destination, 'select tbl, key, op, sqlstate from rekey.parked')
+})
+afterAll(() => rig?.close())
+
+async function caughtUp(running: ReturnType<Rig['start']>): Promise<void> {
+  await rig.caughtUp(running)
+}
+
+async function rows(database: Database, sql: string): Promise<TextRow[]> {
+  const session = await pinned(database.url)
+  try {
+    return (await session.query<TextRow>(sql)).rows
+  } finally {
+    await session.end()
+  }
+}
+
+describe.each(samples.map((one, i) => ({ ...one, i })))('$type', ({ values, key, i }) => {
+  test('copied, inserted and updated', async () => {
+    const sql = `select n, phase, v::text from ${name(i)} order by n`
+    const wanted = await rows(rig.source, sql)
+    expect(wanted).toHaveLength(3 * values.length)
+    expect(parked.filter(({ tbl }) => tbl === `public.${name(i)}`)).toEqual([])
+    expect(await rows(rig.destination, sql)).toEqual(wanted)
+  })
+  if (!key) return
+  test('as a key', async () => {
+    const sql = `select phase, v::text from ${keyName(i)} order by v::text collate "C"`
+    const wanted = await rows(rig.source, sql)
+    expect(wanted.length).toBeGreaterThan(0)
+    expect(parked.filter(({ tbl }) => tbl === `public.${keyName(i)}`)).toEqual([])
+    expect(await rows(rig.destination, sql)).toEqual(wanted)
+  })
+})
