@@ -32,7 +32,7 @@ export async function measureLatency(place: Place, of: Pairing, { pair, samples 
     for (let i = 1; i <= WARM_UP + samples; i++) {
       const id = Number(last) + i
       await source.query(
-        `begin; insert into nodes values (${id}, 1, 'late', 'simulation', node_inputs(${id})); insert into marker values (${id}); commit`)
+        `begin; insert into nodes values (${id}, 1, 'late', 'simulation', node_inputs(${id})); insert into marker values (${id}, ${id}); commit`)
       const committed = performance.now()
       await until('the row', () => seen(probe, id), { ms: 30_000, every: 0 })
       if (i > WARM_UP) found.push(performance.now() - committed)

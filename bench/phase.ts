@@ -59,7 +59,7 @@ export async function preparePhase(name: PhaseName, scale: number, field: Field)
   const [{ lsn }] = await execute(url, ['select pg_current_wal_insert_lsn() as lsn'])
   // Not measured: whether the writer waits for its commits changes nothing in the WAL.
   const [written] = await execute(url, ['set synchronous_commit = off', ...statements])
-  await execute(url, [`insert into marker values (${MARKER})`])
+  await execute(url, [`insert into marker values (${MARKER}, ${MARKER})`])
   const [{ bytes }] = await execute(url, [`select pg_current_wal_insert_lsn() - '${lsn}' as bytes`])
   const [sums] = await execute(url, ['vacuum analyze', SUMS_SQL])
   return {

@@ -22,7 +22,7 @@ const command = (config: string): string[] => [CLI, 'run', '--config', config, '
 export const MAPPING = {
   application: 'bench',
   contexts: [{ name: 'users', tables: ['users'] }, { name: 'studies', tables: ['projects', 'nodes', 'marker'] }],
-  entities: { users: { prefix: 'usr' }, projects: { prefix: 'prj' }, nodes: { prefix: 'nod' }, marker: 'keep' },
+  entities: { users: { prefix: 'usr' }, projects: { prefix: 'prj' }, nodes: { prefix: 'nod' }, marker: { prefix: 'mrk' } },
   tables: { users: { verdict: 'merge', on: ['lower(email)'] } },
 }
 
@@ -64,7 +64,7 @@ export function rekey(place: Place, options: Pick<Options, 'checks' | 'profile'>
       const template = `rekey_${subject.phase}`
       await copyDatabase(destination, 'rekey_empty', template)
       const running = await start({ subject, database: template }, false)
-      const mark = () => execute(source.url(subject.database), ['insert into marker values (0)'])
+      const mark = () => execute(source.url(subject.database), ['insert into marker values (0, 0)'])
       try {
         await within(destination.url(template), (probe) => firstCopy(probe, running, mark))
       } finally {

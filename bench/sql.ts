@@ -36,7 +36,7 @@ export async function until(what: string, check: () => Promise<boolean>, { ms, e
 }
 
 export async function hasMarker(session: Client, id: number): Promise<boolean> {
-  const { rows } = await session.query({ name: 'marker', text: 'select 1 from public.marker where id = $1', values: [id] })
+  const { rows } = await session.query({ name: 'marker', text: 'select 1 from public.marker where n = $1', values: [id] })
   return rows.length > 0
 }
 

@@ -41,7 +41,7 @@ create table nodes (
   modified timestamptz not null default now()
 );
 create index nodes_project on nodes (project_id);
-create table marker (id bigint primary key);
+create table marker (id bigint primary key, n bigint not null unique);
 `
 
 /** The destination of rekey: prefixed text keys, the same indexes and foreign keys. */
@@ -70,7 +70,7 @@ create table nodes (
   modified timestamptz not null default now()
 );
 create index nodes_project on nodes (project_id);
-create table marker (id bigint primary key);
+create table marker (id text collate "C" primary key, n bigint not null unique);
 `
 
 /** What is in every source before a phase begins. The same statements give the same rows in the destination of native replication. */

@@ -63,7 +63,7 @@ async function launch(transactions: readonly Transaction[], options: DeliverOpti
   state.chain = plan.last ? next : { ...state.chain, totals: next.totals }
   state.midway = !plan.last
   const done = options.destination.apply(plan).then(() => null, (error: RekeyError) => error)
-  return { transactions, decisions, next: state.chain, parked: 0, done }
+  return { transactions, decisions, next: state.chain, parked: 0, parts: plan.parts, done }
 }
 
 /** Null when a value has not the form that the mapping says: the row is then looked for, and parked. */

@@ -3,7 +3,8 @@ import type { RekeyError } from './core/errors.ts'
 import type { Lsn } from './core/lsn.ts'
 import type { Mapping } from './core/mapping.ts'
 import type { Blocked } from './core/parking.ts'
-import type { Checkpoint, Decision, Parked, Totals, WritePlan } from './core/plan.ts'
+import type { Checkpoint, Decision, Parked, Part, Totals, WritePlan } from './core/plan.ts'
+import { releaseWrites } from './core/write.ts'
 import type { Relation } from './core/relation.ts'
 import type { Planned, Planner } from './planner.ts'
 import type { ChangeLog, Destination, ParkedRows } from './ports.ts'
@@ -52,6 +53,7 @@ export interface Flight {
   readonly decisions: readonly Decision[]
   readonly next: Checkpoint
   readonly parked: number
+  readonly parts: readonly Part[]
   readonly done: Promise<RekeyError | null>
 }
 
@@ -102,6 +104,7 @@ export function planOf({ planned, decisions, before, next, last, parked = [] }: 
 
 export function accept(flight: Flight, options: DeliverOptions, state: State): void {
   options.planner.decisions.committed(flight.decisions)
+  for (const part of flight.parts) releaseWrites(part.writes)
   if (!flight.transactions.at(-1)!.last) return
   state.committed = flight.next
   options.log.ack(flight.next.endLsn)

@@ -14,7 +14,9 @@ export interface Overlay {
   /** Remembers decisions as the ledger would. */
   remember(decisions: readonly Decision[]): void
   /** Enters a planned row under a natural key. Returns the row that has it already, when that is another one. */
-  enter(natural: Natural, row: { readonly entity: string; readonly key: string; readonly id: string }): Entered | null
+  enter(natural: Natural, row: Entered): Entered | null
+  /** The planned row that has a natural key. */
+  entered(natural: Natural): Entered | undefined
 }
 
 export interface Natural {
@@ -23,7 +25,7 @@ export interface Natural {
   readonly values: readonly (string | null)[]
 }
 
-interface Entered {
+export interface Entered {
   readonly entity: string
   readonly key: string
   readonly id: string
@@ -64,6 +66,7 @@ export function overlayOf(mapping: Mapping, below: { idMap: IdMap; match: Destin
         else known.set(d.entity, new Map([[d.key, d]]))
       }
     },
+    entered: ({ table, on, values }) => naturals.get(digest({ table, on }, values)),
     enter({ table, on, values }, row) {
       const name = digest({ table, on }, values)
       const there = naturals.get(name)

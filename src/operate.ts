@@ -1,12 +1,18 @@
 import { openSession, type SqlSession } from '../connectors/postgres/session.ts'
 import { destinationState, type DestinationState } from '../connectors/postgres-destination/state.ts'
+import { findDecisions, findIds, matchRows } from '../connectors/postgres-destination/lookup.ts'
 import { dropPublication, readPublication } from '../connectors/postgres-source/publication.ts'
 import { dropSlot, freeSlot, readSlot } from '../connectors/postgres-source/slot.ts'
+import { openSource } from '../connectors/postgres-source/source.ts'
 import { readCatalog } from './catalog.ts'
 import type { Config } from './config/config.ts'
-import type { Catalog } from './core/catalog.ts'
+import { tableOf, type Catalog } from './core/catalog.ts'
+import { RekeyError } from './core/errors.ts'
 import { parseLsn, type Lsn } from './core/lsn.ts'
+import type { PlanFile } from './core/plan-file.ts'
+import { relationsOf } from './core/relations.ts'
 import type { SlotState } from './core/slot-health.ts'
+import { dryRun } from './dryrun.ts'
 import { namesOf, withDatabases, type Opened } from './pipeline.ts'
 
 export type {
@@ -54,6 +60,35 @@ export function operate<T>(config: Config, work: (operated: Operated) => Promise
     }
     return work({ opened, source, destination: destinationState(opened.destination.query, config.pipeline) })
   })
+}
+
+export interface PlanOptions {
+  readonly samples: number
+  /** Called for each block of rows that was planned. */
+  readonly onBlock: (table: string, rows: number) => void
+}
+
+/** The dry run against both databases: what a run would do now. Rejects with MAPPING for a mapping that does not fit; writes nothing. */
+export async function planRun({ opened, destination }: Pick<Operated, 'opened' | 'destination'>, options: PlanOptions): Promise<PlanFile> {
+  const { config, mapping, minters, catalogs, problems } = opened
+  const errors = problems.filter((p) => p.severity === 'error')
+  if (errors.length > 0) throw new RekeyError('MAPPING', errors.map((p) => `${p.place} ${p.where}: ${p.message}`).join('\n'))
+  const { query } = opened.destination
+  const begun = (await destination.checkpoint()) !== null
+  const { source, close } = openSource({ url: config.source.url, ...namesOf(config), epoch: 0, copyConnections: 1 })
+  try {
+    return await dryRun({
+      mapping, minters, catalogs, ...options, relations: relationsOf(catalogs.source, mapping), read: source.read,
+      copy: (table, columns) => source.copy({ table, index: 0, after: null, upTo: null }, columns),
+      match: (question) => matchRows(query, question, tableOf(catalogs.destination, question.table)),
+      idMap: {
+        find: async (entity, keys) => (begun ? findDecisions(query, config.pipeline, entity, keys) : new Map()),
+        findIds: async (ids) => (begun ? findIds(query, config.pipeline, ids) : []),
+      },
+    })
+  } finally {
+    await close()
+  }
 }
 
 export interface Looked {

@@ -107,10 +107,13 @@ function isFragment(transactions: readonly Transaction[]): boolean {
   return transactions.some((t) => !t.last || t.first > 0)
 }
 
+/** Below this a proof costs more than the triggers that it saves. */
+const FEW_ROWS = 200
+
 /** Mostly new rows: the set-based proof is the cheaper promise. Tables whose triggers must not fire leave no choice. */
 function prefersSet(gathered: Gathered): boolean {
-  if (gathered.inserts * 2 >= gathered.rows) return true
-  return gathered.groups.some((group) => [...group.nets.keys()].length > 0) && gathered.counted.some(({ program }) => program.rule.triggers === 'off')
+  if (gathered.rows >= FEW_ROWS && gathered.inserts * 2 >= gathered.rows) return true
+  return gathered.counted.some(({ program }) => program.rule.triggers === 'off')
 }
 
 async function resolveMoves(group: Group, deps: ResolveDeps): Promise<void> {

@@ -69,7 +69,7 @@ export async function carefully(transactions: readonly Transaction[], options: D
   await destination.apply(planOf({ planned: nothing, decisions, before: state.committed, next, last: true, parked: partial.parked }))
   state.partial = null
   state.chain = next
-  accept({ transactions, decisions, next, parked: partial.parked.length, done: Promise.resolve(null) }, options, state)
+  accept({ transactions, decisions, next, parked: partial.parked.length, parts: [], done: Promise.resolve(null) }, options, state)
 }
 
 /** Parked rows that are to be tried again, with those behind them: what goes through now is done, the rest goes on waiting. */

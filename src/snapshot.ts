@@ -7,6 +7,7 @@ import type { Checkpoint, Decision, Parked, Totals, WritePlan } from './core/pla
 import { nameOf, type Relation } from './core/relation.ts'
 import type { Row } from './core/row.ts'
 import { count } from './core/totals.ts'
+import { releaseWrites } from './core/write.ts'
 import { type Planned, type Planner, totalled } from './planner.ts'
 import type { CopyChunk, Destination, Source } from './ports.ts'
 
@@ -101,7 +102,10 @@ async function copyFast(chunk: CopyChunk, context: ChunkContext): Promise<void> 
   const send = async (plan: WritePlan): Promise<void> => {
     const before = await flight
     if (before) throw before
-    flight = writer.apply(plan).then(() => null, (error: Error) => error)
+    flight = writer.apply(plan).then(() => {
+      for (const part of plan.parts) releaseWrites(part.writes)
+      return null
+    }, (error: Error) => error)
   }
   for await (const block of blocks(chunk, context)) {
     context.signal.throwIfAborted()

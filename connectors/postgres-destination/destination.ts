@@ -1,6 +1,6 @@
 import { Client } from 'pg'
 import type { Catalog } from '../../src/core/catalog.ts'
-import { RekeyError } from '../../src/core/errors.ts'
+import { RekeyError, verdictOf } from '../../src/core/errors.ts'
 import { formatLsn, parseLsn } from '../../src/core/lsn.ts'
 import type { Mapping } from '../../src/core/mapping.ts'
 import { tableOf } from '../../src/core/catalog.ts'
@@ -14,7 +14,7 @@ import type { Destination, IdMap } from '../../src/ports.ts'
 import { findDecisions, findIds, matchRows, type Query } from './lookup.ts'
 import { chunkList } from './chunks.ts'
 import { SCHEMA_SQL } from './schema.ts'
-import { type Message, stageStatements } from './stage.ts'
+import { type Message, type StageFill, stageStatements } from './stage.ts'
 import { endMessage, partMessage, type Scope } from './statements.ts'
 import { openWire, type Wire } from './wire.ts'
 
@@ -37,6 +37,7 @@ interface Session {
   readonly wire: Wire
   readonly lookups: Client
   readonly writer: string
+  readonly fill: StageFill
 }
 
 export interface PostgresDestination {
@@ -66,13 +67,16 @@ export function postgresDestination(options: DestinationOptions): PostgresDestin
   const query: Query = async (sql, params) => {
     const { lookups } = live()
     const { rows } = await lookups.query({ text: sql, values: [...params], rowMode: 'array' }).catch((cause: { code?: string }) => {
-      throw new RekeyError('REMOTE', `a look-up at the destination failed (${cause.code ?? 'no answer'})`, { cause, ...(cause.code ? { sqlstate: cause.code } : {}) })
+      const code = cause.code && /^[0-9A-Z]{5}$/.test(cause.code) && verdictOf(cause.code) === 'stop' ? 'INTERNAL' : 'REMOTE'
+      throw new RekeyError(code, `a look-up at the destination failed (${cause.code ?? 'no answer'})`, { cause, ...(cause.code ? { sqlstate: cause.code } : {}) })
     })
     return rows as (string | null)[][]
   }
+  const deferrable = options.catalog.tables.some((t) => t.foreignKeys.some((fk) => fk.deferrable) || t.uniques.some((u) => u.deferrable))
+  const beginning = deferrable ? ['begin', 'set constraints all deferred'] : ['begin']
   const { rank } = orderTables(options.catalog.tables)
-  const scope = (fresh: boolean): Scope => ({
-    pipeline: options.pipeline, tables: options.catalog.tables, fresh, gone, rank: (table) => rank.get(nameOf(table)) ?? 0,
+  const scope = (): Scope => ({
+    pipeline: options.pipeline, tables: options.catalog.tables, fill: live().fill, gone, rank: (table) => rank.get(nameOf(table)) ?? 0,
   })
 
   const close = async (): Promise<void> => {
@@ -92,7 +96,7 @@ export function postgresDestination(options: DestinationOptions): PostgresDestin
       try {
         await lookups.connect()
         const { writer, checkpoint } = await begin(wire, options)
-        session = { wire, lookups, writer }
+        session = { wire, lookups, writer, fill: new Map() }
         return checkpoint
       } catch (error) {
         await Promise.all([wire.close(), lookups.end().catch(() => {})])
@@ -103,12 +107,12 @@ export function postgresDestination(options: DestinationOptions): PostgresDestin
     chunks: (make) => chunkList(live().lookups, options.pipeline, make),
     async attempt(parts, checks, fragment) {
       const { wire } = live()
-      if (!open) await wire.send('begin; set constraints all deferred')
+      if (!open) await wire.send(beginning.join('; '))
       open = true
       if (fragment) gone ??= new Map()
       const name = `rekey_${++savepoints}`
-      const message: Message = { sql: [`savepoint ${name}`, ...mode(checks)], copies: [] }
-      for (const part of parts) partMessage(part, checks, scope(false), message)
+      const message: Message = { sql: [`savepoint ${name}`, ...mode(checks, options)], copies: [] }
+      for (const part of parts) partMessage(part, checks, scope(), message)
       message.sql.push('set constraints all immediate', 'set constraints all deferred', `release ${name}`)
       try {
         await wire.send(message.sql.join(';\n'), message.copies)
@@ -119,12 +123,11 @@ export function postgresDestination(options: DestinationOptions): PostgresDestin
     },
     async apply(plan) {
       const { wire, writer } = live()
-      const message: Message = { sql: open ? [] : ['begin', 'set constraints all deferred'], copies: [] }
-      message.sql.push(...mode(plan.checks))
+      const message: Message = { sql: open ? [] : [...beginning], copies: [] }
+      message.sql.push(...mode(plan.checks, options))
       if (!plan.last) gone ??= new Map()
-      const fresh = !open && plan.parts.length < 2
-      for (const part of plan.parts) partMessage(part, plan.checks, scope(fresh), message)
-      if (plan.last && gone) endMessage(gone, plan.checks, scope(false), message)
+      for (const part of plan.parts) partMessage(part, plan.checks, scope(), message)
+      if (plan.last && gone) endMessage(gone, plan.checks, scope(), message)
       if (plan.last) gone = null
       records(plan, options.pipeline, message)
       open = !plan.last
@@ -148,7 +151,9 @@ export function postgresDestination(options: DestinationOptions): PostgresDestin
   return { destination, idMap, query, writer: () => live().writer, close }
 }
 
-function mode(checks: WritePlan['checks']): string[] {
+/** Setting the role needs a privilege, even to what it is already: it is left alone where the configuration does not ask for it. */
+function mode(checks: WritePlan['checks'], options: DestinationOptions): string[] {
+  if (options.checks === 'engine') return []
   return [`set local session_replication_role = ${checks === 'set' ? 'replica' : 'origin'}`]
 }
 

@@ -33,18 +33,31 @@ function toRaw(text: string): string {
   return Buffer.from(text, 'utf8').toString('latin1')
 }
 
+/**
+ * Types whose cast from text is not their input function, or has a length and would cut a value off that an insert refuses: their values
+ * come as parameters of the type itself. All others come as text (as parameters, unnest would take arrays and composites apart).
+ */
+const DIRECT: Readonly<Record<string, string>> = {
+  'character varying': 'varchar', character: '"bpchar"', bit: '"bit"', 'bit varying': 'varbit', '"char"': '"char"', name: 'name', regclass: 'regclass',
+}
+
+function directType(type: string): string | undefined {
+  return DIRECT[type.replace(/\(\d+\)$/, '')]
+}
+
 /** Destination keys by natural key, normalised by Postgres on both sides, one bulk read; COPY text fields joined by tabs. */
 export async function matchRows(query: Query, question: MatchQuestion, table: CatalogTable | undefined): Promise<string[][]> {
   const values = question.on.map((_, i) => `v${i}`)
   const wrap = (part: MatchQuestion['on'][number], expression: string): string =>
     part.normalise === 'exact' ? expression : part.normalise === 'lower' ? `lower(${expression})` : `lower(btrim(${expression}))`
   const on = question.on.map((part, i) => {
-    const value = part.normalise === 'exact' ? `s.${values[i]}::${question.types[i]}` : wrap(part, `s.${values[i]}`)
+    const value = part.normalise === 'exact' && !directType(question.types[i]) ? `s.${values[i]}::${question.types[i]}` : wrap(part, `s.${values[i]}`)
     const equals = part.normalise === 'exact' && table ? equalsOf(table, part.column) : '='
     return `${wrap(part, `t.${quoteIdent(part.column)}`)} ${equals} ${value}`
   })
-  const arrays = question.on.map((_, i) => `$${i + 1}::text[]`).join(', ')
-  const keys = question.key.map((column) => `t.${quoteIdent(column)}::text`).join(', ')
+  const arrays = question.on.map((part, i) => `$${i + 1}::${(part.normalise === 'exact' && directType(question.types[i])) || 'text'}[]`).join(', ')
+  // As the type prints itself and COPY does; a cast to text prints booleans, addresses and padded text in another way.
+  const keys = question.key.map((column) => `format('%s', t.${quoteIdent(column)})`).join(', ')
   const sql = `select s.ord::text, ${keys} from unnest(${arrays}) with ordinality s(${values.join(', ')}, ord) join ${quoteName(question.table)} t on ${on.join(' and ')}`
   const rows = await query(sql, question.on.map((_, i) => question.rows.map((row) => row[i])))
   const answer: string[][] = question.rows.map(() => [])

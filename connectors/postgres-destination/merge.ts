@@ -3,13 +3,13 @@ import { quoteIdent, quoteLiteral, quoteName } from '../../src/core/quote.ts'
 import { nameOf } from '../../src/core/relation.ts'
 import { equalsOf } from './equal.ts'
 import type { Message } from './stage.ts'
-import { stageOf } from './stage.ts'
+import { emptyStage, type StageFill, stageOf } from './stage.ts'
 
 /**
  * Rows that became rows of the destination: each column keeps what the mapping says, the row as it was goes to the journal, and a row
  * that would not change is not written. Source deletes never come here.
  */
-export function mergeStatements(write: TableWrite, scope: { readonly pipeline: string; readonly fresh: boolean }, out: Message): void {
+export function mergeStatements(write: TableWrite, scope: { readonly pipeline: string; readonly fill: StageFill }, out: Message): void {
   const { rule, target } = write
   const stage = stageOf(target, 's')
   const pairs = write.columns.flatMap((column) => {
@@ -17,7 +17,9 @@ export function mergeStatements(write: TableWrite, scope: { readonly pipeline: s
     return expression === null ? [] : [{ column: quoteIdent(column), expression }]
   })
   if (pairs.length === 0) return
-  out.sql.push(`truncate ${stage}`, `copy ${stage} (${write.columns.map(quoteIdent).join(', ')}) from stdin`)
+  const empty = emptyStage(scope.fill, stage, write.merges.rows)
+  if (empty) out.sql.push(empty)
+  out.sql.push(`copy ${stage} (${write.columns.map(quoteIdent).join(', ')}) from stdin`)
   out.copies.push([write.merges.view()])
   const key = rule.targetKey.map((k) => `t.${quoteIdent(k)} ${equalsOf(target, k)} s.${quoteIdent(k)}`).join(' and ')
   const differs = pairs.map(({ column, expression }) => `(t.${column})::text is distinct from (${expression})::text`).join(' or ')
@@ -25,7 +27,6 @@ export function mergeStatements(write: TableWrite, scope: { readonly pipeline: s
   out.sql.push(
     `insert into rekey.journal (pipeline, tbl, before) select ${quoteLiteral(scope.pipeline)}, ${quoteLiteral(nameOf(target))}, row_to_json(t) from ${from}`,
     `update ${quoteName(target)} t set ${pairs.map(({ column, expression }) => `${column} = ${expression}`).join(', ')} from ${stage} s where ${key} and (${differs})`,
-    `truncate ${stage}`,
   )
 }
 

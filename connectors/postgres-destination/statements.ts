@@ -5,7 +5,7 @@ import { quoteIdent, quoteLiteral, quoteName } from '../../src/core/quote.ts'
 import { nameOf } from '../../src/core/relation.ts'
 import { amongStaged, equalsOf } from './equal.ts'
 import { mergeStatements } from './merge.ts'
-import { type Message, stageOf } from './stage.ts'
+import { emptyStage, type Message, type StageFill, stageOf } from './stage.ts'
 
 /** What the statements need to know beside the plan. */
 export interface Scope {
@@ -14,8 +14,7 @@ export interface Scope {
   readonly tables: readonly CatalogTable[]
   /** Place of a table in the order in which parents come before children. */
   readonly rank: (table: CatalogTable) => number
-  /** False when a stage may hold rows of an earlier part of the same transaction. */
-  readonly fresh: boolean
+  readonly fill: StageFill
   /**
    * A source transaction that comes in fragments, parents' deletes perhaps long before their children's: by target table, what was deleted
    * so far. Null for transactions that are whole.
@@ -80,7 +79,8 @@ function ownedRows(rule: TruncatedTable, pipeline: string): string {
 
 /** Copies lines into a stage, emptied first when it may hold something. */
 function fill(stage: string, columns: readonly string[], lines: Lines, { scope, out }: All): void {
-  if (!scope.fresh) out.sql.push(`truncate ${stage}`)
+  const empty = emptyStage(scope.fill, stage, lines.rows)
+  if (empty) out.sql.push(empty)
   out.sql.push(`copy ${stage} (${columns.map(quoteIdent).join(', ')}) from stdin`)
   out.copies.push([lines.view()])
 }
@@ -135,7 +135,7 @@ type ColumnSet = { readonly columns: readonly number[]; readonly lines: Lines }
 function updates(write: TableWrite, { columns, lines }: ColumnSet, all: All): void {
   const stage = stageOf(write.target, 's')
   const names = columns.map((i) => write.columns[i])
-  fill(stage, names, lines, { ...all, scope: { ...all.scope, fresh: all.scope.fresh && !used(stage, all.out) } })
+  fill(stage, names, lines, all)
   const set = names.filter((name) => !write.rule.targetKey.includes(name)).map((name) => `${quoteIdent(name)} = s.${quoteIdent(name)}`)
   if (set.length === 0) return
   const where = joined(write.target, write.rule.targetKey, stage)
@@ -143,15 +143,11 @@ function updates(write: TableWrite, { columns, lines }: ColumnSet, all: All): vo
   all.out.sql.push(counted(update, lines.rows, nameOf(write.target), 'RK002'))
 }
 
-function used(stage: string, out: Message): boolean {
-  return out.sql.some((statement) => statement.startsWith(`copy ${stage} `))
-}
-
 function moves(write: TableWrite, { columns, lines }: ColumnSet, all: All): void {
   const stage = stageOf(write.target, 'm')
   const names = columns.map((i) => write.columns[i])
   const old = write.rule.targetKey.map((_, i) => `rekey_old_${i}`)
-  fill(stage, [...old, ...names], lines, { ...all, scope: { ...all.scope, fresh: all.scope.fresh && !used(stage, all.out) } })
+  fill(stage, [...old, ...names], lines, all)
   const set = names.map((name) => `${quoteIdent(name)} = s.${quoteIdent(name)}`).join(', ')
   const update = `update ${quoteName(write.target)} t set ${set} from ${stage} s where ${joined(write.target, write.rule.targetKey, stage, old)} returning 1`
   all.out.sql.push(counted(update, lines.rows, nameOf(write.target), 'RK002'))
@@ -170,8 +166,11 @@ function deletes(write: TableWrite, all: All): void {
   const stage = stageOf(write.target, 'd')
   fill(stage, write.rule.targetKey, write.deletes, all)
   if (all.scope.gone) {
+    const gone = stageOf(write.target, 'g')
+    const empty = all.scope.gone.has(nameOf(write.target)) ? null : emptyStage(all.scope.fill, gone, TRUNCATED)
+    if (empty) all.out.sql.push(empty)
     all.scope.gone.set(nameOf(write.target), write)
-    all.out.sql.push(`insert into ${stageOf(write.target, 'g')} select * from ${stage}`)
+    all.out.sql.push(`insert into ${gone} select * from ${stage}`)
     if (all.checks === 'engine') return
   }
   deleteStaged(write, stage, all)
@@ -192,6 +191,9 @@ function deleteStaged({ target, rule }: TableWrite, stage: string, all: All): vo
     all.out.sql.push(`select rekey.expect(0, (${rest}), ${quoteLiteral(nameOf(target))}, 'RK002')`)
   }
 }
+
+/** More than a stage may hold before it is truncated: a transaction in fragments is large. */
+const TRUNCATED = 1_000_000
 
 /** Types that have no equality of their own; their values are compared as they are printed. */
 const NO_EQUALITY = /^(json|xml|point|polygon|line|lseg|path|box|circle)$/
@@ -215,7 +217,7 @@ function removals(write: TableWrite, all: All): void {
   const table = quoteName(write.target)
   all.out.sql.push(`with w as (select ${wanted}, count(*) n from ${stage} s group by ${groups}), g as (select row_number() over () g, w.* from w),
 d as (select t.ctid, w.n, row_number() over (partition by w.g) r from g w join ${table} t on ${match})
-delete from ${table} where ctid in (select ctid from d where r <= n)`, `truncate ${stage}`)
+delete from ${table} where ctid in (select ctid from d where r <= n)`)
 }
 
 interface Left {

@@ -1,11 +1,10 @@
 import type { Command } from 'commander'
-import { InvalidArgumentError } from 'commander'
 import { RekeyError } from '../core/errors.ts'
 import { checkIds, type Decided, listParked, type ListOptions, renderDecided, renderParked, retryParked, waiveParked } from './parked.ts'
 import { removePipeline, renderRemoved } from './remove.ts'
 import { renderStatus } from './render-status.ts'
 import { renderResolved, resolveNew, resolveOld } from './resolve.ts'
-import { examples, type Invocation, type Session, verb } from './session.ts'
+import { atLeastOne, examples, type Invocation, type Session, verb } from './session.ts'
 import { readStatus } from './status.ts'
 import { counted } from './text.ts'
 
@@ -115,9 +114,4 @@ async function confirm({ world, json }: Session, question: string, wanted: strin
   const said = json ? null : await world.ask(question)
   if (said === null) throw new RekeyError('USAGE', 'this has to be confirmed and there is nobody to ask', { hint: 'Add --yes.' })
   if (said.trim() !== wanted) throw new RekeyError('USAGE', 'not confirmed; nothing was changed', { hint: `Type ${wanted}, or add --yes.` })
-}
-
-function atLeastOne(text: string): number {
-  if (!/^[1-9][0-9]{0,6}$/.test(text)) throw new InvalidArgumentError('Not a whole number from 1 to 9999999.')
-  return Number(text)
 }

@@ -7,13 +7,25 @@ import { ddl } from '../ddl.ts'
 import { readDdlFacts } from '../ddl-facts.ts'
 import { RekeyError } from '../core/errors.ts'
 import { init, readSeen, todosOf } from '../init.ts'
-import { examples, type Invocation, type Session, verb } from './session.ts'
+import { planVerb, type PlanVerbOptions } from './plan.ts'
+import { atLeastOne, examples, type Invocation, type Session, verb } from './session.ts'
 import { counted } from './text.ts'
 
 /** The verbs before a run: they read both databases and change neither. */
 export function addPreparing(program: Command, invocation: Invocation): void {
   addInit(program, invocation)
   addDdl(program, invocation)
+  addPlan(program, invocation)
+}
+
+function addPlan(program: Command, invocation: Invocation): void {
+  program.command('plan')
+    .description('dry run: what a run would do with every row; writes plan.json and conflicts.csv, and nothing to a database')
+    .option('--out <folder>', 'where the files go', '.')
+    .option('--samples <n>', 'keys that are told of each kind', atLeastOne, 5)
+    .option('--force', 'overwrite decisions that are in conflicts.csv')
+    .addHelpText('after', `${examples('plan', 'plan --out plans/monday')}\nExit code 3: there are conflicts to decide about.\n`)
+    .action(verb<PlanVerbOptions>(invocation, planVerb))
 }
 
 interface InitVerbOptions {

@@ -65,6 +65,7 @@ function bar(share: number): string {
 
 function shareText(t: TableProgress): string {
   if (t.finished) return `done  ${counted(t.copied, 'row')}`
+  if (t.copied === 0 && t.estimate === 0) return 'waiting'
   return `${percent(shareOf(t))}  ${formatCount(t.copied)} of about ${formatCount(Math.max(t.estimate, t.copied))}`
 }
 

@@ -94,7 +94,7 @@ export function renderResolved(resolved: Resolved): string {
   const lines: string[] = []
   if (found) {
     lines.push(`${entity} ${old} -> ${resolved.new}`)
-    lines.push(how === 'ledger' ? `by the ledger: ${kind} (${rule})` : 'computed from the key')
+    lines.push(how === 'ledger' ? `by the ledger: ${kind}${rule ? ` (${rule})` : ''}` : 'computed from the key')
     if (note) lines.push(note)
   } else {
     const asked = old === null ? resolved.new : `${entity} ${old}${resolved.new === null ? '' : ` (${resolved.new})`}`

@@ -35,6 +35,9 @@ interface View {
   end(): void
 }
 
+/** One Ctrl-C may come twice: from the terminal, and from a program that started us and passes it on. */
+const SAME_SIGNAL_MS = 300
+
 /**
  * Runs the bridge until a signal. The first signal lets it finish what is under way, and the command ends with 0; the second ends the
  * process at once with 130: nothing is lost by that, the next run goes on at the checkpoint.
@@ -44,13 +47,17 @@ export async function runVerb(session: Session, options: RunVerbOptions): Promis
   const config = await session.config()
   const view = viewOf(session, config)
   const stop = new AbortController()
+  let first = 0
   const release = world.onSignal(() => {
+    const now = performance.now()
     if (stop.signal.aborted) {
+      if (now - first < SAME_SIGNAL_MS) return
       view.end()
       world.exit(130)
       return
     }
     view.note({ level: 'info', event: 'signal', text: 'stopping: finishing what is under way; another signal ends it at once' })
+    first = now
     stop.abort()
   })
   try {

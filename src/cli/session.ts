@@ -1,4 +1,4 @@
-import type { Command } from 'commander'
+import { type Command, InvalidArgumentError } from 'commander'
 import type { Config } from '../config/config.ts'
 import { readConfig } from '../config/config.ts'
 import type { look, operate } from '../operate.ts'
@@ -89,4 +89,10 @@ function safeDecode(text: string): string {
 /** Help text below the options. */
 export function examples(...lines: readonly string[]): string {
   return `\nExamples:\n${lines.map((line) => `  $ rekey ${line}`).join('\n')}\n`
+}
+
+/** The value of an option that is a whole number. */
+export function atLeastOne(text: string): number {
+  if (!/^[1-9][0-9]{0,6}$/.test(text)) throw new InvalidArgumentError('Not a whole number from 1 to 9999999.')
+  return Number(text)
 }

@@ -1,24 +1,58 @@
 import { BACKSLASH, ESCAPE, NEWLINE, TAB } from './row.ts'
 
+const POOLED = 64 * 1024
+/** Bytes of free buffers that are kept at most. */
+const KEPT = 24 * 1024 * 1024
+const NOTHING = Buffer.alloc(0)
+
 /**
  * COPY text being written: lines of a table, ready to be sent. Grows by doubling; `buf` is replaced when it does, so it is read
  * only after the last write. The one mutable thing on the way of a row, kept here so that everything else is a value.
  */
 export class Lines {
+  /** Buffers that are free again, by size: new ones have to be zeroed or paged in by the system, which costs more than filling them. */
+  static readonly #free = new Map<number, Buffer[]>()
+  static #kept = 0
+
   buf: Buffer
   at = 0
   rows = 0
 
   constructor(size = 1024) {
-    this.buf = Buffer.allocUnsafe(size)
+    this.buf = Lines.#take(size)
+  }
+
+  static #take(size: number): Buffer {
+    if (size < POOLED) return Buffer.allocUnsafe(size)
+    const rounded = 2 ** Math.ceil(Math.log2(size))
+    const free = Lines.#free.get(rounded)?.pop()
+    if (!free) return Buffer.allocUnsafeSlow(rounded)
+    Lines.#kept -= rounded
+    return free
+  }
+
+  /** Gives the buffer back: to be called when its bytes have been sent and nobody reads them any more. */
+  release(): void {
+    const { buf } = this
+    this.buf = NOTHING
+    this.at = 0
+    if (buf.length < POOLED || Lines.#kept + buf.length > KEPT) return
+    Lines.#kept += buf.length
+    const free = Lines.#free.get(buf.length)
+    if (free) free.push(buf)
+    else Lines.#free.set(buf.length, [buf])
   }
 
   /** Makes room for `more` bytes after `at`. */
   ensure(more: number): void {
     if (this.at + more <= this.buf.length) return
-    const grown = Buffer.allocUnsafe(Math.max(this.buf.length * 2, this.at + more))
-    this.buf.copy(grown, 0, 0, this.at)
+    const grown = Lines.#take(Math.max(this.buf.length * 2, this.at + more))
+    const { at, rows } = this
+    this.buf.copy(grown, 0, 0, at)
+    this.release()
     this.buf = grown
+    this.at = at
+    this.rows = rows
   }
 
   tab(): void {

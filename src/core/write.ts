@@ -32,7 +32,7 @@ interface Proof {
 /** The writes that bring the net changes of one table to the destination. Throws Undecided when a reference has no decision. */
 export function writeNet(program: Program, net: RelationNet, options: WriteOptions): TableWrite {
   const { scope, standing, converging } = options
-  const size = 4096 + net.inserts.length * 96
+  const size = 1024 + Math.ceil(bytesOf(net.inserts) * 1.25) + net.inserts.length * 64
   const write = emptyWrite(program, options.target, size)
   const proofs = options.prove ? proofsOf(program, options.target) : []
   const fresh = converging ? write.upserts : write.inserts
@@ -59,6 +59,24 @@ export function writeNet(program: Program, net: RelationNet, options: WriteOptio
   }
   for (const proof of proofs) if (proof.lines.rows > 0) (write.parents as Map<string, Lines>).set(proof.fk.name, proof.lines)
   return write
+}
+
+/** About as many bytes as the rows have, from a few of them. */
+function bytesOf(rows: readonly Row[]): number {
+  let sum = 0
+  const step = Math.max(1, rows.length >> 4)
+  let seen = 0
+  for (let i = 0; i < rows.length; i += step, seen++) sum += rows[i].ends[rows[i].at + rows[i].width] - rows[i].ends[rows[i].at]
+  return seen === 0 ? 0 : (sum / seen) * rows.length
+}
+
+/** Gives back the buffers of writes that have been applied. */
+export function releaseWrites(writes: readonly TableWrite[]): void {
+  for (const write of writes) {
+    for (const lines of [write.inserts, write.upserts, write.merges, write.deletes, write.removals]) lines.release()
+    for (const sets of [write.updates, write.moves]) for (const { lines } of sets.values()) lines.release()
+    for (const lines of write.parents.values()) lines.release()
+  }
 }
 
 export function emptyWrite(program: Program, target: CatalogTable, size: number): TableWrite {

@@ -176,10 +176,11 @@ describe('a process', () => {
     })
     let err = ''
     let out = ''
+    let asked = false
     child.stdout.on('data', (data) => { out += data })
     child.stderr.on('data', (data) => {
       err += data
-      if (err.includes('"phase":"stream"')) child.kill('SIGTERM')
+      if (!asked && err.includes('"phase":"stream"')) asked = child.kill('SIGTERM')
     })
     const [code, signal] = await once(child, 'exit')
     expect({ code, signal, out }).toEqual({ code: 0, signal: null, out: '' })
@@ -196,7 +197,15 @@ describe('a process', () => {
       stopped = () => reject(new RekeyError('REMOTE', 'gone'))
       events.note({ level: 'info', event: 'ready', text: 'ready' })
     })
-    const on: Play['on'] = (text, signal) => text.includes('"ready"') && queueMicrotask(() => { signal(); signal() })
+    const on: Play['on'] = (text, signal) => {
+      if (!text.includes('"ready"')) return
+      queueMicrotask(() => {
+        signal()
+        signal()
+        expect(exits).toEqual([])
+      })
+      setTimeout(signal, 400)
+    }
     const ran = await rekey(['run', '--json'], { on, run: never, exit: (code) => { exits.push(code); stopped() } })
     expect(exits).toEqual([130])
     expect(ran.out.trim().split('\n').map((line) => JSON.parse(line).type)).toEqual(['note', 'note', 'error'])
@@ -297,6 +306,22 @@ describe('the verbs before a run', () => {
     expect(again.err).toContain('--force')
     expect((await rekey(['init', '--destination', destination.url, '--config', join(there, 'other.yaml')])).err).toContain('REKEY_SOURCE_URL')
     await rm(there, { recursive: true })
+  })
+
+  it('plan what a run would do, and do not overwrite what a person decided', async () => {
+    const out = join(folder, 'plans')
+    const plan = await json(['plan', '--out', out])
+    expect(Object.keys(plan)).toEqual(
+      ['format', 'application', 'mapping', 'source', 'destination', 'tables', 'totals', 'estimate', 'conflicts', 'digest', 'files'])
+    expect(plan.files).toEqual([join(out, 'plan.json'), join(out, 'conflicts.csv')])
+    expect(plan.totals).toMatchObject({ rows: 7, conflict: plan.conflicts.length })
+    const text = await rekey(['plan', '--out', out])
+    expect(text.exit).toBe(plan.conflicts.length > 0 ? 3 : 0)
+    expect(text.out).toContain(plan.digest)
+    expect(text.out).toMatch(/^public\.users +merge +2 /m)
+    await writeFile(join(out, 'conflicts.csv'), 'table,source_key,target_key,reason,evidence,recommended_action,action\r\npublic.users,1,,r,e,drop,drop\r\n')
+    expect((await rekey(['plan', '--out', out])).exit).toBe(2)
+    expect((await rekey(['plan', '--out', out, '--force'])).exit).toBe(text.exit)
   })
 
   it('print SQL for the destination', async () => {

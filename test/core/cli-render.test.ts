@@ -5,6 +5,7 @@ import { failureJson, failureOf, renderFailure } from '../../src/cli/failure.ts'
 import { cli } from '../../src/cli/program.ts'
 import { isWorthLogging, progressFields, progressLines, progressText } from '../../src/cli/progress.ts'
 import { renderStatus } from '../../src/cli/render-status.ts'
+import { renderResolved } from '../../src/cli/resolve.ts'
 import { openScreen } from '../../src/cli/screen.ts'
 import type { World } from '../../src/cli/session.ts'
 import type { Status } from '../../src/cli/status.ts'
@@ -59,6 +60,11 @@ describe('the live view', () => {
     expect(lines[1]).toContain('public.projects')
     expect(lines[2]).toContain('public.files')
     expect(lines[3]).toBe('  and 2 more tables, 1 of them done')
+  })
+
+  it('does not guess where there is no estimate', () => {
+    const tables = [{ table: 'public.new', copied: 0, estimate: 0, finished: false }]
+    expect(progressLines({ ...snapshot, tables }, { columns: 100, rows: 24 })[1]).toBe('  public.new  [░░░░░░░░░░░░░░░░░░░░]  waiting')
   })
 
   it('says what became of the rows while streaming', () => {
@@ -162,6 +168,16 @@ const STATUS: Status = {
   tables: { 'public.users': { ...noTotals(), read: 3, inserted: 3, closes: true }, 'public.a': { ...noTotals(), read: 2, inserted: 1, closes: false } },
   warnings: ['the mapping files were changed'],
 }
+
+describe('a resolved id as text', () => {
+  const ledger = { found: true, how: 'ledger', entity: 'users', old: '7', new: 'usr_1', kind: 'merged', rule: 'email', note: null } as const
+  it.each([
+    [ledger, 'users 7 -> usr_1\nby the ledger: merged (email)\n'],
+    [{ ...ledger, how: 'computed', kind: null, rule: null } as const, 'users 7 -> usr_1\ncomputed from the key\n'],
+    [{ ...ledger, found: false, how: null, new: null, note: 'not carried' } as const, 'not found: users 7\nnot carried\n'],
+    [{ ...ledger, found: false, how: null, entity: null, old: null, note: 'no entry' } as const, 'not found: usr_1\nno entry\n'],
+  ])('%#', (resolved, text) => expect(renderResolved(resolved)).toBe(text))
+})
 
 describe('status as text', () => {
   it('tells all there is', () => {

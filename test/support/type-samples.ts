@@ -65,7 +65,7 @@ const TEXTS = [
   ]),
   sample('varchar(20)', ['abc', '', 'trailing   ', '12345678901234567890']),
   sample('char(8)', ['abc', '', 'ab      ', ' x', 'üü']),
-  sample('"char"', ['a', '', '\\303', '\\\\', '\t', '\n']),
+  sample('"char"', ['a', '', '\\\\', '\t', '\n']),
   sample('name', ['abc', '', 'A "b".c']),
   sample('citext', ['Abc', 'aBd', '', 'ÄÖ']),
   sample('uuid', ['00000000-0000-0000-0000-000000000000', 'ffffffff-ffff-ffff-ffff-ffffffffffff', 'A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11']),

@@ -1,0 +1,80 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Checkpoint } from '../src/core/plan.ts'
+import { run } from '../src/pipeline.ts'
+import type { Progress } from '../src/progress.ts'
+import type { Stage } from './stage.ts'
+import type { View } from './view.ts'
+import type { Writer } from './writer.ts'
+
+export interface Carried {
+  readonly checkpoint: Checkpoint
+  readonly copySeconds: number
+  readonly streamSeconds: number
+  readonly catchUpSeconds: number
+  /** While the writers wrote, after the stream had caught up with what was written during the copy. */
+  readonly lag: { readonly median: number; readonly most: number }
+}
+
+export interface CarryOptions {
+  readonly seconds: number
+  readonly writers: readonly Writer[]
+  readonly view: View
+  readonly signal: AbortSignal
+}
+
+const CATCH_UP_MS = 120_000
+
+/** Copies, streams for some seconds while the writers go on, stops them and waits for the last change. Resolves when the bridge has ended. */
+export async function carry(stage: Stage, { seconds, writers, view, signal }: CarryOptions): Promise<Carried> {
+  const stop = new AbortController()
+  const either = AbortSignal.any([signal, stop.signal])
+  const lags: number[] = []
+  let streaming = (): void => {}
+  const streams = new Promise<void>((resolve) => (streaming = resolve))
+  const progress = (p: Progress): void => {
+    view.progress(p)
+    if (p.phase !== 'stream') return
+    streaming()
+    if (p.lagSeconds !== null) lags.push(p.lagSeconds)
+  }
+  const began = performance.now()
+  const ended = run(stage.config, { takeover: false }, { progress, note: view.note }, either)
+  const failed = [ended.then(() => Promise.reject(signal.aborted ? signal.reason : new Error('the run ended by itself'))), ...writers.map((writer) => writer.ended)]
+  const unless = <T>(work: Promise<T>): Promise<T | void> => Promise.race([work, ...failed])
+  try {
+    await unless(streams)
+    const copied = performance.now()
+    await unless(sleep(seconds * 1_000, undefined, { signal }))
+    const stopped = performance.now()
+    const seen = lags.length
+    await Promise.all(writers.map((writer) => writer.stop()))
+    await Promise.race([caughtUp(stage, either), failed[0]])
+    const caught = performance.now()
+    stop.abort()
+    const checkpoint = await ended
+    view.settle()
+    return { checkpoint, copySeconds: (copied - began) / 1_000, streamSeconds: (stopped - copied) / 1_000, catchUpSeconds: (caught - stopped) / 1_000, lag: lagOf(lags.slice(0, seen)) }
+  } finally {
+    view.settle()
+    stop.abort()
+    await Promise.allSettled(failed)
+  }
+}
+
+/** The first third is left out: the changes made during the copy are caught up then. */
+function lagOf(lags: readonly number[]): Carried['lag'] {
+  const steady = lags.slice(Math.floor(lags.length / 3)).sort((a, b) => a - b)
+  return { median: steady[Math.floor(steady.length / 2)] ?? 0, most: steady[steady.length - 1] ?? 0 }
+}
+
+/** Everything committed at the source so far is applied. */
+async function caughtUp({ source, destination, config }: Stage, signal: AbortSignal): Promise<void> {
+  const [{ lsn }] = await source.query('select pg_current_wal_insert_lsn()::text as lsn')
+  await source.query(`select pg_logical_emit_message(false, 'rekey', 'heartbeat')`)
+  for (const end = Date.now() + CATCH_UP_MS; Date.now() < end;) {
+    const [at] = await destination.query('select (end_lsn >= $2::pg_lsn)::text as reached from rekey.checkpoint where pipeline = $1', [config.pipeline, lsn])
+    if (at?.reached === 'true') return
+    await sleep(50, undefined, { signal })
+  }
+  throw new Error(`the last change was not applied within ${CATCH_UP_MS / 1_000} seconds`)
+}

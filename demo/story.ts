@@ -1,0 +1,123 @@
+import { readFile } from 'node:fs/promises'
+import { renderSummary, summaryOf, type Summary } from '../src/cli/run.ts'
+import { formatCount, formatSeconds } from '../src/cli/text.ts'
+import { withDatabases } from '../src/pipeline.ts'
+import type { Database } from '../test/support/database.ts'
+import { random } from '../test/support/random.ts'
+import { carry, type Carried } from './carry.ts'
+import { destinationDeeds } from './destination-deeds.ts'
+import { destinationRows } from './destination-rows.ts'
+import { load, type Table } from './load.ts'
+import type { Options } from './options.ts'
+import { readRows, type OwnRows } from './own-rows.ts'
+import { sizesOf, type Sizes } from './people.ts'
+import { checkAndPlan } from './prepare.ts'
+import { holds, prove, type Proof } from './proof.ts'
+import { residentBefore, showSamples, takeSamples } from './samples.ts'
+import { sourceDeeds } from './source-deeds.ts'
+import { sourceRows } from './source-rows.ts'
+import type { Stage } from './stage.ts'
+import type { View } from './view.ts'
+import { startWriter, type Writer } from './writer.ts'
+
+/** What `--json` prints. */
+export interface Result {
+  readonly ok: boolean
+  readonly majors: Stage['majors']
+  readonly rows: { readonly source: number; readonly destination: number }
+  readonly written: { readonly source: Writer['written']; readonly destination: Writer['written'] }
+  readonly seconds: { readonly copy: number; readonly stream: number; readonly catchUp: number }
+  readonly lag: Carried['lag']
+  readonly totals: Summary['totals']
+  readonly tables: Summary['tables']
+  readonly closes: boolean
+  readonly equal: boolean
+  readonly proof: Proof
+}
+
+/** Plays all of it on the stage; the caller closes that. */
+export async function play(stage: Stage, options: Options, view: View, signal: AbortSignal): Promise<Result> {
+  const sizes = sizesOf(options.scale)
+  const rows = await fill(stage, options, { sizes, view, signal })
+  const own = await readRows(stage.destination)
+  const resident = await residentBefore(stage)
+  const writers = await startWriters(stage, options, { sizes, own })
+  try {
+    view.step('People go on working', 'Neither side is closed for the move: users of the source and of the destination write all the time.')
+    view.say('   about 150 transactions a second at the source, 25 at the destination, until the end of step 6')
+    await checkAndPlan(stage.config, view)
+    signal.throwIfAborted()
+    view.step('run', `Copies what is there, then carries every change over as it happens. The demo lets it stream for ${formatSeconds(options.seconds)}.`)
+    const carried = await carry(stage, { seconds: options.seconds, writers, view, signal })
+    const written = { source: writers[0].written, destination: writers[1].written }
+    return await withDatabases(stage.config, async (opened) => {
+      const summary = tellTotals({ ...carried, written, view })
+      view.step('What became of some rows', 'Old ids and e-mails on the left side of the move, new ones on the right.')
+      showSamples(await takeSamples(stage, opened.minters, resident), view)
+      const proof = await tellProof(() => prove(stage, opened, own), view)
+      const closes = Object.values(summary.tables).every((t) => t.closes) && summary.totals.closes
+      const { copySeconds: copy, streamSeconds: stream, catchUpSeconds: catchUp, lag } = carried
+      return {
+        ok: closes && holds(proof) && summary.totals.parked === 0, majors: stage.majors, rows, written, seconds: { copy, stream, catchUp }, lag,
+        totals: summary.totals, tables: summary.tables, closes, equal: holds(proof), proof,
+      }
+    })
+  } finally {
+    await Promise.allSettled(writers.map((writer) => writer.stop()))
+  }
+}
+
+interface Filling { readonly sizes: Sizes; readonly view: View; readonly signal: AbortSignal }
+
+async function fill({ source, destination }: Stage, { seed }: Options, { sizes, view, signal }: Filling): Promise<Result['rows']> {
+  view.step('A live application on each side', 'The source counts its keys (17, 18, …). The destination has texts as keys (usr_…), and rows of its own.')
+  const one = async (database: Database, schema: string, tables: Table[]): Promise<number> => {
+    await database.query(await readFile(new URL(`../mappings/demo/${schema}.sql`, import.meta.url), 'utf8'))
+    return load(database, tables, signal)
+  }
+  const chance = random({ seed, quiet: true })
+  const both = await Promise.allSettled([
+    one(source, 'source', sourceRows(chance, sizes)), one(destination, 'destination', destinationRows(random({ seed: seed + 1, quiet: true }), sizes)),
+  ])
+  const [at, there] = both.map((side) => {
+    if (side.status === 'rejected') throw side.reason
+    return side.value
+  })
+  view.say(`   source       ${formatCount(at).padStart(7)} rows: people, teams, projects with JSON, nodes, files, nested folders, events`)
+  view.say(`   destination  ${formatCount(there).padStart(7)} rows: among them people and products that the source has, too`)
+  return { source: at, destination: there }
+}
+
+async function startWriters(stage: Stage, { seed }: Options, { sizes, own }: { readonly sizes: Sizes; readonly own: OwnRows }): Promise<Writer[]> {
+  const chance = (more: number) => random({ seed: seed + more, quiet: true })
+  return [
+    await startWriter({ url: stage.source.url, random: chance(2), perSecond: 150, deeds: sourceDeeds(sizes) }),
+    await startWriter({ url: stage.destination.url, random: chance(3), perSecond: 25, deeds: destinationDeeds(own) }),
+  ]
+}
+
+type Told = Carried & { readonly written: Result['written']; readonly view: View }
+
+function tellTotals({ checkpoint, copySeconds, streamSeconds, catchUpSeconds, lag, written, view }: Told): Summary {
+  const summary = summaryOf('demo', checkpoint)
+  view.say(`   copied in ${formatSeconds(copySeconds)}, streamed for ${formatSeconds(streamSeconds)}; lag ${formatSeconds(lag.median)} (at most ${formatSeconds(lag.most)})`)
+  view.say(`   meanwhile ${formatCount(written.source.transactions)} transactions at the source and ${formatCount(written.destination.transactions)} at the destination`)
+  view.say(`   writers stopped; the last change had arrived ${formatSeconds(catchUpSeconds)} later`)
+  view.say()
+  for (const line of renderSummary(summary).trimEnd().split('\n')) view.say(`   ${line}`)
+  view.verdict(Object.values(summary.tables).every((t) => t.closes), 'totals close: read = inserted + updated + merged + deleted + skipped + parked, in each table')
+  return summary
+}
+
+async function tellProof(work: () => Promise<Proof>, view: View): Promise<Proof> {
+  view.step('The proof', 'Both sides are quiet now. Each row is worked out again from the source, one by one, and compared.')
+  const proof = await work()
+  view.verdict(proof.compared > 0 && proof.differences.length === 0, `${formatCount(proof.compared)} rows of the source: ${formatCount(proof.differences.length)} differ at the destination`)
+  for (const { table, what, key, detail } of proof.differences.slice(0, 10)) view.say(`       ${table} ${key}: ${what} ${detail}`)
+  view.verdict(proof.wrongPeople.length === 0, `${formatCount(proof.mergedPeople)} people known to both sides: each merged with the one who has the same e-mail`)
+  view.verdict(proof.touched.length === 0, `${formatCount(proof.own)} rows of the destination's own: ${formatCount(proof.touched.length)} touched beyond what the mapping allows`)
+  for (const key of proof.touched.slice(0, 10)) view.say(`       ${key.replaceAll('\t', ' ')}`)
+  const strays = Object.entries(proof.strays)
+  view.verdict(strays.length === 0, `every other row stands for exactly one row of the source${strays.map(([table, n]) => `; not in ${table}: ${n}`).join('')}`)
+  return proof
+}

@@ -1,0 +1,69 @@
+import { existsSync } from 'node:fs'
+import { mkdir, readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { parseCsv } from '../core/conflicts-csv.ts'
+import { ERRORS, RekeyError } from '../core/errors.ts'
+import type { PlanFile } from '../core/plan-file.ts'
+import { writePlan } from '../dryrun.ts'
+import { planRun } from '../operate.ts'
+import { openScreen } from './screen.ts'
+import type { Session } from './session.ts'
+import { counted, formatBytes, formatCount, formatSeconds, renderTable } from './text.ts'
+
+export interface PlanVerbOptions {
+  readonly out: string
+  readonly samples: number
+  readonly force?: boolean
+}
+
+/** What `rekey plan --json` prints: the plan, and where it was written. */
+export type Plan = PlanFile & { readonly files: readonly string[] }
+
+/** Exit code 3 while there are conflicts, so that a script does not go on to the run. */
+export async function planVerb(session: Session, { out, samples, force }: PlanVerbOptions): Promise<number> {
+  const { world, json } = session
+  const files = [join(out, 'plan.json'), join(out, 'conflicts.csv')]
+  if (!force) await refuseEdited(files[1])
+  const config = await session.config()
+  const screen = openScreen((text) => void world.stderr.write(text), () => world.stderr.columns ?? 80)
+  const shows = !json && world.stderr.isTTY === true
+  let seen = { table: '', rows: 0, at: 0 }
+  const onBlock = (table: string, rows: number): void => {
+    seen = { table, rows: rows + (seen.table === table ? seen.rows : 0), at: seen.at }
+    if (!shows || performance.now() - seen.at < 250) return
+    seen.at = performance.now()
+    screen.draw([`planning ${seen.table}: ${counted(seen.rows, 'row')}`])
+  }
+  const plan = await world.operate(config, (operated) => planRun(operated, { samples, onBlock })).finally(() => screen.end())
+  await mkdir(out, { recursive: true })
+  await writePlan(out, plan)
+  session.answer({ ...plan, files } satisfies Plan, renderPlan(plan, files))
+  return plan.conflicts.length > 0 ? ERRORS.UNDECIDED.exit : 0
+}
+
+/** A person's decisions are not overwritten. */
+async function refuseEdited(file: string): Promise<void> {
+  if (!existsSync(file)) return
+  const [, ...records] = parseCsv(await readFile(file, 'utf8'))
+  const decided = records.filter(({ cells }) => (cells[6] ?? '').trim() !== '').length
+  if (decided > 0) throw new RekeyError('USAGE', `${file} holds ${counted(decided, 'decision')} that would be overwritten`, { hint: 'Name another folder with --out, or add --force.' })
+}
+
+const NUMBERS = ['rows', 'new', 'matched', 'skipped', 'conflict', 'orphan', 'invalid'] as const
+
+export function renderPlan(plan: PlanFile, files: readonly string[]): string {
+  const columns = [{ title: 'TABLE' }, { title: 'VERDICT' }, ...[...NUMBERS, 'size'].map((name) => ({ title: name.toUpperCase(), align: 'right' as const }))]
+  const skipped = (reasons: Readonly<Record<string, number>>): number => Object.values(reasons).reduce((sum, n) => sum + n, 0)
+  const rows = plan.tables.map((t) => [t.table, t.verdict, ...NUMBERS.map((name) => formatCount(name === 'skipped' ? skipped(t.skipped) : t[name])), formatBytes(t.bytes)])
+  const all = ['all', '', ...NUMBERS.map((name) => formatCount(plan.totals[name])), formatBytes(plan.totals.bytes)]
+  const reasons = plan.tables.flatMap((t) => Object.entries(t.skipped).filter(([, n]) => n > 0).map(([reason, n]) => `  ${t.table}: ${formatCount(n)}, ${reason}`))
+  const lines = [...renderTable(columns, [...rows, all])]
+  if (reasons.length > 0) lines.push('', 'Not carried:', ...reasons)
+  lines.push('', `The copy takes about ${formatSeconds(plan.estimate.seconds)} (${plan.estimate.assumption.name}).`, `Wrote ${files.join(' and ')}; digest ${plan.digest}.`)
+  if (plan.conflicts.length > 0) {
+    lines.push(`${counted(plan.conflicts.length, 'conflict')} to decide: fill the column action of ${files[1]}, then rekey run --conflicts ${files[1]}`)
+  }
+  const { orphan, invalid } = plan.totals
+  if (orphan + invalid > 0) lines.push(`${counted(orphan + invalid, 'row')} would be parked (orphan or invalid): plan.json has samples.`)
+  return `${lines.join('\n')}\n`
+}

@@ -1,0 +1,171 @@
+import { readFile } from 'node:fs/promises'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type pg from 'pg'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { matchRows } from '../../connectors/postgres-destination/lookup.ts'
+import { copier } from '../../connectors/postgres-source/copy.ts'
+import { readCatalog } from '../../src/catalog.ts'
+import { readMapping } from '../../src/config/mapping-files.ts'
+import { tableOf, type Catalog } from '../../src/core/catalog.ts'
+import { compileMapping } from '../../src/core/compile.ts'
+import { decisionsFromCsv } from '../../src/core/conflicts-csv.ts'
+import type { Decision } from '../../src/core/plan.ts'
+import type { PlanFile } from '../../src/core/plan-file.ts'
+import { relationsOf } from '../../src/core/relations.ts'
+import type { Row } from '../../src/core/row.ts'
+import { dryRun, parsePlan, writePlan } from '../../src/dryrun.ts'
+import { mintersFor } from '../../src/mint.ts'
+import type { IdMap } from '../../src/ports.ts'
+import { client, createDatabase, type Database } from '../support/database.ts'
+import { server } from '../support/servers.ts'
+
+const SOURCE = `
+  insert into products (id, name) values (1, 'main'), (2, 'side');
+  insert into groups (id, name, kind) values (1, 'all', 'everyone'), (2, 'team', 'team');
+  insert into users (id, email, name) values (1, 'Ann@x', 'ann'), (2, 'bob@x', 'bob'), (3, 'twin@x', 'three'), (4, 'TWIN@x', 'four');
+  insert into memberships (user_id, group_id) values (1, 1), (2, 2), (4, 2);
+  insert into sessions values ('t', 1, now());
+  insert into workspaces (id, name, owner_group_id) values (1, 'w', 2);
+  insert into folders (id, name) values (3, 'fine'), (2, 'gone');
+  insert into folders (id, name, parent_id) values (1, 'below', 2), (4, 'above', 3);
+  update folders set created_by = 4 where id = 2;
+  insert into projects (id, uuid, name, owner_id, product_id, folder_id) values
+    (1, '00000000-0000-4000-8000-000000000001', 'p', 2, 1, 4), (2, '00000000-0000-4000-8000-000000000002', 'q', 1, 2, 1),
+    (3, '00000000-0000-4000-8000-000000000003', 'r', 2, 1, null);
+  insert into nodes (id, project_id, label) values (1, 1, 'n'), (2, 3, 'm');
+  insert into files (path, project_id, node_id, owner_id, size) values ('1/1/a.csv', 1, 1, 2, 1), ('not a path', 1, 1, 2, 1);
+  analyze`
+const DESTINATION = `
+  insert into products (id, name) values ('prd_main', 'main');
+  insert into groups (id, name, kind) values ('grp_everyone', 'all', 'everyone');
+  insert into users (id, email, name, full_name) values ('usr_ann', 'ann@x', 'ann', 'Ann'), ('usr_other', 'other@x', 'bob', 'Bob');
+  insert into projects (id, uuid, name, owner_id, product_id) values ('prj_here', '00000000-0000-4000-8000-000000000003', 'other', 'usr_ann', 'prd_main');`
+
+const noLedger: IdMap = { find: async () => new Map(), findIds: async () => [] }
+
+describe('the dry run', () => {
+  let source: Database
+  let destination: Database
+  let session: pg.Client
+  let catalogs: { source: Catalog; destination: Catalog }
+  let plan: PlanFile
+  const closing: (() => Promise<unknown>)[] = []
+  const at = (name: string) => plan.tables.find((t) => t.table === `public.${name}`)!
+
+  async function compiled() {
+    const { source: spec } = await readMapping('mappings/demo')
+    const { mapping } = compileMapping(spec, catalogs.source, catalogs.destination)
+    return { mapping, minters: mintersFor(mapping, { deployment: 'test', secret: 'a secret of enough bytes' }, catalogs.source) }
+  }
+
+  async function run(block = 1_000, idMap = noLedger): Promise<PlanFile> {
+    const { mapping, minters } = await compiled()
+    const relations = relationsOf(catalogs.source, mapping)
+    const rows = copier({ url: source.url })
+    closing.push(() => rows.close())
+    const text = async (sql: string, params: readonly unknown[]) =>
+      (await session.query<(string | null)[]>({ text: sql, values: [...params], rowMode: 'array' })).rows
+    return dryRun({
+      mapping, minters, catalogs, relations, idMap, read: rows.read, match: (question) => matchRows(text, question, tableOf(catalogs.destination, question.table)),
+      async *copy(table, columns) {
+        for await (const all of rows.copy({ table, index: 0, after: null, upTo: null }, columns)) {
+          for (let i = 0; i < all.length; i += block) yield all.slice(i, i + block) as Row[]
+        }
+      },
+    })
+  }
+
+  async function made(file: string, rows: string): Promise<[Database, Catalog]> {
+    const database = await createDatabase(await server(16, file))
+    await database.query(await readFile(`mappings/demo/${file}.sql`, 'utf8'))
+    await database.query(rows)
+    const one = await client(database.url)
+    const catalog = await readCatalog(async (sql, params) => (await one.query(sql, params)).rows)
+    await one.end()
+    return [database, catalog]
+  }
+
+  beforeAll(async () => {
+    const [[from, a], [to, b]] = [await made('source', SOURCE), await made('destination', DESTINATION)]
+    source = from
+    destination = to
+    catalogs = { source: a, destination: b }
+    session = await client(destination.url)
+    plan = await run()
+  }, 60_000)
+  afterAll(async () => {
+    for (const close of closing) await close()
+    await session.end()
+    await Promise.all([source.drop(), destination.drop()])
+  })
+
+  it('accounts for every row, once', () => {
+    for (const t of plan.tables) {
+      const skipped = Object.values(t.skipped).reduce((sum, n) => sum + n, 0)
+      expect([t.table, t.rows]).toEqual([t.table, t.new + t.matched + skipped + t.conflict + t.orphan + t.invalid])
+    }
+    expect(at('products')).toMatchObject({ rows: 2, new: 1, matched: 1 })
+    expect(at('groups')).toMatchObject({ rows: 2, new: 1, skipped: { pinned: 1 } })
+    expect(at('users')).toMatchObject({ rows: 4, new: 2, matched: 1, conflict: 1 })
+    expect(at('memberships')).toMatchObject({ rows: 3, new: 2, orphan: 1 })
+    expect(at('sessions')).toMatchObject({ rows: 1, skipped: { 'people log in again': 1 } })
+    expect(at('folders')).toMatchObject({ rows: 4, new: 2, orphan: 2 })
+    expect(at('projects')).toMatchObject({ rows: 3, new: 1, orphan: 1, conflict: 1 })
+    expect(at('nodes')).toMatchObject({ rows: 2, new: 1, orphan: 1 })
+    expect(at('files')).toMatchObject({ rows: 2, new: 1, invalid: 1 })
+  })
+
+  it('samples keys and nothing else, and plans parents first', () => {
+    expect(at('users').samples).toEqual({ new: ['2', '3'], matched: ['1 = usr_ann'], conflict: ['4'], orphan: [], invalid: [] })
+    const order = plan.tables.map((t) => t.table)
+    expect(order.indexOf('public.users')).toBeLessThan(order.indexOf('public.projects'))
+    expect(JSON.stringify(plan)).not.toMatch(/twin@x/i)
+  })
+
+  it('says the same whatever the size of the blocks, and writes nothing', async () => {
+    expect(await run(1)).toEqual(plan)
+    expect(await run(2)).toEqual(plan)
+    expect(await destination.query("select count(*) as n from users")).toEqual([{ n: '2' }])
+    expect(await destination.query("select 1 from pg_namespace where nspname = 'rekey'")).toEqual([])
+  })
+
+  it('lists each conflict with what to look at', () => {
+    expect(plan.conflicts).toMatchObject([
+      { table: 'public.users', source_key: '4', reason: 'two source rows have one natural key', evidence: 'source key 3', recommended_action: 'merge' },
+      { table: 'public.projects', source_key: '3', target_key: 'prj_here', evidence: 'uuid: prj_here', recommended_action: 'rename' },
+    ])
+  })
+
+  it('is written to two files, and read back only as it was', async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'plan-'))
+    try {
+      await writePlan(folder, plan)
+      const text = await readFile(join(folder, 'plan.json'), 'utf8')
+      expect(parsePlan(text)).toEqual(plan)
+      expect(() => parsePlan(text.replace('"rows": 4', '"rows": 5'))).toThrow(expect.objectContaining({ code: 'CONFIG' }))
+      expect((await readFile(join(folder, 'conflicts.csv'), 'utf8')).split('\r\n')).toHaveLength(plan.conflicts.length + 2)
+    } finally {
+      await rm(folder, { recursive: true })
+    }
+  })
+
+  it('follows decisions that are in the ledger', async () => {
+    const { mapping, minters } = await compiled()
+    const csv = (action: string) => `table,source_key,target_key,reason,evidence,recommended_action,action\n` +
+      plan.conflicts.filter((c) => c.table === 'public.users')
+        .map((c) => [c.table, c.source_key, c.target_key, c.reason, c.evidence, c.recommended_action, action].join(',')).join('\n')
+    const conflicts = plan.conflicts.filter((c) => c.table === 'public.users')
+    const ledger = (decisions: readonly Decision[]): IdMap => ({
+      find: async (entity, keys) => new Map(decisions.filter((d) => d.entity === entity && keys.includes(d.key)).map((d) => [d.key, d])),
+      findIds: async (ids) => decisions.filter((d) => ids.includes(d.id)),
+    })
+    const merged = await run(1_000, ledger(decisionsFromCsv(csv('merge'), { conflicts, mapping, minters })))
+    expect(merged.tables.find((t) => t.table === 'public.users')).toMatchObject({ new: 2, matched: 2, conflict: 0 })
+    expect(merged.totals.orphan).toBe(1)
+    const dropped = await run(1_000, ledger(decisionsFromCsv(csv('drop'), { conflicts, mapping, minters })))
+    expect(dropped.tables.find((t) => t.table === 'public.users')).toMatchObject({ new: 2, matched: 1, skipped: { 'decided: drop': 1 } })
+    expect(dropped.totals.orphan).toBe(plan.totals.orphan)
+  })
+})
