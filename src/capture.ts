@@ -9,6 +9,8 @@ export interface CaptureOptions {
   /** How far behind what is durable the slot is kept, milliseconds. */
   readonly retainMs: number
   readonly onRead: (transactions: number, rows: number, bytes: number, commitLsn: Lsn) => void
+  /** A named place was reached. */
+  readonly point: (name: string) => Promise<void>
   readonly now: () => number
   readonly every: (ms: number, run: () => void) => () => void
 }
@@ -20,10 +22,14 @@ export interface CaptureOptions {
 export async function capture(options: CaptureOptions, signal: AbortSignal): Promise<void> {
   const { source, log } = options
   const retained = retain(options.retainMs)
-  const stop = options.every(200, () => source.confirm(retained.note(log.durable(), options.now())))
+  const confirm = (): void => source.confirm(retained.note(log.durable(), options.now()))
+  // A place that fails here only means that nothing is confirmed this time.
+  const stop = options.every(200, () => void options.point('slot.before_ack').then(confirm).catch(() => {}))
   try {
     for await (const transactions of source.stream(options.after, signal)) {
+      await options.point('decode.tx_end')
       await log.append(transactions)
+      await options.point('produce.acked')
       let rows = 0
       let bytes = 0
       for (const t of transactions) {

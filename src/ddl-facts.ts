@@ -1,4 +1,4 @@
-import type { DdlFacts } from './core/ddl-facts.ts'
+import type { DdlFacts, TypeFact } from './core/ddl-facts.ts'
 
 /** A read with parameters: rows as positional text. All reads of one call must go to one session. */
 export type TextQuery = (sql: string, params: readonly unknown[]) => Promise<(string | null)[][]>
@@ -125,8 +125,7 @@ const EXTENSION_TABLES = `
 /** Reads them. The session's search_path is set to pg_catalog and left so. */
 export async function readDdlFacts(query: TextQuery): Promise<DdlFacts> {
   await query("select pg_catalog.set_config('search_path', 'pg_catalog', false)", [])
-  const rows = async (sql: string): Promise<any[]> =>
-    (await query(`select pg_catalog.row_to_json(q)::text from (${sql}\n) q`, [])).map(([json]) => JSON.parse(json!))
+  const rows = (sql: string): Promise<any[]> => objects(query, sql)
   return {
     constraints: await rows(CONSTRAINTS),
     indexes: await rows(INDEXES),
@@ -140,4 +139,13 @@ export async function readDdlFacts(query: TextQuery): Promise<DdlFacts> {
     extensions: await rows(EXTENSIONS),
     extensionTables: (await rows(EXTENSION_TABLES)).map((row) => row.name),
   }
+}
+
+/** The types of users alone; the session's search_path must be pg_catalog for names to have their schema. */
+export function readTypes(query: TextQuery): Promise<TypeFact[]> {
+  return objects(query, TYPES)
+}
+
+async function objects(query: TextQuery, sql: string): Promise<any[]> {
+  return (await query(`select pg_catalog.row_to_json(q)::text from (${sql}\n) q`, [])).map(([json]) => JSON.parse(json!))
 }

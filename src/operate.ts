@@ -97,7 +97,9 @@ export interface Looked {
 }
 
 /** Both databases by URL alone, for the time before there is a configuration. */
-export async function look<T>(urls: { readonly source: string; readonly destination: string }, work: (at: { source: Looked; destination: Looked }) => Promise<T>): Promise<T> {
+export async function look<T>(
+  urls: { readonly source: string; readonly destination: string }, work: (at: { source: Looked; destination: Looked }) => Promise<T>,
+): Promise<T> {
   const open: SqlSession[] = []
   const side = async (which: 'source' | 'destination'): Promise<Looked> => {
     const session = await openSession(urls[which], which)

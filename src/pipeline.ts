@@ -23,6 +23,7 @@ import { nameOf, type TableName } from './core/relation.ts'
 import { judgeSlot } from './core/slot-health.ts'
 import { addTotals } from './core/totals.ts'
 import { deliver } from './deliver.ts'
+import { failpoints, type Point } from './failpoint.ts'
 import { RestartStream } from './delivery.ts'
 import { mintersFor } from './mint.ts'
 import { createPlanner } from './planner.ts'
@@ -81,7 +82,7 @@ export function capturedTables(mapping: Mapping): TableName[] {
 export interface RunOptions {
   readonly takeover: boolean
   /** For tests: a named place was reached. */
-  readonly point?: (name: string) => Promise<void>
+  readonly point?: Point
 }
 
 /**
@@ -92,7 +93,7 @@ export async function run(config: Config, options: RunOptions, events: RunEvents
   return withDatabases(config, async (opened) => {
     refuseProblems(opened)
     await refuseWalLevel(opened)
-    const point = options.point ?? (async () => {})
+    const point = options.point ?? failpoints(process.env['REKEY_FAILPOINTS'])
     const main = destinationOf(opened, { takeover: options.takeover, point })
     const meter = startMeter(opened, events)
     try {
@@ -116,7 +117,7 @@ interface Bridge {
   readonly main: PostgresDestination
   readonly meter: Meter
   readonly events: RunEvents
-  readonly point: (name: string) => Promise<void>
+  readonly point: Point
   readonly options: RunOptions
 }
 
@@ -307,7 +308,7 @@ async function streamOnce(bridge: Bridge, checkpoint: Checkpoint, carefulUntil: 
     meter.streaming(checkpoint)
     const parked = parkedRows(main.query, config.pipeline)
     const tasks = [
-      capture({ source: open.source, log, after: checkpoint.commitLsn, retainMs: config.retain, onRead: meter.read, now: () => performance.now(), every }, ended),
+      capture({ source: open.source, log, after: checkpoint.commitLsn, retainMs: config.retain, onRead: meter.read, point, now: () => performance.now(), every }, ended),
       deliver({
         log, destination: main.destination, planner, mapping, checkpoint, batch: config.batch, parked, relations, carefulUntil, point, now: () => performance.now(),
         convergeAt: (messages, lsn) => (messages.includes(marker) ? lsn : null),

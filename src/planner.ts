@@ -12,7 +12,7 @@ import { nameOf, type Relation } from './core/relation.ts'
 import type { Scope } from './core/rekey.ts'
 import type { Row } from './core/row.ts'
 import { copyTotals, count, type Outcome } from './core/totals.ts'
-import { emptyWrite, type Standing, writeMove, writeNet } from './core/write.ts'
+import { emptyWrite, type ProofBook, type Standing, writeMove, writeNet } from './core/write.ts'
 import { decisionCache, type Decisions } from './decisions.ts'
 import type { Destination, IdMap, Source } from './ports.ts'
 import { type Conflict, resolveKeys, resolveNets, type ResolveDeps } from './resolve.ts'
@@ -41,8 +41,11 @@ export interface Planned {
 
 export interface Planner {
   readonly decisions: Decisions
-  /** Turns whole transactions, or fragments of one, into writes. Reads the ledger, the destination and the source where it must. */
-  plan(transactions: readonly Transaction[], converging: boolean): Promise<Planned>
+  /**
+   * Turns whole transactions, or fragments of one, into writes. Reads the ledger, the destination and the source where it must. With a
+   * book, parents are collected there and proven by its owner.
+   */
+  plan(transactions: readonly Transaction[], converging: boolean, book?: ProofBook): Promise<Planned>
   programOf(relation: Relation): Program
   /** Parents that a row refers to, as (table, raw key): what it waits behind. */
   scope: Scope
@@ -86,7 +89,7 @@ export function createPlanner(options: PlannerOptions): Planner {
   }
   return {
     decisions, programOf, scope,
-    async plan(transactions, converging) {
+    async plan(transactions, converging, book) {
       const gathered = gather(transactions, programOf)
       const conflicts: Conflict[] = []
       for (const group of gathered.groups) {
@@ -95,7 +98,7 @@ export function createPlanner(options: PlannerOptions): Planner {
       }
       const checks = options.checks === 'set' && (isFragment(transactions) || prefersSet(gathered)) ? 'set' : 'engine'
       const left = new Set(conflicts.map(({ program, key }) => `${nameOf(program.rule.source)}\n${key}`))
-      const build = { ...deps, left, converging, checks } as const
+      const build = { ...deps, left, converging, checks, book: book ?? null } as const
       const parts = gathered.groups.map((group) => partOf(group, build)).filter((part) => part.writes.length > 0 || part.truncate.length > 0)
       return { parts, checks, conflicts, outcomes: gathered.counted.map((one) => outcomeOf(one, build)), rows: gathered.rows }
     },
@@ -129,6 +132,7 @@ interface Build extends ResolveDeps {
   readonly left: ReadonlySet<string>
   readonly converging: boolean
   readonly checks: 'engine' | 'set'
+  readonly book: ProofBook | null
 }
 
 /** What is done with a row: by the ledger, by what a person must decide first. */
@@ -151,7 +155,7 @@ function partOf(group: Group, build: Build): Part {
     const program = build.programOf(net.relation)
     const asked = program.rule.ledger || build.left.size > 0
     const write = writeNet(program, net, {
-      scope: build.scope, target: build.targetOf(program), converging: build.converging, prove: build.checks === 'set',
+      scope: build.scope, target: build.targetOf(program), converging: build.converging, prove: build.checks === 'set', book: build.book,
       standing: asked ? (key: string, _row: Row) => standingOf(program, key, build) : null,
     })
     writes.push({ rank: build.rankOf(program), write })

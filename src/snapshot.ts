@@ -7,7 +7,7 @@ import type { Checkpoint, Decision, Parked, Totals, WritePlan } from './core/pla
 import { nameOf, type Relation } from './core/relation.ts'
 import type { Row } from './core/row.ts'
 import { count } from './core/totals.ts'
-import { releaseWrites } from './core/write.ts'
+import { type ProofBook, proofWrites, releaseWrites } from './core/write.ts'
 import { type Planned, type Planner, totalled } from './planner.ts'
 import type { CopyChunk, Destination, Source } from './ports.ts'
 
@@ -98,6 +98,7 @@ async function copyFast(chunk: CopyChunk, context: ChunkContext): Promise<void> 
   const made: Decision[] = []
   let totals: Record<string, Totals> = {}
   let rows = 0
+  const book: ProofBook = new Map()
   let flight: Promise<Error | null> = Promise.resolve(null)
   const send = async (plan: WritePlan): Promise<void> => {
     const before = await flight
@@ -109,7 +110,7 @@ async function copyFast(chunk: CopyChunk, context: ChunkContext): Promise<void> 
   }
   for await (const block of blocks(chunk, context)) {
     context.signal.throwIfAborted()
-    const { planned, decisions } = await context.turn(() => planBlock(planner, block, chunk.pass === 2 || context.converging))
+    const { planned, decisions } = await context.turn(() => planBlock(planner, { block, book, mayExist: chunk.pass === 2 || context.converging }))
     if (planned.conflicts.length > 0) {
       await flight
       await abandon(writer)
@@ -122,7 +123,8 @@ async function copyFast(chunk: CopyChunk, context: ChunkContext): Promise<void> 
     onChunk({ table, pass: chunk.pass, rows: block.changes.length, finished: false })
     await context.point('snap.chunk_read')
   }
-  await send(planOf(NOTHING, [], { checkpoint, totals, chunk: { table, pass: chunk.pass, index: chunk.index, rows } }))
+  const proofs = { parts: [{ writes: proofWrites(book), truncate: [] }], checks: book.size > 0 ? 'set' as const : 'engine' as const, rows: 0 }
+  await send(planOf(proofs, [], { checkpoint, totals, chunk: { table, pass: chunk.pass, index: chunk.index, rows } }))
   const error = await flight
   if (error) throw error
   planner.decisions.committed(made)
@@ -132,8 +134,14 @@ async function copyFast(chunk: CopyChunk, context: ChunkContext): Promise<void> 
 
 const NOTHING: Pick<Planned, 'parts' | 'checks' | 'rows'> = { parts: [], checks: 'engine', rows: 0 }
 
-async function planBlock(planner: Planner, block: Transaction, mayExist: boolean): Promise<{ planned: Planned; decisions: Decision[] }> {
-  const planned = await planner.plan([block], mayExist)
+interface Block {
+  readonly block: Transaction
+  readonly book: ProofBook
+  readonly mayExist: boolean
+}
+
+async function planBlock(planner: Planner, { block, book, mayExist }: Block): Promise<{ planned: Planned; decisions: Decision[] }> {
+  const planned = await planner.plan([block], mayExist, book)
   return { planned, decisions: planner.decisions.taken() }
 }
 

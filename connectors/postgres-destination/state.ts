@@ -96,8 +96,7 @@ export interface DestinationState {
 }
 
 export function destinationState(query: Query, pipeline: string): DestinationState {
-  const there = async (): Promise<boolean> => (await query("select (to_regclass('rekey.checkpoint') is not null)::text", []))[0][0] === 'true'
-  const when = async <T>(empty: T, read: () => Promise<T>): Promise<T> => ((await there()) ? read() : empty)
+  const when = async <T>(empty: T, read: () => Promise<T>): Promise<T> => ((await isThere(query)) ? read() : empty)
   return {
     checkpoint: () => when(null, () => readCheckpoint(query, pipeline)),
     writer: () => readWriter(query, pipeline),
@@ -114,10 +113,14 @@ export function destinationState(query: Query, pipeline: string): DestinationSta
   }
 }
 
+async function isThere(query: Query): Promise<boolean> {
+  return (await query("select (to_regclass('rekey.checkpoint') is not null)::text", []))[0][0] === 'true'
+}
+
 async function readCheckpoint(query: Query, pipeline: string): Promise<StoredCheckpoint | null> {
   const [row] = await query(
-    `select writer::text, epoch::text, commit_lsn::text, end_lsn::text, converge_lsn::text, phase, totals::text, mapping_digest, source_system,
-       source_timeline::text, to_char(updated_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'),
+    `select writer::text, epoch::text, commit_lsn::text, end_lsn::text, converge_lsn::text, phase, totals::text, mapping_digest,
+       source_system, source_timeline::text, to_char(updated_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'),
        extract(epoch from clock_timestamp() - updated_at)::text
      from rekey.checkpoint where pipeline = $1`, [pipeline])
   if (!row) return null
@@ -180,15 +183,16 @@ async function readParked(query: Query, pipeline: string, filter: ParkedFilter):
 function parkedOf(row: readonly (string | null)[]): ParkedRow {
   const [id, table, key, op, sqlstate, reason, behind, state, note, commitLsn, ordinal, parkedAt, change] = row
   return {
-    id: id!, table: table!, key: key!, op: op!, sqlstate: sqlstate!, reason: reason!, behind: behind === 'true', state: state as ParkedState,
-    note, commitLsn: commitLsn!, ordinal: Number(ordinal), parkedAt: parkedAt!, change,
+    id: id!, table: table!, key: key!, op: op!, sqlstate: sqlstate!, reason: reason!, behind: behind === 'true',
+    state: state as ParkedState, note, commitLsn: commitLsn!, ordinal: Number(ordinal), parkedAt: parkedAt!, change,
   }
 }
 
 async function decideParked(query: Query, pipeline: string, { ids, table, from, to, note }: ParkedDecision): Promise<string[]> {
   const rows = await query(
     `update rekey.parked set state = $4, note = coalesce($5, note)
-      where pipeline = $1 and state = any ($2::text[]) and ($3::bigint[] is null or id = any ($3::bigint[])) and ($6::text is null or tbl = $6)
+      where pipeline = $1 and state = any ($2::text[])
+        and ($3::bigint[] is null or id = any ($3::bigint[])) and ($6::text is null or tbl = $6)
       returning id::text`, [pipeline, from, ids, to, note, table])
   return rows.map(([id]) => id!).sort((a, b) => (BigInt(a) < BigInt(b) ? -1 : 1))
 }
@@ -240,5 +244,5 @@ begin
     end loop;
   end if;
 end $do$`, [])
-  return (await query("select (to_regclass('rekey.checkpoint') is null)::text", []))[0][0] === 'true' ? 'schema dropped' : 'rows deleted'
+  return (await isThere(query)) ? 'rows deleted' : 'schema dropped'
 }

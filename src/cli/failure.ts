@@ -30,7 +30,9 @@ function translate(error: unknown): RekeyError {
   if (error instanceof CommanderError) return new RekeyError('USAGE', error.message.replace(/^error: /, ''))
   const code = (error as { code?: unknown } | null)?.code
   if (typeof code === 'string' && /^[0-9A-Z]{5}$/.test(code) && !/^E[A-Z]{4}$/.test(code)) return ofServer(code)
-  if (typeof code === 'string' && /^E[A-Z_]+$/.test(code)) return new RekeyError('REMOTE', `a server did not answer, or a file cannot be used (${code})`)
+  if (typeof code === 'string' && /^E[A-Z_]+$/.test(code)) {
+    return new RekeyError('REMOTE', `a server did not answer, or a file cannot be used (${code})`)
+  }
   const place = error instanceof Error ? ` at ${error.stack?.match(/\n\s+at (.*)/)?.[1] ?? 'an unknown place'}` : ''
   return new RekeyError('INTERNAL', `${error instanceof Error ? error.name : typeof error}${place}`)
 }

@@ -47,6 +47,12 @@ Exit code 4: there is no answer.\n`)
 
 function addParked(program: Command, invocation: Invocation): void {
   const parked = program.command('parked').description('rows that wait for a decision: list them, have them tried again, or waive them')
+  addList(parked, invocation)
+  addRetry(parked, invocation)
+  addWaive(parked, invocation)
+}
+
+function addList(parked: Command, invocation: Invocation): void {
   parked.command('list')
     .description('list parked rows, oldest first')
     .option('--table <schema.table>', 'of this source table only')
@@ -59,6 +65,9 @@ function addParked(program: Command, invocation: Invocation): void {
       session.answer(list, renderParked(list))
       return 0
     }))
+}
+
+function addRetry(parked: Command, invocation: Invocation): void {
   parked.command('retry [ids...]')
     .description('have parked rows tried again by the running bridge, or by the next run')
     .option('--all', 'all that wait')
@@ -70,6 +79,9 @@ Exit code 4: some ids were not changed.\n`)
       const decided = await session.world.operate(await session.config(), ({ destination }) => retryParked(destination, ids, options))
       return answerDecided(session, decided, 'retry')
     }))
+}
+
+function addWaive(parked: Command, invocation: Invocation): void {
   parked.command('waive <ids...>')
     .description('decide that parked rows are not carried')
     .requiredOption('--reason <text>', 'why; kept with the row')
@@ -99,7 +111,8 @@ function addRemove(program: Command, invocation: Invocation): void {
     .action(verb<{ yes?: boolean; force?: boolean }>(invocation, async (session, options) => {
       const config = await session.config()
       if (!options.yes) {
-        await confirm(session, `The ledger goes too: what was carried can then not be told from other rows.\nType the pipeline's name (${config.pipeline}) to remove it: `, config.pipeline)
+        const warning = 'The ledger goes too: what was carried can then not be told from other rows.'
+        await confirm(session, `${warning}\nType the pipeline's name (${config.pipeline}) to remove it: `, config.pipeline)
       }
       return session.world.operate(config, async (operated) => {
         const removed = await removePipeline(operated, config.pipeline, options.force ?? false)

@@ -30,20 +30,19 @@ export async function listParked(destination: DestinationState, options: ListOpt
   return {
     total,
     rows: rows.map(({ change, ...row }) => ({
-      ...row, key: readableKey(Buffer.from(row.key, 'utf8').toString('latin1')), ...(change === null ? {} : { change: JSON.parse(change) as object }),
+      ...row,
+      key: readableKey(Buffer.from(row.key, 'utf8').toString('latin1')),
+      ...(change === null ? {} : { change: JSON.parse(change) as object }),
     })),
   }
 }
 
 export function renderParked({ total, rows }: ParkedList): string {
   if (total === 0) return 'No row is parked.\n'
-  const columns = [
-    { title: 'ID', align: 'right' as const }, { title: 'TABLE' }, { title: 'KEY' }, { title: 'CHANGE' }, { title: 'STATE' }, { title: 'SQLSTATE' }, { title: 'SINCE' },
-    { title: 'REASON' },
-  ]
-  const [head, ...lines] = renderTable(columns, rows.map((r) => [
-    r.id, r.table, r.key, r.op, r.state, r.sqlstate, r.parkedAt, `${r.reason}${r.behind ? ' (waits behind another)' : ''}${r.note === null ? '' : `: ${r.note}`}`,
-  ]))
+  const titles = ['TABLE', 'KEY', 'CHANGE', 'STATE', 'SQLSTATE', 'SINCE', 'REASON'].map((title) => ({ title }))
+  const why = (r: ListedRow): string => `${r.reason}${r.behind ? ' (waits behind another)' : ''}${r.note === null ? '' : `: ${r.note}`}`
+  const cells = rows.map((r) => [r.id, r.table, r.key, r.op, r.state, r.sqlstate, r.parkedAt, why(r)])
+  const [head, ...lines] = renderTable([{ title: 'ID', align: 'right' }, ...titles], cells)
   const body = lines.flatMap((line, i) => (rows[i].change === undefined ? [line] : [line, `    ${plain(JSON.stringify(rows[i].change))}`]))
   const rest = total > rows.length ? [`and ${formatCount(total - rows.length)} more: see --limit`] : []
   return `${[head, ...body, ...rest].join('\n')}\n`
@@ -57,10 +56,13 @@ export interface Decided {
 }
 
 /** The running bridge, or the next run, applies these rows again. A waived row may be taken back this way. */
-export async function retryParked(destination: DestinationState, ids: readonly string[], options: { all?: boolean; table?: string }): Promise<Decided> {
+export async function retryParked(
+  destination: DestinationState, ids: readonly string[], options: { all?: boolean; table?: string },
+): Promise<Decided> {
   if ((ids.length > 0) === (options.all ?? false)) throw new RekeyError('USAGE', 'name parked rows by id, or all with --all')
   if (options.all) {
-    return { changed: await destination.decide({ ids: null, table: options.table ?? null, from: ['waiting'], to: 'retry', note: null }), left: [] }
+    const changed = await destination.decide({ ids: null, table: options.table ?? null, from: ['waiting'], to: 'retry', note: null })
+    return { changed, left: [] }
   }
   return decide(destination, ids, { from: ['waiting', 'waived'], to: 'retry', note: null })
 }
@@ -70,7 +72,7 @@ export function waiveParked(destination: DestinationState, ids: readonly string[
   return decide(destination, ids, { from: ['waiting', 'retry'], to: 'waived', note: reason })
 }
 
-/** One that is `retry` may be under way in a bridge; it says `done` in the transaction that applies it, so either comes first as a whole. */
+/** One that is `retry` may be under way in a bridge, which makes it `done` in the transaction that applies it: one of the two comes first. */
 async function decide(
   destination: DestinationState, ids: readonly string[], how: { from: readonly ParkedState[]; to: 'retry' | 'waived'; note: string | null },
 ): Promise<Decided> {
@@ -84,12 +86,14 @@ async function decide(
 /** Row numbers as the destination counts them. Throws RekeyError USAGE. */
 export function checkIds(ids: readonly string[]): void {
   const wrong = ids.filter((id) => !/^[1-9][0-9]{0,17}$/.test(id))
-  if (wrong.length > 0) throw new RekeyError('USAGE', `not the id of a parked row: ${wrong.join(', ')}`, { hint: '`rekey parked list` shows the ids.' })
+  if (wrong.length === 0) return
+  throw new RekeyError('USAGE', `not the id of a parked row: ${wrong.join(', ')}`, { hint: '`rekey parked list` shows the ids.' })
 }
 
 export function renderDecided({ changed, left }: Decided, to: 'retry' | 'waived'): string {
   const done = to === 'retry' ? 'will be tried again by the running bridge, or by the next `rekey run`' : 'waived: not carried'
-  const lines = [`${counted(changed.length, 'row')} ${done}${changed.length > 0 && changed.length <= 20 ? ` (${changed.join(', ')})` : ''}.`]
-  for (const { id, state } of left) lines.push(state === 'not there' ? `${id}: there is no such parked row` : `${id}: left as it is (${state})`)
+  const which = changed.length > 0 && changed.length <= 20 ? ` (${changed.join(', ')})` : ''
+  const lines = [`${counted(changed.length, 'row')} ${done}${which}.`]
+  for (const { id, state } of left) lines.push(`${id}: ${state === 'not there' ? 'there is no such parked row' : `left as it is (${state})`}`)
   return `${lines.join('\n')}\n`
 }

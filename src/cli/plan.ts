@@ -8,7 +8,7 @@ import { writePlan } from '../dryrun.ts'
 import { planRun } from '../operate.ts'
 import { openScreen } from './screen.ts'
 import type { Session } from './session.ts'
-import { counted, formatBytes, formatCount, formatSeconds, renderTable } from './text.ts'
+import { counted, formatBytes, formatCount, formatSeconds, plain, renderTable } from './text.ts'
 
 export interface PlanVerbOptions {
   readonly out: string
@@ -46,24 +46,34 @@ async function refuseEdited(file: string): Promise<void> {
   if (!existsSync(file)) return
   const [, ...records] = parseCsv(await readFile(file, 'utf8'))
   const decided = records.filter(({ cells }) => (cells[6] ?? '').trim() !== '').length
-  if (decided > 0) throw new RekeyError('USAGE', `${file} holds ${counted(decided, 'decision')} that would be overwritten`, { hint: 'Name another folder with --out, or add --force.' })
+  if (decided === 0) return
+  const hint = 'Name another folder with --out, or add --force.'
+  throw new RekeyError('USAGE', `${file} holds ${counted(decided, 'decision')} that would be overwritten`, { hint })
 }
 
+type Numbers = Readonly<Record<(typeof NUMBERS)[number] | 'bytes', number>>
 const NUMBERS = ['rows', 'new', 'matched', 'skipped', 'conflict', 'orphan', 'invalid'] as const
 
 export function renderPlan(plan: PlanFile, files: readonly string[]): string {
-  const columns = [{ title: 'TABLE' }, { title: 'VERDICT' }, ...[...NUMBERS, 'size'].map((name) => ({ title: name.toUpperCase(), align: 'right' as const }))]
-  const skipped = (reasons: Readonly<Record<string, number>>): number => Object.values(reasons).reduce((sum, n) => sum + n, 0)
-  const rows = plan.tables.map((t) => [t.table, t.verdict, ...NUMBERS.map((name) => formatCount(name === 'skipped' ? skipped(t.skipped) : t[name])), formatBytes(t.bytes)])
-  const all = ['all', '', ...NUMBERS.map((name) => formatCount(plan.totals[name])), formatBytes(plan.totals.bytes)]
-  const reasons = plan.tables.flatMap((t) => Object.entries(t.skipped).filter(([, n]) => n > 0).map(([reason, n]) => `  ${t.table}: ${formatCount(n)}, ${reason}`))
-  const lines = [...renderTable(columns, [...rows, all])]
-  if (reasons.length > 0) lines.push('', 'Not carried:', ...reasons)
-  lines.push('', `The copy takes about ${formatSeconds(plan.estimate.seconds)} (${plan.estimate.assumption.name}).`, `Wrote ${files.join(' and ')}; digest ${plan.digest}.`)
+  const lines = planTable(plan)
+  const reasons = plan.tables.flatMap((t) => Object.entries(t.skipped).map(([reason, n]) => ({ table: t.table, reason, n }))).filter(({ n }) => n > 0)
+  if (reasons.length > 0) lines.push('', 'Not carried:', ...reasons.map(({ table, reason, n }) => `  ${table}: ${formatCount(n)}, ${plain(reason)}`))
+  lines.push('', `The copy takes about ${formatSeconds(plan.estimate.seconds)} (${plan.estimate.assumption.name}).`)
+  lines.push(`Wrote ${files.join(' and ')}; digest ${plan.digest}.`)
   if (plan.conflicts.length > 0) {
-    lines.push(`${counted(plan.conflicts.length, 'conflict')} to decide: fill the column action of ${files[1]}, then rekey run --conflicts ${files[1]}`)
+    lines.push(`${counted(plan.conflicts.length, 'conflict')} to decide: fill the column action of ${files[1]},`, `then rekey run --conflicts ${files[1]}`)
   }
   const { orphan, invalid } = plan.totals
   if (orphan + invalid > 0) lines.push(`${counted(orphan + invalid, 'row')} would be parked (orphan or invalid): plan.json has samples.`)
   return `${lines.join('\n')}\n`
+}
+
+function planTable({ tables, totals }: PlanFile): string[] {
+  const columns = [{ title: 'TABLE' }, { title: 'VERDICT' }, ...[...NUMBERS, 'size'].map((name) => ({ title: name.toUpperCase(), align: 'right' as const }))]
+  const cells = (of: Numbers): string[] => [...NUMBERS.map((name) => formatCount(of[name])), formatBytes(of.bytes)]
+  const rows = tables.map((t) => {
+    const skipped = Object.values(t.skipped).reduce((sum, n) => sum + n, 0)
+    return [t.table, t.verdict, ...cells({ ...t, skipped })]
+  })
+  return renderTable(columns, [...rows, ['all', '', ...cells(totals)]])
 }

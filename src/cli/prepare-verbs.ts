@@ -7,6 +7,7 @@ import { ddl } from '../ddl.ts'
 import { readDdlFacts } from '../ddl-facts.ts'
 import { RekeyError } from '../core/errors.ts'
 import { init, readSeen, todosOf } from '../init.ts'
+import { checkVerb } from './check.ts'
 import { planVerb, type PlanVerbOptions } from './plan.ts'
 import { atLeastOne, examples, type Invocation, type Session, verb } from './session.ts'
 import { counted } from './text.ts'
@@ -14,8 +15,16 @@ import { counted } from './text.ts'
 /** The verbs before a run: they read both databases and change neither. */
 export function addPreparing(program: Command, invocation: Invocation): void {
   addInit(program, invocation)
+  addCheck(program, invocation)
   addDdl(program, invocation)
   addPlan(program, invocation)
+}
+
+function addCheck(program: Command, invocation: Invocation): void {
+  program.command('check')
+    .description('preflight: everything that stands in the way of a run, at once')
+    .addHelpText('after', `${examples('check', 'check --json')}\nExit code 5: there are errors among the findings.\n`)
+    .action(verb(invocation, checkVerb))
 }
 
 function addPlan(program: Command, invocation: Invocation): void {
@@ -62,15 +71,18 @@ async function initVerb(session: Session, options: InitVerbOptions): Promise<num
   const folder = join(dirname(session.configFile), 'mapping')
   const places = { 'rekey.yaml': session.configFile, 'mapping.yaml': join(folder, 'mapping.yaml') }
   const there = Object.values(places).filter((file) => existsSync(file))
-  if (there.length > 0 && !options.force) throw new RekeyError('USAGE', `${there.join(' and ')} would be overwritten`, { hint: 'Add --force, or name another --config.' })
+  if (there.length > 0 && !options.force) {
+    throw new RekeyError('USAGE', `${there.join(' and ')} would be overwritten`, { hint: 'Add --force, or name another --config.' })
+  }
   const texts = await session.world.look(urls, async ({ source, destination }) => init({
     catalogs: { source: source.catalog, destination: destination.catalog },
     application: options.application ?? source.catalog.database,
     seen: await readSeen(destination.session.query, destination.catalog),
   }))
   await mkdir(folder, { recursive: true })
-  for (const name of ['rekey.yaml', 'mapping.yaml'] as const) await writeFile(places[name], texts[name])
-  const todos = (['rekey.yaml', 'mapping.yaml'] as const).flatMap((name) => todosOf(texts[name]).map((todo) => ({ file: places[name], ...todo })))
+  const names = ['rekey.yaml', 'mapping.yaml'] as const
+  for (const name of names) await writeFile(places[name], texts[name])
+  const todos = names.flatMap((name) => todosOf(texts[name]).map((todo) => ({ file: places[name], ...todo })))
   const answer: Initialised = { files: Object.values(places), todos }
   session.answer(answer, renderInitialised(answer))
   return 0

@@ -35,7 +35,8 @@ function headline(p: Progress): string {
 }
 
 function lagText({ lagSeconds, lagBytes }: Progress): string {
-  return [lagSeconds === null ? null : formatSeconds(lagSeconds), lagBytes === null ? null : formatBytes(lagBytes)].filter((t) => t !== null).join(', ')
+  const texts = [lagSeconds === null ? '' : formatSeconds(lagSeconds), lagBytes === null ? '' : formatBytes(lagBytes)]
+  return texts.filter((text) => text !== '').join(', ')
 }
 
 type TableProgress = Progress['tables'][number]
@@ -48,7 +49,8 @@ function tableLines(tables: Progress['tables'], room: Room): string[] {
   const width = Math.min(40, Math.max(0, ...shown.map(({ table }) => table.length)))
   const lines = shown.map((t) => `  ${fit(t.table, width).padEnd(width)}  ${bar(shareOf(t))}  ${shareText(t)}`)
   const rest = sorted.slice(shown.length)
-  if (sorted.length > shown.length) lines.push(`  and ${counted(rest.length, 'more table')}, ${formatCount(rest.filter((t) => t.finished).length)} of them done`)
+  const done = rest.filter((t) => t.finished).length
+  if (rest.length > 0) lines.push(`  and ${counted(rest.length, 'more table')}, ${formatCount(done)} of them done`)
   return lines
 }
 
@@ -94,7 +96,8 @@ export function totalOf(totals: Readonly<Record<string, Totals>>): Totals {
 /** `read 10 = inserted 4 + updated 3 + …`: outcomes that did not occur are left out. */
 export function totalsText(t: Totals): string {
   const parts: [string, number][] = [
-    ['inserted', t.inserted], ['updated', t.updated], ['merged', t.merged], ['deleted', t.deleted], ['skipped', skippedOf(t)], ['parked', t.parked],
+    ['inserted', t.inserted], ['updated', t.updated], ['merged', t.merged], ['deleted', t.deleted],
+    ['skipped', skippedOf(t)], ['parked', t.parked],
   ]
   const met = parts.filter(([, n]) => n > 0).map(([name, n]) => `${name} ${formatCount(n)}`)
   return `read ${formatCount(t.read)}${met.length > 0 ? ` = ${met.join(' + ')}` : ''}`
@@ -107,7 +110,8 @@ export function progressText(p: Progress): string {
     const rows = p.tables.reduce((n, t) => n + t.copied, 0)
     const share = copiedShare(p)
     const about = share === null ? '' : ` (about ${Math.floor(share * 100)} %)`
-    return `copying: ${done} of ${counted(p.tables.length, 'table')} done, ${counted(rows, 'row')}${about}, ${formatCount(p.rowsPerSecond)} rows/s`
+    const tables = `${done} of ${counted(p.tables.length, 'table')} done`
+    return `copying: ${tables}, ${counted(rows, 'row')}${about}, ${formatCount(p.rowsPerSecond)} rows/s`
   }
   const lag = lagText(p)
   const words = { starting: 'starting', stream: 'streaming', draining: 'draining' }[p.phase]
@@ -116,11 +120,12 @@ export function progressText(p: Progress): string {
 
 /** The members of a log line. */
 export function progressFields(p: Progress): Record<string, unknown> {
-  const { phase, rowsPerSecond, lagSeconds, lagBytes, parked, position } = p
+  const { phase, lagSeconds, lagBytes, parked, position } = p
+  const rowsPerSecond = Math.round(p.rowsPerSecond)
   const tables = p.phase === 'snapshot'
     ? { copied: p.tables.reduce((n, t) => n + t.copied, 0), tables: p.tables.length, tablesDone: p.tables.filter((t) => t.finished).length }
     : {}
-  return { event: 'progress', phase, ...tables, read: totalOf(p.totals).read, rowsPerSecond: Math.round(rowsPerSecond), lagSeconds, lagBytes, parked, position }
+  return { event: 'progress', phase, ...tables, read: totalOf(p.totals).read, rowsPerSecond, lagSeconds, lagBytes, parked, position }
 }
 
 export interface Logged {

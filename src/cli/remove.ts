@@ -12,17 +12,21 @@ export interface Removed {
 }
 
 /**
- * Removes what a pipeline has made for itself at both ends; carried rows stay. Without `force`, nothing that is alive is touched: RUNNING or
- * SLOT_IN_USE, and then nothing was removed. Done again, it removes what is left.
+ * Removes what a pipeline has made for itself at both ends; carried rows stay. Without `force`, nothing that is alive is touched: RUNNING
+ * or SLOT_IN_USE, and then nothing was removed. Done again, it removes what is left.
  */
-export async function removePipeline({ source, destination }: Pick<Operated, 'source' | 'destination'>, pipeline: string, force: boolean): Promise<Removed> {
+export async function removePipeline(
+  { source, destination }: Pick<Operated, 'source' | 'destination'>, pipeline: string, force: boolean,
+): Promise<Removed> {
   const hint = 'Stop it, or say --force to end it.'
   const writer = await destination.hold(force).catch((error: unknown) => {
     throw error instanceof RekeyError && error.code === 'RUNNING' ? new RekeyError('RUNNING', error.message, { hint }) : error
   })
   const { slot } = await source.slot()
   const reader = slot?.activePid ?? null
-  if (!force && reader !== null) throw new RekeyError('SLOT_IN_USE', `process ${reader} at the source reads the slot ${source.slotName}`, { hint })
+  if (!force && reader !== null) {
+    throw new RekeyError('SLOT_IN_USE', `process ${reader} at the source reads the slot ${source.slotName}`, { hint })
+  }
   const ended = { writer, reader: reader !== null }
   if (force) await source.freeSlot()
   // The slot goes first: it is what would fill the source's disk if anything after it failed.
@@ -33,7 +37,8 @@ export async function removePipeline({ source, destination }: Pick<Operated, 'so
   return { pipeline, ended, slot: slot ? 'dropped' : 'not there', publication: published ? 'dropped' : 'not there', destination: left }
 }
 
-export function renderRemoved({ pipeline, ended, slot, publication, destination }: Removed, names: { slot: string; publication: string }): string {
+export function renderRemoved(removed: Removed, names: { slot: string; publication: string }): string {
+  const { pipeline, ended, slot, publication, destination } = removed
   const lines = [
     ...(ended.writer ? ['ended the rekey that was running'] : ended.reader ? ['ended the reader of the slot'] : []),
     `slot ${names.slot}: ${slot}`,
@@ -41,7 +46,8 @@ export function renderRemoved({ pipeline, ended, slot, publication, destination 
     `schema rekey at the destination: ${DESTINATION[destination]}`,
   ]
   const nothing = slot === 'not there' && publication === 'not there' && destination === 'nothing there'
-  return `${nothing ? `Nothing is left of the pipeline ${pipeline}.` : `Removed the pipeline ${pipeline}. Carried rows stay.`}\n${lines.map((l) => `  ${l}`).join('\n')}\n`
+  const head = nothing ? `Nothing is left of the pipeline ${pipeline}.` : `Removed the pipeline ${pipeline}. Carried rows stay.`
+  return `${[head, ...lines.map((line) => `  ${line}`)].join('\n')}\n`
 }
 
 const DESTINATION: Record<Removed['destination'], string> = {

@@ -21,7 +21,8 @@ export function renderStatus(status: Status): string {
 
 function stateText({ state, phase, writer, chunks }: Status): string {
   if (state === 'not started') return 'not started'
-  const doing = phase === 'snapshot' ? (chunks.open > 0 || chunks.done === 0 ? 'copying' : 'copied') : phase === 'stream' ? 'streaming' : 'starting'
+  const copied = chunks.open === 0 && chunks.done > 0
+  const doing = phase === 'stream' ? 'streaming' : phase !== 'snapshot' ? 'starting' : copied ? 'copied' : 'copying'
   if (state === 'stopped') return `stopped while ${doing}`
   const since = writer?.sinceSeconds == null ? '' : ` for ${formatSeconds(writer.sinceSeconds)}`
   return `running${since}, ${doing} (process ${writer?.pid} at the destination)`
@@ -36,7 +37,9 @@ function slotText(slot: SlotStatus): string {
 }
 
 function reasonTable(reasons: Status['parked']['reasons']): string[] {
-  const columns: TextColumn[] = [{ title: 'PARKED IN' }, { title: 'STATE' }, { title: 'SQLSTATE' }, { title: 'ROWS', align: 'right' }, { title: 'REASON' }]
+  const columns: TextColumn[] = [
+    { title: 'PARKED IN' }, { title: 'STATE' }, { title: 'SQLSTATE' }, { title: 'ROWS', align: 'right' }, { title: 'REASON' },
+  ]
   return renderTable(columns, reasons.map((r) => [r.table, r.state, r.sqlstate, formatCount(r.rows), r.reason]))
 }
 
@@ -45,8 +48,10 @@ const NUMBERS = ['READ', 'INSERTED', 'UPDATED', 'MERGED', 'DELETED', 'SKIPPED', 
 /** One line a table; the last column says whether read is the sum of all others. */
 export function totalsTable(tables: Readonly<Record<string, ClosedTotals>>, all: ClosedTotals): string[] {
   const columns: TextColumn[] = [{ title: 'TABLE' }, ...NUMBERS.map((title) => ({ title, align: 'right' as const })), { title: 'CLOSES' }]
-  const row = (name: string, t: ClosedTotals): string[] =>
-    [name, ...[t.read, t.inserted, t.updated, t.merged, t.deleted, skippedOf(t), t.parked].map(formatCount), t.closes ? '✓' : '✗ DOES NOT CLOSE']
+  const row = (name: string, t: ClosedTotals): string[] => {
+    const numbers = [t.read, t.inserted, t.updated, t.merged, t.deleted, skippedOf(t), t.parked]
+    return [name, ...numbers.map(formatCount), t.closes ? '✓' : '✗ DOES NOT CLOSE']
+  }
   const rows = Object.entries(tables).sort(([a], [b]) => (a < b ? -1 : 1)).map(([name, t]) => row(name, t))
   return renderTable(columns, [...rows, row('all', all)])
 }

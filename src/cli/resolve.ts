@@ -47,8 +47,8 @@ export async function resolveOld({ opened, destination }: Needs, name: string, o
 export async function resolveNew({ opened, destination }: Needs, id: string, only: string | null): Promise<Resolved> {
   const { mapping, minters } = opened
   if (only !== null && !mapping.entities.has(only)) throw unknown(only, [...mapping.entities.keys()])
-  const decisions = (await destination.findId(toRaw([id]))).filter((d) => mapping.entities.has(d.entity) && (only === null || d.entity === only))
-  const [first, ...more] = decisions
+  const decisions = await destination.findId(toRaw([id]))
+  const [first, ...more] = decisions.filter((d) => (only === null ? mapping.entities.has(d.entity) : d.entity === only))
   if (first) {
     const note = more.length > 0 ? `also the id of ${more.map((d) => `${d.entity} ${readableKey(d.key)}`).join('; ')}` : null
     return { ...fromLedger(first), note }
@@ -58,7 +58,7 @@ export async function resolveNew({ opened, destination }: Needs, id: string, onl
     const old = minters.get(entity.name)!.unmint(id)
     if (old === null) continue
     const elsewhere = entity.decided ? await destination.find(entity.name, toRaw([old])) : null
-    const note = elsewhere ? `but the ledger says that this row became ${readableKey(elsewhere.id)} (${elsewhere.kind}): this id is not in use`
+    const note = elsewhere ? `the ledger says that this row became ${readableKey(elsewhere.id)} (${elsewhere.kind}): this id is not in use`
       : entity.decided ? 'not in the ledger: this row was not carried, or not yet' : null
     return { ...NOTHING, found: !entity.decided, how: 'computed', entity: entity.name, old, new: id, note }
   }
@@ -82,7 +82,8 @@ function unknown(name: string, known: readonly string[]): RekeyError {
 }
 
 function fromLedger(d: Decision): Resolved {
-  return { found: true, how: 'ledger', entity: d.entity, old: readableKey(d.key), new: readableKey(d.id), kind: d.kind, rule: d.rule, note: null }
+  const { entity, kind, rule } = d
+  return { found: true, how: 'ledger', entity, old: readableKey(d.key), new: readableKey(d.id), kind, rule, note: null }
 }
 
 function toRaw(fields: readonly string[]): string {

@@ -88,7 +88,8 @@ function closed(t: Checkpoint['totals'][string]): ClosedTotals {
 }
 
 export function renderSummary(summary: Summary): string {
-  const lines = [`Stopped ${summary.phase === 'stream' ? 'while streaming' : 'before the copy was complete'}, at ${summary.commitLsn}: ${totalsText(summary.totals)}.`]
+  const when = summary.phase === 'stream' ? 'while streaming' : 'before the copy was complete'
+  const lines = [`Stopped ${when}, at ${summary.commitLsn}: ${totalsText(summary.totals)}.`]
   if (Object.keys(summary.tables).length > 0) lines.push('', ...totalsTable(summary.tables, summary.totals))
   lines.push('', 'The next `rekey run` goes on from here; until then the slot holds WAL back at the source.')
   return `${lines.join('\n')}\n`
@@ -138,7 +139,8 @@ function logView({ stderr, env }: World, config: Config): View {
     note({ level, text, ...fields }) {
       log[level](fields, text)
     },
-    summary: ({ tables: _, totals, ...at }) => log.info({ event: 'stopped', ...at, ...totals }, `stopped: ${totalsText(totals)}`),
+    summary: ({ phase, epoch, commitLsn, endLsn, totals }) =>
+      log.info({ event: 'stopped', phase, epoch, commitLsn, endLsn, ...totals }, `stopped: ${totalsText(totals)}`),
     end: () => {},
   }
 }

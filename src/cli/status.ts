@@ -2,7 +2,6 @@ import type { Config } from '../config/config.ts'
 import { RekeyError } from '../core/errors.ts'
 import { formatLsn } from '../core/lsn.ts'
 import type { Totals } from '../core/plan.ts'
-import { formatPosition } from '../core/position.ts'
 import { judgeSlot } from '../core/slot-health.ts'
 import { closes } from '../core/totals.ts'
 import type { ChunkState, Operated, ParkedCount, SourceState, StoredCheckpoint, WriterState } from '../operate.ts'
@@ -40,7 +39,8 @@ export interface Status {
 }
 
 /** Reads both ends; also while a run is active, and when there is nothing yet. */
-export async function readStatus({ opened, source, destination }: Operated, config: Pick<Config, 'pipeline' | 'deployment'>): Promise<Status> {
+export async function readStatus(operated: Operated, config: Pick<Config, 'pipeline' | 'deployment'>): Promise<Status> {
+  const { opened, source, destination } = operated
   const warnings: string[] = []
   const stored = await destination.checkpoint()
   const writer = await destination.writer()
@@ -51,11 +51,13 @@ export async function readStatus({ opened, source, destination }: Operated, conf
   const chunks = await destination.chunks()
   const sum = <T>(all: readonly T[], of: (one: T) => number): number => all.reduce((n, one) => n + of(one), 0)
   const parkedIn = (state: string): number => sum(reasons.filter((r) => r.state === state), (r) => r.rows)
-  if (checkpoint && checkpoint.mappingDigest !== opened.mapping.digest) warnings.push('the mapping files are not those that this run began with')
+  if (checkpoint && checkpoint.mappingDigest !== opened.mapping.digest) {
+    warnings.push('the mapping files are not those that this run began with')
+  }
   return {
     pipeline: config.pipeline, deployment: config.deployment, state: writer ? 'running' : checkpoint ? 'stopped' : 'not started',
     phase: stored?.phase ?? null, updatedAt: checkpoint?.updatedAt ?? null, writer,
-    position: checkpoint ? formatPosition({ epoch: checkpoint.epoch, commitLsn: checkpoint.commitLsn, ordinal: 0 }).replace(/:0$/, '') : null,
+    position: checkpoint ? `${checkpoint.epoch}:${formatLsn(checkpoint.commitLsn)}` : null,
     lag: checkpoint ? { bytes: Math.max(0, Number((await source.walEnd()) - checkpoint.endLsn)), seconds: checkpoint.ageSeconds } : null,
     slot: await slotStatus(source, { checkpoint, running: writer !== null, database: opened.catalogs.source.database, warnings }),
     chunks: { done: sum(chunks, (c) => c.done), open: sum(chunks, (c) => c.open), rows: sum(chunks, (c) => c.rows), tables: chunks },

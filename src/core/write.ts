@@ -4,6 +4,7 @@ import { Lines } from './out.ts'
 import type { TableWrite } from './plan.ts'
 import type { Program, Step } from './program.ts'
 import { sentColumns, writeColumns, writeWhole, type Scope } from './rekey.ts'
+import { nameOf } from './relation.ts'
 import { isNull, type Row } from './row.ts'
 
 /** What is done with the row of one source key: it is ours, it became a row of the destination, or it is not carried. */
@@ -18,9 +19,23 @@ export interface WriteOptions {
   readonly converging: boolean
   /** Collect parent keys, to prove foreign keys set by set. */
   readonly prove: boolean
+  /** Where the parents are collected instead of with these writes. */
+  readonly book: ProofBook | null
 }
 
-interface Proof {
+/** Parents met over several sets of rows, to be proven together at their end: of many rows few parents are distinct. By source table. */
+export type ProofBook = Map<string, { readonly program: Program; readonly target: CatalogTable; readonly proofs: readonly Proof[] }>
+
+/** What the book holds, as writes of nothing but proofs. */
+export function proofWrites(book: ProofBook): TableWrite[] {
+  return [...book.values()].map(({ program, target, proofs }) => {
+    const write = emptyWrite(program, target, 64)
+    attach(write, proofs)
+    return write
+  })
+}
+
+export interface Proof {
   readonly fk: ForeignKey
   readonly steps: readonly Step[]
   readonly at: readonly number[]
@@ -34,7 +49,7 @@ export function writeNet(program: Program, net: RelationNet, options: WriteOptio
   const { scope, standing, converging } = options
   const size = 1024 + Math.ceil(bytesOf(net.inserts) * 1.25) + net.inserts.length * 64
   const write = emptyWrite(program, options.target, size)
-  const proofs = options.prove ? proofsOf(program, options.target) : []
+  const proofs = options.prove ? proofsFor(program, options) : []
   const fresh = converging ? write.upserts : write.inserts
   const whole = (row: Row, key: string | null, out: Lines): void => {
     const stand = standing === null ? 'owned' : standing(key ?? keyOf(row, program.key), row)
@@ -57,8 +72,20 @@ export function writeNet(program: Program, net: RelationNet, options: WriteOptio
       for (let n = count; n < 0; n++) if (standing === null || standing(keyOf(row, program.key), row) === 'owned') writeWhole(program, row, write.removals, scope)
     }
   }
-  for (const proof of proofs) if (proof.lines.rows > 0) (write.parents as Map<string, Lines>).set(proof.fk.name, proof.lines)
+  if (!options.book) attach(write, proofs)
   return write
+}
+
+function attach(write: TableWrite, proofs: readonly Proof[]): void {
+  for (const proof of proofs) if (proof.lines.rows > 0) (write.parents as Map<string, Lines>).set(proof.fk.name, proof.lines)
+}
+
+function proofsFor(program: Program, { book, target }: WriteOptions): readonly Proof[] {
+  if (!book) return proofsOf(program, target)
+  const name = nameOf(program.rule.source)
+  let entry = book.get(name)
+  if (!entry) book.set(name, (entry = { program, target, proofs: proofsOf(program, target) }))
+  return entry.proofs
 }
 
 /** About as many bytes as the rows have, from a few of them. */

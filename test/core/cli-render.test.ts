@@ -1,6 +1,7 @@
 import { CommanderError } from 'commander'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
+import { checkedOf, renderChecked } from '../../src/cli/check.ts'
 import { failureJson, failureOf, renderFailure } from '../../src/cli/failure.ts'
 import { cli } from '../../src/cli/program.ts'
 import { isWorthLogging, progressFields, progressLines, progressText } from '../../src/cli/progress.ts'
@@ -122,7 +123,8 @@ describe('log lines', () => {
     log.warn({ err: Object.assign(new Error('Key (email)=(ann@lab.test) exists'), { code: '23505' }) }, 'postgresql://u:p@ss@h/d')
     const text = lines.join('')
     for (const secret of ['hunter2', 'hunter3', 'pw1', 'id\\" secret', 'ann@lab.test', 'p@ss']) expect(text).not.toContain(secret)
-    expect(JSON.parse(lines[0])).toMatchObject({ level: 'info', url: 'postgres://me:***@host/db?sslpassword=***&x=1', source: { password: '***' } })
+    const [first] = lines.map((line) => JSON.parse(line))
+    expect(first).toMatchObject({ level: 'info', url: 'postgres://me:***@host/db?sslpassword=***&x=1', source: { password: '***' } })
     expect(JSON.parse(lines[1])).toMatchObject({ level: 'warn', err: { code: '23505' }, msg: 'postgresql://u:***@h/d' })
     expect(() => openLog({ level: 'loud', write: () => {} })).toThrow(RekeyError)
   })
@@ -135,7 +137,7 @@ describe('log lines', () => {
 describe('a failure', () => {
   it('says what was wrong and what to do', () => {
     const failure = failureOf(new RekeyError('PREFLIGHT', 'first\nsecond', { sqlstate: '53400' }))
-    expect(renderFailure(failure)).toBe('rekey: PREFLIGHT [SQLSTATE 53400]\n  first\n  second\nWhat to do: Do what each finding says, then run `rekey check` again.\n')
+    expect(renderFailure(failure)).toBe(`rekey: PREFLIGHT [SQLSTATE 53400]\n  first\n  second\nWhat to do: ${failure.hint}\n`)
     expect(failureJson(failure)).toEqual({ error: { code: 'PREFLIGHT', message: 'first\nsecond', hint: failure.hint, sqlstate: '53400' } })
     expect(failure.exit).toBe(5)
   })
@@ -146,7 +148,8 @@ describe('a failure', () => {
     expect(failureOf(Object.assign(new Error('x'), { code: '42501' }))).toMatchObject({ code: 'PRIVILEGE', exit: 5 })
     expect(failureOf(Object.assign(new Error('x'), { code: '57P01' }))).toMatchObject({ code: 'REMOTE', exit: 6 })
     expect(failureOf(Object.assign(new Error('x'), { code: 'ECONNREFUSED' }))).toMatchObject({ code: 'REMOTE', exit: 6 })
-    expect(failureOf(new CommanderError(1, 'commander.unknownOption', "error: unknown option '--x'"))).toMatchObject({ code: 'USAGE', exit: 2 })
+    const usage = new CommanderError(1, 'commander.unknownOption', "error: unknown option '--x'")
+    expect(failureOf(usage)).toMatchObject({ code: 'USAGE', message: "unknown option '--x'", exit: 2 })
     const defect = failureOf(new TypeError('ann@lab.test is not a function'))
     expect(defect).toMatchObject({ code: 'INTERNAL', exit: 1 })
     for (const failure of [row, defect]) expect(JSON.stringify(failure)).not.toContain('ann@lab.test')
@@ -161,13 +164,43 @@ describe('a failure', () => {
 const STATUS: Status = {
   pipeline: 'shop', deployment: 'lab', state: 'running', phase: 'stream', position: '2:0/16B3748', updatedAt: '2030-01-01T00:00:00.000Z',
   writer: { pid: 77, application: 'rekey shop', sinceSeconds: 90 }, lag: { bytes: 1_200_000, seconds: 2 },
-  slot: { name: 'rekey_shop', health: 'ok', active: true, walStatus: 'reserved', retainedBytes: 5e6, safeBytes: 1e9, confirmedLsn: '0/16B3748' },
+  slot: {
+    name: 'rekey_shop', health: 'ok', active: true, walStatus: 'reserved', retainedBytes: 5e6, safeBytes: 1e9, confirmedLsn: '0/16B3748',
+  },
   chunks: { done: 4, open: 0, rows: 1_234, tables: [] },
-  parked: { waiting: 2, retry: 0, waived: 1, reasons: [{ table: 'public.users', state: 'waiting', sqlstate: '23505', reason: 'the\u001b[2J key', rows: 2 }] },
+  parked: {
+    waiting: 2, retry: 0, waived: 1,
+    reasons: [{ table: 'public.users', state: 'waiting', sqlstate: '23505', reason: 'the\u001b[2J key', rows: 2 }],
+  },
   totals: { ...noTotals(), read: 5, inserted: 5, closes: true },
-  tables: { 'public.users': { ...noTotals(), read: 3, inserted: 3, closes: true }, 'public.a': { ...noTotals(), read: 2, inserted: 1, closes: false } },
+  tables: {
+    'public.users': { ...noTotals(), read: 3, inserted: 3, closes: true },
+    'public.a': { ...noTotals(), read: 2, inserted: 1, closes: false },
+  },
   warnings: ['the mapping files were changed'],
 }
+
+describe('findings as text', () => {
+  const finding = { group: 'access', code: 'NO_GRANT', severity: 'error', subject: 'public.users', message: 'may not be read', fix: 'grant select\non users' } as const
+
+  it('say what it is and what to do', () => {
+    const warning = { ...finding, group: 'schema', severity: 'warning', fix: '' } as const
+    const checked = checkedOf([finding, warning])
+    expect(checked).toMatchObject({ ok: false, errors: 1, warnings: 1 })
+    expect(renderChecked(checked)).toBe(`\
+access
+  ✗ NO_GRANT public.users: may not be read
+      grant select
+      on users
+
+schema
+  ! NO_GRANT public.users: may not be read
+
+A run does not begin: 1 error, 1 warning.
+`)
+    expect(renderChecked(checkedOf([]))).toBe('A run can begin: 0 errors, 0 warnings.\n')
+  })
+})
 
 describe('a resolved id as text', () => {
   const ledger = { found: true, how: 'ledger', entity: 'users', old: '7', new: 'usr_1', kind: 'merged', rule: 'email', note: null } as const
@@ -204,7 +237,8 @@ all              5         5        0       0        0        0       0  ✓
   it('tells that there is nothing yet', () => {
     const parked = { waiting: 0, retry: 0, waived: 0, reasons: [] }
     const none: Status = {
-      ...STATUS, state: 'not started', phase: null, position: null, updatedAt: null, writer: null, lag: null, slot: null, parked, tables: {}, warnings: [],
+      ...STATUS, state: 'not started', phase: null, position: null, updatedAt: null, writer: null, lag: null, slot: null, parked,
+      tables: {}, warnings: [],
       chunks: { done: 0, open: 0, rows: 0, tables: [] }, totals: { ...noTotals(), closes: true },
     }
     expect(renderStatus(none)).toBe('pipeline  shop: not started\nsource    deployment lab\n')
@@ -222,17 +256,22 @@ function say(args: readonly string[]): Promise<{ exit: number; out: string; err:
   return cli(args, world).then((exit) => ({ exit, out, err }))
 }
 
+const VERBS = ['init', 'check', 'ddl', 'plan', 'run', 'status', 'resolve', 'parked list', 'parked retry', 'parked waive', 'remove']
+const WRONG = [
+  ['rnu'], ['status', '--nope'], ['resolve'], ['parked', 'waive', '3'], ['parked', 'list', '--limit', '0'], ['parked', 'retry', 'x'], ['status', 'more'],
+]
+
 describe('the command line', () => {
   it('prints its help when nothing is asked', async () => {
     const bare = await say([])
     expect(bare).toMatchObject({ exit: 0, err: '' })
-    for (const name of ['init', 'check', 'ddl', 'plan', 'run', 'status', 'resolve', 'parked', 'remove']) expect(bare.out).toMatch(new RegExp(`^  ${name}\\b`, 'm'))
+    for (const name of VERBS) expect(bare.out).toMatch(new RegExp(`^  ${name.split(' ')[0]}\\b`, 'm'))
     expect(bare.out).toContain('Exit codes:')
     expect(await say(['parked'])).toMatchObject({ exit: 0, err: '', out: expect.stringContaining('waive') })
     expect(await say(['--version'])).toEqual({ exit: 0, out: '1.2.3\n', err: '' })
   })
 
-  it.each(['init', 'check', 'ddl', 'plan', 'run', 'status', 'resolve', 'parked list', 'parked retry', 'parked waive', 'remove'])('%s has help with examples', async (name) => {
+  it.each(VERBS)('%s has help with examples', async (name) => {
     const { exit, out, err } = await say([...name.split(' '), '--help'])
     expect({ exit, err }).toEqual({ exit: 0, err: '' })
     expect(out).toContain(`Usage: rekey ${name}`)
@@ -240,8 +279,8 @@ describe('the command line', () => {
     expect(out).toContain('--json')
   })
 
-  it.each([[['rnu']], [['status', '--nope']], [['resolve']], [['parked', 'waive', '3']], [['parked', 'list', '--limit', '0']], [['parked', 'retry', 'x']], [['status', 'more']]])(
-    'refuses %j with exit code 2, before anything is opened', async (args) => {
+  it.each(WRONG.map((args) => ({ args })))(
+    'refuses $args with exit code 2, before anything is opened', async ({ args }) => {
       const text = await say(args)
       expect(text).toMatchObject({ exit: 2, out: '' })
       expect(text.err).toMatch(/^rekey: USAGE\n {2}.+\n(.*\n)*What to do: .+\n$/)

@@ -1,0 +1,46 @@
+import { check, type Finding } from '../check.ts'
+import { ERRORS } from '../core/errors.ts'
+import type { Session } from './session.ts'
+import { counted, plain } from './text.ts'
+
+/** What `rekey check --json` prints. */
+export interface Checked {
+  /** False when there is an error among the findings: a run does not begin. */
+  readonly ok: boolean
+  readonly errors: number
+  readonly warnings: number
+  readonly findings: readonly Finding[]
+}
+
+export async function checkVerb(session: Session): Promise<number> {
+  const config = await session.config()
+  const findings = await session.world.operate(config, ({ opened, source }) => check({
+    source: opened.source.query, destination: opened.destination.query, catalogs: opened.catalogs, mapping: opened.mapping,
+    problems: opened.problems, slot: source.slotName, publication: source.publicationName, checks: config.checks, workers: config.snapshot.workers,
+  }))
+  const checked = checkedOf(findings)
+  session.answer(checked, renderChecked(checked))
+  return checked.ok ? 0 : ERRORS.PREFLIGHT.exit
+}
+
+export function checkedOf(findings: readonly Finding[]): Checked {
+  const of = (severity: Finding['severity']): number => findings.filter((f) => f.severity === severity).length
+  return { ok: of('error') === 0, errors: of('error'), warnings: of('warning'), findings }
+}
+
+const SIGNS: Record<Finding['severity'], string> = { error: '✗', warning: '!', info: '·' }
+
+/** By group; each with its sign, where it is, what it is, and what to do about it. */
+export function renderChecked({ ok, errors, warnings, findings }: Checked): string {
+  const lines: string[] = []
+  let group = ''
+  for (const finding of findings) {
+    if (finding.group !== group) lines.push(...(group === '' ? [] : ['']), finding.group)
+    group = finding.group
+    lines.push(`  ${SIGNS[finding.severity]} ${finding.code} ${plain(finding.subject)}: ${plain(finding.message)}`)
+    if (finding.fix !== '') lines.push(...finding.fix.split('\n').map((line) => `      ${plain(line)}`))
+  }
+  const verdict = ok ? 'A run can begin' : 'A run does not begin'
+  lines.push(...(group === '' ? [] : ['']), `${verdict}: ${counted(errors, 'error')}, ${counted(warnings, 'warning')}.`)
+  return `${lines.join('\n')}\n`
+}
