@@ -41,6 +41,7 @@ export async function carry(stage: Stage, { seconds, writers, view, signal }: Ca
   const ended = run(stage.config, { takeover: false }, { progress, note: view.note }, either)
   const failed = [ended.then(() => Promise.reject(signal.aborted ? signal.reason : new Error('the run ended by itself'))), ...writers.map((writer) => writer.ended)]
   const unless = <T>(work: Promise<T>): Promise<T | void> => Promise.race([work, ...failed])
+  for (const one of failed) one.catch(() => {})
   try {
     await unless(streams)
     const copied = performance.now()
@@ -57,7 +58,7 @@ export async function carry(stage: Stage, { seconds, writers, view, signal }: Ca
   } finally {
     view.settle()
     stop.abort()
-    await Promise.allSettled(failed)
+    await Promise.allSettled([ended])
   }
 }
 

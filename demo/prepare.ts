@@ -1,5 +1,5 @@
 import type { Config } from '../src/config/config.ts'
-import { withDatabases } from '../src/pipeline.ts'
+import { withDatabases } from '../src/pipeline/open.ts'
 import type { View } from './view.ts'
 
 export async function checkAndPlan(config: Config, view: View): Promise<void> {

@@ -1,5 +1,5 @@
 import { nameOf } from '../src/core/relation.ts'
-import type { Opened } from '../src/pipeline.ts'
+import type { Opened } from '../src/pipeline/open.ts'
 import { compare, type Difference } from '../test/support/oracle.ts'
 import type { OwnRows } from './own-rows.ts'
 import { KEYS, readRows } from './own-rows.ts'

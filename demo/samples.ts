@@ -1,4 +1,4 @@
-import type { Opened } from '../src/pipeline.ts'
+import type { Opened } from '../src/pipeline/open.ts'
 import type { Database, TextRow } from '../test/support/database.ts'
 import { isNamesake } from './people.ts'
 import type { View } from './view.ts'
@@ -53,7 +53,7 @@ const TREE = `with recursive tree as (
   union all select f.id, f.name, f.parent_id, t.path || ' > ' || f.name, depth + 1 from folders f join tree t on t.id = f.parent_id)`
 
 export function showSamples(samples: readonly Sample[], view: View): void {
-  const { bold, old, new: fresh, dim } = view.paint
+  const { bold, before: old, after: fresh, dim } = view.paint
   for (const { title, source, before, after } of samples) {
     view.say()
     view.say(`   ${bold(title)}`)

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises'
 import { renderSummary, summaryOf, type Summary } from '../src/cli/run.ts'
 import { formatCount, formatSeconds } from '../src/cli/text.ts'
-import { withDatabases } from '../src/pipeline.ts'
+import { withDatabases } from '../src/pipeline/open.ts'
 import type { Database } from '../test/support/database.ts'
 import { random } from '../test/support/random.ts'
 import { carry, type Carried } from './carry.ts'

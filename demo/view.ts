@@ -28,8 +28,8 @@ export interface View extends RunEvents {
 export interface Paint {
   bold(text: string): string
   dim(text: string): string
-  old(text: string): string
-  new(text: string): string
+  before(text: string): string
+  after(text: string): string
 }
 
 const PLAIN_EVERY_MS = 2_000
@@ -46,7 +46,7 @@ export function openView(out: Output, env: Readonly<Record<string, string | unde
   }
   return {
     say,
-    paint: { bold, dim, old: color('33'), new: color('36') },
+    paint: { bold, dim, before: color('33'), after: color('36') },
     settle: live.settle,
     progress: live.progress,
     note: (note: Note) => live.note(note),

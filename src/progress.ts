@@ -4,7 +4,7 @@ import type { Checkpoint, Totals } from './core/plan.ts'
 import { nameOf } from './core/relation.ts'
 import { every } from './clock.ts'
 import type { Applied } from './delivery.ts'
-import type { Opened } from './pipeline.ts'
+import type { Opened } from './pipeline/open.ts'
 import type { CopyChunk } from './ports.ts'
 
 export interface Progress {

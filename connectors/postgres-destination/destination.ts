@@ -142,6 +142,7 @@ export function postgresDestination(options: DestinationOptions): PostgresDestin
         await wire.send('rollback').catch(() => {})
         throw error
       }
+      if (plan.last) await options.point('apply.committed')
     },
   }
   const idMap: IdMap = {

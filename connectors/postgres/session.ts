@@ -2,7 +2,10 @@ import pg from 'pg'
 import { RekeyError, verdictOf } from '../../src/core/errors.ts'
 import { APPLICATION_NAME, sessionOptions } from '../../src/core/session.ts'
 
-/** One plain SQL session on either side, for questions: catalogs, settings, status. Values come as the server's text. */
+/**
+ * One plain SQL session on either side, for questions: catalogs, settings, status. Values come as the server's text. A connection that was
+ * lost is made anew by the next question.
+ */
 export interface SqlSession {
   /** Rows as positional text. */
   query(sql: string, params?: readonly unknown[]): Promise<(string | null)[][]>
@@ -15,25 +18,40 @@ const asText = { getTypeParser: () => (value: string | Buffer) => value.toString
 
 /** `side` names the database in errors. Rejects with RekeyError: PRIVILEGE or CONFIG when the server refuses, REMOTE when it does not answer. */
 export async function openSession(url: string, side: 'source' | 'destination'): Promise<SqlSession> {
-  const client = new pg.Client({
-    connectionString: url, options: sessionOptions(), application_name: APPLICATION_NAME, keepAlive: true, connectionTimeoutMillis: 15_000, types: asText,
-  })
-  client.on('error', () => {})
-  await client.connect().catch((cause: unknown) => {
-    client.end().catch(() => {})
-    throw sessionError(cause, `cannot connect to the ${side}`)
-  })
-  const ask = async <R>(answer: Promise<unknown>): Promise<R[]> => {
-    const result = await answer.catch((cause: unknown) => {
+  let live: pg.Client | null = null
+  const connected = async (): Promise<pg.Client> => {
+    if (live) return live
+    const client = new pg.Client({
+      connectionString: url, options: sessionOptions(), application_name: APPLICATION_NAME, keepAlive: true, connectionTimeoutMillis: 15_000, types: asText,
+    })
+    const gone = (): void => {
+      if (live === client) live = null
+    }
+    client.on('error', gone)
+    client.on('end', gone)
+    await client.connect().catch((cause: unknown) => {
+      client.end().catch(() => {})
+      throw sessionError(cause, `cannot connect to the ${side}`)
+    })
+    live = client
+    return client
+  }
+  await connected()
+  const ask = async <R>(query: { text: string; values?: unknown[]; rowMode?: 'array' }): Promise<R[]> => {
+    const client = await connected()
+    const result: unknown = await client.query(query as never as string).catch((cause: unknown) => {
+      if (!(cause instanceof pg.DatabaseError)) live = null
       throw sessionError(cause, `a question to the ${side} failed`)
     })
     return ((Array.isArray(result) ? result.at(-1) : result) as { rows: R[] }).rows
   }
   const values = (params: readonly unknown[]): { values?: unknown[] } => (params.length > 0 ? { values: [...params] } : {})
   return {
-    query: (sql, params = []) => ask<(string | null)[]>(client.query({ text: sql, ...values(params), rowMode: 'array' })),
-    objects: (sql, params = []) => ask<Record<string, string | null>>(client.query({ text: sql, ...values(params) })),
-    close: () => client.end().catch(() => {}),
+    query: (sql, params = []) => ask<(string | null)[]>({ text: sql, ...values(params), rowMode: 'array' }),
+    objects: (sql, params = []) => ask<Record<string, string | null>>({ text: sql, ...values(params) }),
+    close: async () => {
+      await live?.end().catch(() => {})
+    },
   }
 }
 

@@ -1,6 +1,6 @@
 import { RekeyError } from '../core/errors.ts'
 import { readableKey } from '../core/parking.ts'
-import type { DestinationState, ParkedRow, ParkedState } from '../operate.ts'
+import type { DestinationState, ParkedRow, ParkedState } from '../pipeline/operate.ts'
 import { counted, formatCount, plain, renderTable } from './text.ts'
 
 export interface ListOptions {

@@ -1,5 +1,5 @@
 import { RekeyError } from '../core/errors.ts'
-import type { Operated } from '../operate.ts'
+import type { Operated } from '../pipeline/operate.ts'
 
 /** What `rekey remove --json` prints. */
 export interface Removed {

@@ -4,7 +4,7 @@ import { readableKey } from '../core/parking.ts'
 import type { Decision } from '../core/plan.ts'
 import { nameOf } from '../core/relation.ts'
 import { escapeField } from '../core/row.ts'
-import type { Operated } from '../operate.ts'
+import type { Operated } from '../pipeline/operate.ts'
 
 /** What `rekey resolve --json` prints. */
 export interface Resolved {

@@ -1,7 +1,7 @@
 import { type Command, InvalidArgumentError } from 'commander'
 import type { Config } from '../config/config.ts'
 import { readConfig } from '../config/config.ts'
-import type { look, operate } from '../operate.ts'
+import type { look, operate } from '../pipeline/operate.ts'
 import type { run } from '../pipeline.ts'
 
 interface Stream {

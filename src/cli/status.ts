@@ -4,7 +4,7 @@ import { formatLsn } from '../core/lsn.ts'
 import type { Totals } from '../core/plan.ts'
 import { judgeSlot } from '../core/slot-health.ts'
 import { closes } from '../core/totals.ts'
-import type { ChunkState, Operated, ParkedCount, SourceState, StoredCheckpoint, WriterState } from '../operate.ts'
+import type { ChunkState, Operated, ParkedCount, SourceState, StoredCheckpoint, WriterState } from '../pipeline/operate.ts'
 import { totalOf } from './progress.ts'
 
 export type ClosedTotals = Totals & { readonly closes: boolean }

@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises'
 import { parseConfig, type Config } from '../../src/config/config.ts'
-import { run, type RunOptions, withDatabases } from '../../src/pipeline.ts'
+import { run, type RunOptions } from '../../src/pipeline.ts'
+import { withDatabases } from '../../src/pipeline/open.ts'
 import type { Progress } from '../../src/progress.ts'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'

@@ -73,7 +73,9 @@ async function take(step: Step, rig: Rig, running: Running): Promise<Running> {
 async function agree(rig: Rig, running: Running, when: string): Promise<void> {
   await rig.caughtUp(running)
   expect(await rig.destination.query('select tbl, key, op, sqlstate, reason from rekey.parked'), when).toEqual([])
-  expect(await rig.differences(), when).toEqual([])
+  const d = await rig.differences()
+  if (d.length) { console.log(when, d.length, await rig.destination.query('select commit_lsn::text, end_lsn::text from rekey.checkpoint'), await rig.source.query('select pg_current_wal_lsn()::text')); await new Promise((r) => setTimeout(r, 3000)); console.log('totals', JSON.stringify(running.latest()?.totals), JSON.stringify(await rig.destination.query('select * from rekey.checkpoint'))); console.log('later', (await rig.differences()).length, await rig.destination.query('select commit_lsn::text, end_lsn::text from rekey.checkpoint')) }
+  expect(d, when).toEqual([])
 }
 
 /** read = inserted + updated + merged + deleted + skipped + parked, for every table. */

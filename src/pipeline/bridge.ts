@@ -1,0 +1,24 @@
+import { postgresDestination, type PostgresDestination } from '../../connectors/postgres-destination/destination.ts'
+import type { CreatedSlot } from '../../connectors/postgres-source/slot.ts'
+import type { Point } from '../failpoint.ts'
+import type { Meter, RunEvents } from '../progress.ts'
+import type { Opened } from './open.ts'
+
+/** What the parts of one run share. */
+export interface Bridge {
+  readonly opened: Opened
+  readonly main: PostgresDestination
+  readonly meter: Meter
+  readonly events: RunEvents
+  readonly point: Point
+  readonly options: { readonly takeover: boolean }
+  /** The slot that this run made, while its exported snapshot is held open. */
+  slot: CreatedSlot | null
+}
+
+/** A connection to the destination; `join` makes it one more of the writer that holds the pipeline. */
+export function destinationOf({ config, mapping, catalogs }: Opened, more: { takeover: boolean; point: Bridge['point']; join?: () => string }): PostgresDestination {
+  return postgresDestination({
+    url: config.destination.url, pipeline: config.pipeline, mapping, catalog: catalogs.destination, checks: config.checks, lockTimeoutMs: 10_000, ...more,
+  })
+}

@@ -1,0 +1,55 @@
+import { openSession, type SqlSession } from '../../connectors/postgres/session.ts'
+import { readCatalog } from '../catalog.ts'
+import type { Config } from '../config/config.ts'
+import { readMapping } from '../config/mapping-files.ts'
+import type { Catalog } from '../core/catalog.ts'
+import { compileMapping } from '../core/compile.ts'
+import { RekeyError } from '../core/errors.ts'
+import type { Mapping } from '../core/mapping.ts'
+import type { Problem } from '../core/problem.ts'
+import type { Minters } from '../core/program.ts'
+import type { TableName } from '../core/relation.ts'
+import { mintersFor } from '../mint.ts'
+
+/** Two open databases, their catalogs and the mapping against them. */
+export interface Opened {
+  readonly config: Config
+  readonly source: SqlSession
+  readonly destination: SqlSession
+  readonly catalogs: { readonly source: Catalog; readonly destination: Catalog }
+  readonly mapping: Mapping
+  readonly problems: readonly (Problem & { readonly place: string })[]
+  readonly minters: Minters
+}
+
+/** Names of what we make at the source. */
+export function namesOf(config: Config): { readonly slot: string; readonly publication: string } {
+  return { slot: `rekey_${config.pipeline}`, publication: `rekey_${config.pipeline}` }
+}
+
+/** Opens both databases for the length of `work`. Rejects with SAME_DATABASE when they are one. */
+export async function withDatabases<T>(config: Config, work: (opened: Opened) => Promise<T>): Promise<T> {
+  const source = await openSession(config.source.url, 'source')
+  try {
+    const destination = await openSession(config.destination.url, 'destination')
+    try {
+      const catalogs = { source: await readCatalog(source.objects), destination: await readCatalog(destination.objects) }
+      const same = (c: Catalog): string => `${c.systemId}/${c.database}`
+      if (same(catalogs.source) === same(catalogs.destination)) throw new RekeyError('SAME_DATABASE', 'source and destination are the same database')
+      const files = await readMapping(config.mapping)
+      const { mapping, problems } = compileMapping(files.source, catalogs.source, catalogs.destination)
+      const minters = mintersFor(mapping, config, catalogs.source)
+      return await work({ config, source, destination, catalogs, mapping, minters, problems: problems.map((p) => ({ ...p, place: files.place(p.where) })) })
+    } finally {
+      await destination.close()
+    }
+  } finally {
+    await source.close()
+  }
+}
+
+/** Tables whose changes are captured: those that are carried. */
+export function capturedTables(mapping: Mapping): TableName[] {
+  return [...mapping.tables.values()].filter((rule) => rule.verdict === 'move' || rule.verdict === 'merge').map((rule) => rule.source)
+}
+

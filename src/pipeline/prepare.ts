@@ -1,0 +1,57 @@
+import { beginRun } from '../../connectors/postgres-destination/chunks.ts'
+import { comparePublication, ensurePublication, readPublication } from '../../connectors/postgres-source/publication.ts'
+import { createSlot, dropSlot, freeSlot, readSlot } from '../../connectors/postgres-source/slot.ts'
+import { sleep } from '../clock.ts'
+import { RekeyError } from '../core/errors.ts'
+import type { Checkpoint } from '../core/plan.ts'
+import { judgeSlot } from '../core/slot-health.ts'
+import type { Bridge } from './bridge.ts'
+import { capturedTables, namesOf } from './open.ts'
+
+/** Opens the destination and brings slot, publication and checkpoint to agree: made anew for a run that has nothing yet, else judged. */
+export async function prepare(bridge: Bridge): Promise<Checkpoint> {
+  const { opened, main, options } = bridge
+  const { config, catalogs, mapping } = opened
+  const { slot, publication } = namesOf(config)
+  const checkpoint = await main.destination.open()
+  const tables = capturedTables(mapping)
+  if (checkpoint.phase === 'new') return begin(bridge, checkpoint)
+  if (checkpoint.mappingDigest !== mapping.digest) {
+    throw new RekeyError('CONFIG', 'the mapping was changed since this run began; a running pipeline keeps its mapping', { hint: 'Restore the mapping files, or `rekey remove` and begin anew.' })
+  }
+  if (options.takeover) await freeSlot(config.source.url, slot)
+  const health = judgeSlot(await freed(config.source.url, slot), { ...checkpoint, database: catalogs.source.database })
+  if (health.state !== 'ok') throw new RekeyError(health.code, health.message)
+  const found = await readPublication(config.source.url, publication)
+  const differences = found ? comparePublication(found, tables) : ['it is gone']
+  if (differences.length > 0) throw new RekeyError('PUBLICATION', `publication ${publication}: ${differences.join('; ')}`)
+  return checkpoint
+}
+
+/** The walsender of a reader that was killed needs a moment to notice; only then is the slot really in use. */
+async function freed(url: string, slot: string): Promise<Awaited<ReturnType<typeof readSlot>>> {
+  for (let tries = 0; ; tries++) {
+    const state = await readSlot(url, slot)
+    if (!state.slot?.activePid || tries === 20) return state
+    await sleep(250)
+  }
+}
+
+async function begin(bridge: Bridge, checkpoint: Checkpoint): Promise<Checkpoint> {
+  const { opened, main } = bridge
+  const { config, mapping } = opened
+  const { slot, publication } = namesOf(config)
+  const tables = capturedTables(mapping)
+  await ensurePublication(config.source.url, publication, tables)
+  // A slot of ours without a checkpoint is left from a start that did not get this far; nothing was copied with it.
+  await dropSlot(config.source.url, slot)
+  const made = await createSlot(config.source.url, slot)
+  bridge.slot = made
+  const epoch = checkpoint.epoch + 1
+  const next: Checkpoint = {
+    ...checkpoint, epoch, commitLsn: made.after, endLsn: made.consistentLsn, convergeLsn: made.consistentLsn, phase: 'snapshot',
+    mappingDigest: mapping.digest, sourceSystem: made.systemId, sourceTimeline: made.timeline,
+  }
+  await beginRun(main.query, config.pipeline, main.writer(), next)
+  return next
+}

@@ -1,0 +1,81 @@
+import { directLog } from '../../connectors/direct/log.ts'
+import { parkedRows } from '../../connectors/postgres-destination/parked.ts'
+import { openSource } from '../../connectors/postgres-source/source.ts'
+import { capture } from '../capture.ts'
+import { every, sleep } from '../clock.ts'
+import { RekeyError } from '../core/errors.ts'
+import type { Lsn } from '../core/lsn.ts'
+import type { Checkpoint } from '../core/plan.ts'
+import { relationsOf } from '../core/relations.ts'
+import { deliver } from '../deliver.ts'
+import { RestartStream } from '../delivery.ts'
+import { createPlanner } from '../planner.ts'
+import type { Bridge } from './bridge.ts'
+import { namesOf, type Opened } from './open.ts'
+
+/** Capture and delivery side by side, until the signal aborts or one of them fails. */
+export async function stream(
+  bridge: Bridge, checkpoint: Checkpoint, { carefulUntil, signal }: { readonly carefulUntil: Lsn; readonly signal: AbortSignal },
+): Promise<Checkpoint> {
+  const { opened, main, meter, point } = bridge
+  const { config, mapping, catalogs } = opened
+  const log = directLog({ maxBytes: config.memory.queue })
+  const open = openSource({ url: config.source.url, ...namesOf(config), epoch: checkpoint.epoch, queueBytes: config.memory.transaction })
+  const marker = `converged ${checkpoint.epoch}`
+  let latest = checkpoint
+  const stop = new AbortController()
+  const ended = AbortSignal.any([signal, stop.signal])
+  const beat = heartbeat(opened, checkpoint.convergeLsn === 0n ? marker : null)
+  try {
+    const relations = relationsOf(catalogs.source, mapping)
+    const planner = createPlanner({
+      mapping, minters: opened.minters, catalog: catalogs.destination, idMap: main.idMap, destination: main.destination, source: open.source,
+      relations, checks: config.checks,
+    })
+    meter.streaming(checkpoint)
+    const parked = parkedRows(main.query, config.pipeline)
+    const tasks = [
+      capture({ source: open.source, log, after: checkpoint.commitLsn, retainMs: config.retain, onRead: meter.read, point, now: () => performance.now(), every }, ended),
+      deliver({
+        log, destination: main.destination, planner, mapping, checkpoint, batch: config.batch, parked, relations, carefulUntil, point, now: () => performance.now(),
+        convergeAt: (messages, lsn) => (messages.includes(marker) ? lsn : null),
+        onApplied: (applied) => {
+          latest = applied.checkpoint
+          meter.applied(applied)
+        },
+        pause: sleep,
+      }, ended),
+      beat.done,
+    ]
+    const settled = await Promise.allSettled(tasks.map((task) => task.catch((error: unknown) => {
+      stop.abort()
+      throw error
+    })))
+    const errors = settled.flatMap((one) => (one.status === 'rejected' ? [one.reason as Error] : []))
+    const first = errors.find((error) => error instanceof RekeyError && error.exit !== 6) ?? errors.find((error) => error instanceof RestartStream) ?? errors[0]
+    if (first) throw first
+    return latest
+  } finally {
+    beat.stop()
+    await open.close()
+  }
+
+  function heartbeat(at: Opened, once: string | null): { done: Promise<void>; stop(): void } {
+    return startHeartbeat(at, { marker: once, signal: ended })
+  }
+}
+
+/** Logical messages that move a quiet slot on, and, once, the marker behind everything that the initial copy can have seen. */
+function startHeartbeat({ config, source }: Opened, { marker, signal }: { marker: string | null; signal: AbortSignal }): { done: Promise<void>; stop(): void } {
+  const beat = (text: string): Promise<unknown> => source.query('select pg_logical_emit_message(false, $1, $2)', ['rekey', text])
+  const stopped = new AbortController()
+  const either = AbortSignal.any([signal, stopped.signal])
+  const done = (async () => {
+    if (marker) await beat(marker)
+    while (!either.aborted) {
+      await sleep(config.heartbeat, either)
+      if (!either.aborted) await beat('heartbeat')
+    }
+  })()
+  return { done, stop: () => stopped.abort() }
+}
