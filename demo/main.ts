@@ -1,5 +1,6 @@
 import { existsSync } from 'node:fs'
 import { failureOf, renderFailure } from '../src/cli/failure.ts'
+import { RekeyError } from '../src/core/errors.ts'
 import { HELP, readOptions, type Options } from './options.ts'
 import { openStage, type Stage } from './stage.ts'
 import { play } from './story.ts'
@@ -7,6 +8,7 @@ import { openView, type View } from './view.ts'
 
 /** Repeats of one Ctrl-C: the terminal sends it to every process of the group, and npm and tsx pass theirs on. */
 const ONE_SIGNAL_MS = 1_000
+const PATIENCE_MS = 8_000
 const INTERRUPTED = 130
 
 /** Aborts at the first SIGINT or SIGTERM; a later second one ends the process at once, with all that it started. */
@@ -21,6 +23,8 @@ function interruptible(view: View): AbortSignal {
     first = performance.now()
     view.say('   Stopping the servers and cleaning up …')
     stop.abort()
+    // A server that does not answer must not hold this up: what this process started ends with it.
+    setTimeout(() => process.exit(INTERRUPTED), PATIENCE_MS).unref()
   }
   process.on('SIGINT', heard).on('SIGTERM', heard)
   return stop.signal
@@ -48,8 +52,7 @@ async function main(options: Options): Promise<number> {
   } catch (error) {
     if (signal.aborted) return INTERRUPTED
     view.say()
-    process.stderr.write(renderFailure(failureOf(error, [])))
-    if (!(error instanceof Error && 'code' in error)) console.error(error)
+    process.stderr.write(error instanceof RekeyError ? renderFailure(failureOf(error)) : `The demo failed: ${(error as Error).stack}\n`)
     return 1
   } finally {
     await stage?.close()

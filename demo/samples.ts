@@ -33,6 +33,7 @@ export async function takeSamples(ends: Ends, minters: Opened['minters'], before
   const [namesake] = await ends.source.query(`select old from unnest($1::bigint[]) old join users on id = old order by old limit 1`, [[3, 23, 43, 63].filter(isNamesake)])
   const [deep] = await ends.source.query(`${TREE} select t.id from tree t where depth >= 3 and t.path not like '%\\*%' order by depth, t.id limit 1`)
   const [file] = await ends.source.query(`select path, project_id, node_id from files where path like project_id || '/' || node_id || '/%' and project_id > 1 order by project_id, path limit 1`)
+  const [project] = await ends.source.query(`select id from projects where shared_with <> '{}' and ui ? 'notes' order by id limit 1`)
   const filePath = `${id('projects', file.project_id!)}/${id('nodes', file.node_id!)}/${file.path!.split('/').slice(2).join('/')}`
   const user = 'id, email, name'
   const place = 'id, name, parent_id, path'
@@ -41,8 +42,8 @@ export async function takeSamples(ends: Ends, minters: Opened['minters'], before
       [`select ${user}, full_name, phone, bio, modified from users where id = $1`, before.id], before)),
     ...(await pair('Another person with the same user name: moved under a free one', [`select ${user} from users where id = $1`, namesake.old],
       [`select ${user} from users where id = $1`, id('users', namesake.old!)])),
-    ...(await pair('A project: the ids inside its JSON follow, numbers that are no ids stay', ['select id, owner_id, shared_with, ui, settings from projects where id = $1', 5],
-      ['select id, owner_id, shared_with, ui, settings from projects where id = $1', id('projects', '5')])),
+    ...(await pair('A project: the ids inside its JSON follow, numbers that are no ids stay', ['select id, owner_id, shared_with, ui, settings from projects where id = $1', project.id],
+      ['select id, owner_id, shared_with, ui, settings from projects where id = $1', id('projects', project.id!)])),
     ...(await pair('A folder in folders', [`${TREE} select ${place} from tree where id = $1`, deep.id], [`${TREE} select ${place} from tree where id = $1`, id('folders', deep.id!)])),
     ...(await pair('A file: the ids in its path follow', ['select path, size from files where path = $1', file.path], ['select path, size from files where path = $1', filePath])),
   ]

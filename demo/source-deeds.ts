@@ -53,8 +53,8 @@ async function newProject(w: Writing): Promise<void> {
   const folder = w.random.chance(0.5) ? await any(w, 'folders') : null
   const [project] = await w.query(`insert into projects (name, owner_id, product_id, folder_id, settings)
     values ($1, $2, 1 + $2::bigint % 3, $3, $4) returning id`, [`new study ${w.random.int(1, 9_999)}`, owner.id, folder?.id, `{"threshold": 17,  "iterations": [1, 2]}`])
-  const nodes = await w.query(`insert into nodes (project_id, label) select $1, 'step ' || i from generate_series(1, 3) i returning id`, [project.id])
-  await w.query(`insert into files (path, project_id, node_id, owner_id, size) select $1 || '/' || n || '/out.csv', $1::bigint, n, $2, n * 10 from unnest($3::bigint[]) n`,
+  const nodes = await w.query(`insert into nodes (project_id, label) select $1::bigint, 'step ' || i from generate_series(1, 3) i returning id`, [project.id])
+  await w.query(`insert into files (path, project_id, node_id, owner_id, size) select $1::bigint || '/' || n || '/out.csv', $1, n, $2::bigint, n * 10 from unnest($3::bigint[]) n`,
     [project.id, owner.id, nodes.map(({ id }) => id)])
   await w.query('update projects set ui = $2 where id = $1', [
     project.id, `{"current_node": ${nodes[0].id}, "slides": {"${nodes[1].id}": {"position": 0}}, "notes": [{"author": ${owner.id}, "text": "new", "size": 17}]}`,
@@ -78,10 +78,10 @@ function fileDeeds(): Deed[] {
   return [
     {
       weight: 8,
-      run: async (w) => w.query(`insert into files select n.project_id || '/' || n.id || '/' || $2, n.project_id, n.id, p.owner_id, $3
+      run: async (w) => w.query(`insert into files select n.project_id || '/' || n.id || '/' || $2::text, n.project_id, n.id, p.owner_id, $3::bigint
         from nodes n join projects p on p.id = n.project_id where n.id = $1 on conflict do nothing`, [(await any(w, 'nodes'))?.id, `data ${w.random.int(1, 999)}.bin`, w.random.int(0, 1e9)]),
     },
-    { weight: 8, run: async (w) => w.query('update files set size = $2, etag = md5($2::text) where path = $1', [await one(w), w.random.int(0, 1e9)]) },
+    { weight: 8, run: async (w) => w.query('update files set size = $2, etag = md5($2::bigint::text) where path = $1', [await one(w), w.random.int(0, 1e9)]) },
     { weight: 3, run: async (w) => w.query(`update files set path = path || '.old' where path = $1 and length(path) < 60`, [await one(w)]) },
     { weight: 4, run: async (w) => w.query('delete from files where path = $1', [await one(w)]) },
   ]
@@ -139,7 +139,7 @@ async function openWallet(w: Writing, user: string): Promise<void> {
 async function renameUser(w: Writing, user: number): Promise<void> {
   if (isShared(user)) return
   const taken = person(200_000 + w.random.int(0, 19)).name
-  await w.query('update users set name = $2, modified = now() where id = $1 and not exists (select from users where name = $2)', [user, taken])
+  await w.query('update users set name = $2, modified = now() where id = $1 and not exists (select from users u where u.name = $2::text)', [user, taken])
 }
 
 function smallDeeds(): Deed[] {

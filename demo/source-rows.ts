@@ -90,9 +90,9 @@ function nodeRow(random: Random, { id, node, owner, first }: ProjectAt & { reado
   return { id: node, project_id: id, label: `step ${node - first + 1}`, inputs, last_job, progress: random.int(0, 100) }
 }
 
-/** Some events tell of rows that are gone, and of things that are no rows at all. */
+/** Some events tell of things that are no rows at all. */
 function eventRow(random: Random, id: number, { users, projects, nodesPerProject, workspaces }: Sizes): Row {
   const type = random.pick(['user', 'project', 'project', 'node', 'node', 'workspace', 'login'])
-  const most: Record<string, number> = { user: users + 5, project: projects, node: projects * nodesPerProject, workspace: workspaces, login: 9_999 }
+  const most: Record<string, number> = { user: users, project: projects, node: projects * nodesPerProject, workspace: workspaces, login: 9_999 }
   return { id, actor_id: random.chance(0.9) ? random.int(1, users) : null, subject_type: type, subject_id: random.int(1, most[type]), note: 'as it was', at: timeOf(id) }
 }

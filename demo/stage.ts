@@ -1,11 +1,10 @@
-import { rmSync } from 'node:fs'
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { readConfig, type Config } from '../src/config/config.ts'
 import { atExit } from '../test/support/at-exit.ts'
 import { installedMajors, type Major } from '../test/support/binaries.ts'
+import { removeFolder, removeFolderNow, temporaryFolder } from '../test/support/data-folder.ts'
 import { createDatabase, type Database } from '../test/support/database.ts'
 import { startPostgres, type Server } from '../test/support/postgres.ts'
 
@@ -32,16 +31,16 @@ export function chooseMajors(installed: readonly Major[]): Stage['majors'] {
 
 export async function openStage(signal: AbortSignal): Promise<Stage> {
   const majors = chooseMajors(installedMajors())
-  const folder = await mkdtemp(join(tmpdir(), 'rekey-demo-'))
-  const release = atExit(() => rmSync(folder, { recursive: true, force: true }))
+  const folder = await temporaryFolder()
+  const release = atExit(() => removeFolderNow(folder))
   const servers: Server[] = []
   const close = async (): Promise<void> => {
     await Promise.allSettled(servers.map((server) => server.stop()))
-    await rm(folder, { recursive: true, force: true })
+    await removeFolder(folder)
     release()
   }
   try {
-    const started = await Promise.allSettled([majors.source, majors.destination].map((major) => startPostgres({ major })))
+    const started = await Promise.allSettled([majors.source, majors.destination].map((major) => startPostgres({ major, settings: { max_slot_wal_keep_size: '4GB' } })))
     servers.push(...started.flatMap((one) => (one.status === 'fulfilled' ? [one.value] : [])))
     for (const one of started) if (one.status === 'rejected') throw one.reason
     signal.throwIfAborted()

@@ -1,6 +1,8 @@
 import { readFile } from 'node:fs/promises'
-import { renderSummary, summaryOf, type Summary } from '../src/cli/run.ts'
+import { totalsTable } from '../src/cli/render-status.ts'
+import { summaryOf, type Summary } from '../src/cli/run.ts'
 import { formatCount, formatSeconds } from '../src/cli/text.ts'
+import type { PlanFile } from '../src/core/plan-file.ts'
 import { withDatabases } from '../src/pipeline/open.ts'
 import type { Database } from '../test/support/database.ts'
 import { random } from '../test/support/random.ts'
@@ -25,6 +27,7 @@ export interface Result {
   readonly ok: boolean
   readonly majors: Stage['majors']
   readonly rows: { readonly source: number; readonly destination: number }
+  readonly planned: PlanFile['totals']
   readonly written: { readonly source: Writer['written']; readonly destination: Writer['written'] }
   readonly seconds: { readonly copy: number; readonly stream: number; readonly catchUp: number }
   readonly lag: Carried['lag']
@@ -45,13 +48,14 @@ export async function play(stage: Stage, options: Options, view: View, signal: A
   try {
     view.step('People go on working', 'Neither side is closed for the move: users of the source and of the destination write all the time.')
     view.say('   about 150 transactions a second at the source, 25 at the destination, until the end of step 6')
-    await checkAndPlan(stage.config, view)
+    const planned = await checkAndPlan(stage, view)
     signal.throwIfAborted()
-    view.step('run', `Copies what is there, then carries every change over as it happens. The demo lets it stream for ${formatSeconds(options.seconds)}.`)
+    view.step('rekey run', `Copies what is there, then carries every change over as it happens. The demo lets it stream for ${formatSeconds(options.seconds)}.`)
     const carried = await carry(stage, { seconds: options.seconds, writers, view, signal })
     const written = { source: writers[0].written, destination: writers[1].written }
     return await withDatabases(stage.config, async (opened) => {
       const summary = tellTotals({ ...carried, written, view })
+      await tellParked(stage, view)
       view.step('What became of some rows', 'Old ids and e-mails on the left side of the move, new ones on the right.')
       showSamples(await takeSamples(stage, opened.minters, resident), view)
       const proof = await tellProof(() => prove(stage, opened, own), view)
@@ -59,7 +63,7 @@ export async function play(stage: Stage, options: Options, view: View, signal: A
       const { copySeconds: copy, streamSeconds: stream, catchUpSeconds: catchUp, lag } = carried
       return {
         ok: closes && holds(proof) && summary.totals.parked === 0, majors: stage.majors, rows, written, seconds: { copy, stream, catchUp }, lag,
-        totals: summary.totals, tables: summary.tables, closes, equal: holds(proof), proof,
+        planned, totals: summary.totals, tables: summary.tables, closes, equal: holds(proof), proof,
       }
     })
   } finally {
@@ -104,9 +108,16 @@ function tellTotals({ checkpoint, copySeconds, streamSeconds, catchUpSeconds, la
   view.say(`   meanwhile ${formatCount(written.source.transactions)} transactions at the source and ${formatCount(written.destination.transactions)} at the destination`)
   view.say(`   writers stopped; the last change had arrived ${formatSeconds(catchUpSeconds)} later`)
   view.say()
-  for (const line of renderSummary(summary).trimEnd().split('\n')) view.say(`   ${line}`)
+  for (const line of totalsTable(summary.tables, summary.totals)) view.say(`   ${line}`)
   view.verdict(Object.values(summary.tables).every((t) => t.closes), 'totals close: read = inserted + updated + merged + deleted + skipped + parked, in each table')
   return summary
+}
+
+/** Rows that wait for a person: none, in this demo. */
+async function tellParked({ destination }: Stage, view: View): Promise<void> {
+  const rows = await destination.query(`select tbl, op, sqlstate, reason, count(*)::text as n from rekey.parked where state <> 'done' group by 1, 2, 3, 4 order by 1, 2, 3, 4`)
+  view.verdict(rows.length === 0, `${rows.length === 0 ? 'no row is' : 'rows are'} parked`)
+  for (const { tbl, op, sqlstate, reason, n } of rows) view.say(`       ${tbl}: ${n} x ${op} ${sqlstate} ${reason}`)
 }
 
 async function tellProof(work: () => Promise<Proof>, view: View): Promise<Proof> {

@@ -25,6 +25,16 @@ export interface Writer {
   stop(): Promise<void>
 }
 
+/** A statement of a writer that the server refused. */
+class WriteFailed extends Error {
+  readonly code: string
+
+  constructor(sql: string, cause: unknown) {
+    super(`a writer's statement failed: ${(cause as Error).message}\n  ${sql}`, { cause })
+    this.code = (cause as { code?: string }).code ?? ''
+  }
+}
+
 export interface WriterOptions {
   readonly url: string
   readonly random: Random
@@ -74,8 +84,10 @@ async function commit(session: pg.Client, random: Random, deed: Deed): Promise<n
       await deed.run({
         random,
         async query(sql, params) {
-          const result = await session.query<TextRow>(sql, params ? [...params] : undefined)
-          if (result.command !== 'SELECT') rows += result.rowCount ?? 0
+          const result = await session.query<TextRow>(sql, params ? [...params] : undefined).catch((cause: unknown) => {
+            throw new WriteFailed(sql, cause)
+          })
+          if (/^(insert|update|delete|with)/i.test(sql)) rows += result.rowCount ?? 0
           return result.rows
         },
       })
@@ -83,7 +95,7 @@ async function commit(session: pg.Client, random: Random, deed: Deed): Promise<n
       return rows
     } catch (error) {
       await session.query('rollback').catch(() => {})
-      if (tries === 5 || !['40001', '40P01'].includes((error as { code?: string }).code ?? '')) throw error
+      if (tries === 5 || !['40001', '40P01'].includes(error instanceof WriteFailed ? error.code : '')) throw error
     }
   }
 }

@@ -48,11 +48,46 @@ export function itemsOf(transactions: readonly Transaction[]): Item[] {
  * Applies changes inside the destination's open transaction and finds those that cannot be: halves of what fails are tried under a
  * savepoint each, down to the single change. A row may fail only because its parent comes later in the same source transaction (a
  * deferred constraint, a cycle), so what failed is tried again together until nothing more goes through; the rest is parked, with all that
- * depends on it behind. Nothing is committed here. Throws what is not a row's own fault.
+ * depends on it behind. No row is tried again past a truncate. Nothing is committed here. Throws what is not a row's own fault.
  */
-export async function applyCarefully(
-  items: readonly Item[], deps: Omit<Context, 'blocked' | 'outcomes' | 'failed'> & { readonly parkedBefore: Blocked },
-): Promise<Careful> {
+export async function applyCarefully(items: readonly Item[], deps: Deps): Promise<Careful> {
+  const all = { failed: [] as Item[], parked: [] as Parked[], outcomes: [] as Context['outcomes'] }
+  let { parkedBefore } = deps
+  for (let at = 0; at < items.length;) {
+    const truncates = items[at].change.op === 'truncate'
+    let end = at + 1
+    while (end < items.length && (items[end].change.op === 'truncate') === truncates) end++
+    const part = items.slice(at, end)
+    if (truncates) all.outcomes.push(...(await truncate(part, deps)))
+    else {
+      const { failed, parked, outcomes, blocked } = await applyPart(part, { ...deps, parkedBefore })
+      all.failed.push(...failed)
+      all.parked.push(...parked)
+      all.outcomes.push(...outcomes)
+      parkedBefore = blocked
+    }
+    at = end
+  }
+  return all
+}
+
+type Deps = Omit<Context, 'blocked' | 'outcomes' | 'failed'> & { readonly parkedBefore: Blocked }
+
+/** A truncate that waited would take rows along that came after it: it goes through now, or a person must act. */
+async function truncate(items: readonly Item[], { planner, destination, converging }: Deps): Promise<Context['outcomes']> {
+  const planned = await planner.plan(items.map(({ transaction, change }) => ({ ...transaction, changes: [change] })), converging)
+  try {
+    if (planned.parts.length > 0) await destination.attempt(planned.parts, planned.checks, items.some(({ transaction }) => !transaction.last || transaction.first > 0))
+  } catch (error) {
+    if (!(error instanceof RekeyError) || verdictOf(error.sqlstate) !== 'data') throw error
+    throw new RekeyError('TRUNCATE', `a truncate of ${items.map(({ change }) => nameOf(change.relation)).join(', ')} cannot be followed: ${error.message}`, {
+      hint: 'Rows of the destination that are not ours refer to rows that the truncate takes; remove or repoint them, then start again.',
+    })
+  }
+  return [...planned.outcomes]
+}
+
+async function applyPart(items: readonly Item[], deps: Deps): Promise<Careful & { readonly blocked: Blocked }> {
   const blocked: Blocked = new Map([...deps.parkedBefore].map(([table, keys]) => [table, new Set(keys)]))
   const context: Context = { ...deps, blocked, outcomes: [], failed: [] }
   await attempt(items, context)
@@ -64,7 +99,10 @@ export async function applyCarefully(
     await attempt(again, context)
   }
   context.failed.sort(bySource)
-  return { failed: context.failed.map(({ item }) => item), parked: context.failed.map((failed) => parkedOf(failed, deps.planner)), outcomes: [...context.outcomes, ...context.failed.map(outcomeOf)] }
+  return {
+    failed: context.failed.map(({ item }) => item), parked: context.failed.map((failed) => parkedOf(failed, deps.planner)),
+    outcomes: [...context.outcomes, ...context.failed.map(outcomeOf)], blocked,
+  }
 }
 
 function bySource(a: Failed, b: Failed): number {
@@ -75,11 +113,14 @@ function bySource(a: Failed, b: Failed): number {
 async function attempt(items: readonly Item[], context: Context): Promise<void> {
   const open = items.filter((item) => !setAside(item, context))
   if (open.length === 0) return
+  const { decisions } = context.planner
+  const mark = decisions.mark()
   try {
     const transactions = open.map(({ transaction, change }) => ({ ...transaction, changes: [change] }))
     const planned = await context.planner.plan(transactions, context.converging)
     if (planned.conflicts.length > 0) {
       for (const { program, key } of planned.conflicts) block(context.blocked, nameOf(program.rule.source), key)
+      decisions.undo(mark)
       const reasons = new Map(planned.conflicts.map(({ program, key, reason }) => [`${nameOf(program.rule.source)}\n${key}`, reason]))
       return await attemptWithout(open, reasons, context)
     }
@@ -87,6 +128,7 @@ async function attempt(items: readonly Item[], context: Context): Promise<void> 
     context.outcomes.push(...planned.outcomes)
   } catch (error) {
     const fault = faultOf(error)
+    decisions.undo(mark)
     if (open.length === 1) {
       fail(open[0], { ...fault, behind: false }, context)
       return

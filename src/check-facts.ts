@@ -7,11 +7,13 @@ import { readTypes, type TextQuery } from './ddl-facts.ts'
 
 const SETTINGS = `select name, setting from pg_catalog.pg_settings where name in (
   'wal_level', 'max_replication_slots', 'max_wal_senders', 'wal_sender_timeout', 'max_slot_wal_keep_size', 'logical_decoding_work_mem',
-  'idle_replication_slot_timeout', 'max_connections', 'superuser_reserved_connections', 'synchronous_standby_names', 'synchronous_commit', 'fsync')`
+  'idle_replication_slot_timeout', 'max_connections', 'superuser_reserved_connections', 'synchronous_standby_names',
+  'synchronous_commit', 'fsync')`
 
 const ROLE = `
   select r.rolname as name, r.rolsuper as superuser, d.datname as database, d.oid::text as "databaseOid",
-    r.rolreplication or exists (select from pg_catalog.pg_roles g where g.rolname = 'rds_replication' and pg_catalog.pg_has_role(r.oid, g.oid, 'MEMBER')) as replication,
+    r.rolreplication or exists (select from pg_catalog.pg_roles g where g.rolname = 'rds_replication' and
+      pg_catalog.pg_has_role(r.oid, g.oid, 'MEMBER')) as replication,
     pg_catalog.pg_is_in_recovery() as "inRecovery", pg_catalog.has_database_privilege(d.oid, 'CREATE') as "create",
     pg_catalog.has_database_privilege(d.oid, 'TEMP') as temp
   from pg_catalog.pg_roles r, pg_catalog.pg_database d where r.rolname = current_user and d.datname = pg_catalog.current_database()`
@@ -31,7 +33,8 @@ const SLOTS = `
 const PUBLICATION = `
   select puballtables as "allTables", pubviaroot as "viaRoot", pubinsert and pubupdate and pubdelete and pubtruncate as "allChanges",
     coalesce((select pg_catalog.json_agg(pg_catalog.json_build_object('name', n.nspname || '.' || c.relname,
-        'filtered', coalesce(pg_catalog.to_jsonb(r) ->> 'prqual', pg_catalog.to_jsonb(r) ->> 'prattrs') is not null) order by n.nspname, c.relname)
+        'filtered', coalesce(pg_catalog.to_jsonb(r) ->> 'prqual',
+          pg_catalog.to_jsonb(r) ->> 'prattrs') is not null) order by n.nspname, c.relname)
       from pg_catalog.pg_publication_rel r join pg_catalog.pg_class c on c.oid = r.prrelid
       join pg_catalog.pg_namespace n on n.oid = c.relnamespace where r.prpubid = p.oid), '[]') as tables
   from pg_catalog.pg_publication p where pubname = $1::pg_catalog.text`
@@ -44,7 +47,9 @@ const TRANSACTIONS = `
     and pg_catalog.clock_timestamp() - xact_start >= $1::pg_catalog.text::pg_catalog.interval
   order by xact_start`
 
-const PREPARED = `select gid, database, extract(epoch from pg_catalog.clock_timestamp() - prepared)::int8 as seconds from pg_catalog.pg_prepared_xacts order by prepared`
+const PREPARED = `
+  select gid, database, extract(epoch from pg_catalog.clock_timestamp() - prepared)::int8 as seconds
+  from pg_catalog.pg_prepared_xacts order by prepared`
 
 const INHERITED = `
   select n.nspname || '.' || c.relname as child, pn.nspname || '.' || p.relname as parent
@@ -79,7 +84,8 @@ async function attempt<T>({ side, findings }: Asking, what: string, read: () => 
 export function unreadable(side: Asking['side'], what: string, error: unknown): Finding {
   const state = (error as { sqlstate?: string }).sqlstate ?? (error as { code?: string }).code
   return {
-    group: 'connectivity', code: 'UNREADABLE', severity: 'error', subject: side, message: `${what} could not be read (${state ?? 'no answer'})`,
+    group: 'connectivity', code: 'UNREADABLE', severity: 'error', subject: side,
+    message: `${what} could not be read (${state ?? 'no answer'})`,
     fix: state === '42501' ? 'Grant pg_read_all_stats or pg_monitor to the role.' : 'See the server\'s log at this moment.',
   }
 }
@@ -92,7 +98,8 @@ async function sideFacts(asking: Asking, tables: readonly TableName[]): Promise<
     role: role?.[0] ?? null,
     tables: await ask<TableFact>(asking, 'privileges', TABLES, [tables.map(nameOf)]),
     types: await attempt(asking, 'types', () => readTypes(asking.query)),
-    backends: await count(asking, 'sessions', "select count(*) as n from pg_catalog.pg_stat_activity where backend_type = 'client backend'"),
+    backends: await count(asking, 'sessions',
+      "select count(*) as n from pg_catalog.pg_stat_activity where backend_type = 'client backend'"),
     senders: await count(asking, 'WAL senders', 'select count(*) as n from pg_catalog.pg_stat_replication'),
   }
 }
@@ -139,16 +146,19 @@ async function readLargest(asking: Asking, { captured, catalog, largeTable }: So
       const length = c.type === 'bytea' || c.type === 'text' || c.type === 'character varying' ? 'octet_length' : 'pg_column_size'
       return `max(pg_catalog.${length}(${quoteIdent(c.name)})) as c${i}`
     })
-    const [row] = await ask<Record<string, number | null>>(asking, `sizes of values of ${nameOf(name)}`, `select ${parts.join(', ')} from ${quoteName(name)}`) ?? []
+    const [row] = await ask<Record<string, number | null>>(asking, `sizes of values of ${nameOf(name)}`,
+      `select ${parts.join(', ')} from ${quoteName(name)}`) ?? []
     wide.forEach((c, i) => found.push({ table: nameOf(name), column: c.name, type: c.type, bytes: row?.[`c${i}`] ?? 0 }))
   }
   return found
 }
 
 export async function readDestinationFacts(asking: Asking, written: readonly TableName[], major: number): Promise<DestinationFacts> {
-  const may = major >= 15 ? "pg_catalog.has_parameter_privilege('session_replication_role', 'SET')" : '(select rolsuper from pg_catalog.pg_roles where rolname = current_user)'
+  const may = major >= 15 ? "pg_catalog.has_parameter_privilege('session_replication_role', 'SET')"
+    : '(select rolsuper from pg_catalog.pg_roles where rolname = current_user)'
   const replica = await ask<{ may: boolean }>(asking, 'the right to set session_replication_role', `select ${may} as may`)
   const schema = await ask<{ may: boolean }>(asking, 'schema rekey',
-    "select pg_catalog.has_schema_privilege(oid, 'CREATE') and pg_catalog.has_schema_privilege(oid, 'USAGE') as may from pg_catalog.pg_namespace where nspname = 'rekey'")
+    `select pg_catalog.has_schema_privilege(oid, 'CREATE') and pg_catalog.has_schema_privilege(oid, 'USAGE') as may
+    from pg_catalog.pg_namespace where nspname = 'rekey'`)
   return { ...(await sideFacts(asking, written)), replicaRole: replica?.[0]?.may ?? null, rekeySchema: schema?.[0]?.may ?? null }
 }

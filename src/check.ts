@@ -55,7 +55,8 @@ export async function check(options: CheckOptions): Promise<Finding[]> {
   const replication = judgeReplication({ source: catalogs.source, facts: sourceFacts, captured, slot, publication })
   findings.push(
     ...judgeServers(servers), ...replication,
-    ...judgeAccess({ source: sourceFacts, destination: destinationFacts, captured, written, checks, triggersOff: carried.some((r) => r.triggers === 'off') }),
+    ...judgeAccess({ source: sourceFacts, destination: destinationFacts, captured, written, checks,
+      triggersOff: carried.some((r) => r.triggers === 'off') }),
     ...judgeSchema({ source, destination, mapping }), ...judgeMapping(mapping, options.problems, replication), ...judgeCapacity(servers),
   )
   return sortFindings(findings)

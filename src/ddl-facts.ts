@@ -6,7 +6,8 @@ export type TextQuery = (sql: string, params: readonly unknown[]) => Promise<(st
 const USER = String.raw`n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'rekey')`
 const TABLE = `n.nspname || '.' || c.relname`
 const NOT_OF_EXTENSION = (catalog: string, oid: string): string =>
-  `not exists (select from pg_catalog.pg_depend e where e.classid = 'pg_catalog.${catalog}'::pg_catalog.regclass and e.objid = ${oid} and e.deptype = 'e')`
+  `not exists (select from pg_catalog.pg_depend e
+    where e.classid = 'pg_catalog.${catalog}'::pg_catalog.regclass and e.objid = ${oid} and e.deptype = 'e')`
 
 const CONSTRAINTS = `
   select ${TABLE} as "table", k.conname as name, k.contype as kind, pg_catalog.pg_get_constraintdef(k.oid) as definition,
@@ -23,7 +24,8 @@ const INDEXES = `
     x.indexprs is null and x.indpred is null as plain,
     coalesce((select pg_catalog.json_agg(distinct a.attname) from pg_catalog.pg_depend d
       join pg_catalog.pg_attribute a on a.attrelid = d.refobjid and a.attnum = d.refobjsubid
-      where d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass and d.objid = i.oid and d.refobjid = c.oid and d.refobjsubid > 0), '[]') as columns
+      where d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass and d.objid = i.oid and d.refobjid = c.oid
+        and d.refobjsubid > 0), '[]') as columns
   from pg_catalog.pg_index x
   join pg_catalog.pg_class i on i.oid = x.indexrelid
   join pg_catalog.pg_class c on c.oid = x.indrelid
@@ -38,9 +40,11 @@ const TYPES = `
     t.typnotnull as "notNull", t.typdefault as "default",
     coalesce((select pg_catalog.json_agg(pg_catalog.pg_get_constraintdef(k.oid) order by k.conname)
       from pg_catalog.pg_constraint k where k.contypid = t.oid and k.contype = 'c'), '[]') as checks,
-    coalesce((select pg_catalog.json_agg(pg_catalog.json_build_object('name', a.attname, 'type', pg_catalog.format_type(a.atttypid, a.atttypmod)) order by a.attnum)
+    coalesce((select pg_catalog.json_agg(pg_catalog.json_build_object('name', a.attname, 'type',
+      pg_catalog.format_type(a.atttypid, a.atttypmod)) order by a.attnum)
       from pg_catalog.pg_attribute a where a.attrelid = t.typrelid and a.attnum > 0 and not a.attisdropped), '[]') as attributes,
-    coalesce((select pg_catalog.json_agg(e.enumlabel order by e.enumsortorder) from pg_catalog.pg_enum e where e.enumtypid = t.oid), '[]') as labels
+    coalesce((select pg_catalog.json_agg(e.enumlabel order by e.enumsortorder) from pg_catalog.pg_enum e
+      where e.enumtypid = t.oid), '[]') as labels
   from pg_catalog.pg_type t
   join pg_catalog.pg_namespace n on n.oid = t.typnamespace
   left join pg_catalog.pg_class c on c.oid = t.typrelid
@@ -49,7 +53,8 @@ const TYPES = `
 
 const SEQUENCES = `
   select n.nspname as schema, c.relname as name, pg_catalog.format('as %s increment by %s minvalue %s maxvalue %s start with %s cache %s%s',
-      pg_catalog.format_type(s.seqtypid, null), s.seqincrement, s.seqmin, s.seqmax, s.seqstart, s.seqcache, case when s.seqcycle then ' cycle' else '' end) as options,
+      pg_catalog.format_type(s.seqtypid, null), s.seqincrement, s.seqmin, s.seqmax, s.seqstart, s.seqcache, case when s.seqcycle
+        then ' cycle' else '' end) as options,
     coalesce(d.deptype = 'i', false) as identity, tn.nspname || '.' || t.relname as "table", a.attname as "column"
   from pg_catalog.pg_sequence s
   join pg_catalog.pg_class c on c.oid = s.seqrelid
@@ -63,7 +68,8 @@ const SEQUENCES = `
   order by 1, 2`
 
 const GENERATED = `
-  select ${TABLE} as "table", a.attname as "column", pg_catalog.pg_get_expr(x.adbin, x.adrelid) as expression, a.attgenerated = 's' as stored
+  select ${TABLE} as "table", a.attname as "column",
+    pg_catalog.pg_get_expr(x.adbin, x.adrelid) as expression, a.attgenerated = 's' as stored
   from pg_catalog.pg_attribute a
   join pg_catalog.pg_attrdef x on x.adrelid = a.attrelid and x.adnum = a.attnum
   join pg_catalog.pg_class c on c.oid = a.attrelid
@@ -91,7 +97,8 @@ const onColumn = (catalog: string, oid: string): string => `d.classid = 'pg_cata
   join pg_catalog.pg_attribute a on a.attrelid = c.oid and a.attnum = d.refobjsubid`
 
 const DEPENDENTS = `
-  select distinct ${TABLE} as "table", a.attname as "column", 'view' as kind, vn.nspname || '.' || v.relname as name, pg_catalog.pg_get_viewdef(v.oid) as definition
+  select distinct ${TABLE} as "table", a.attname as "column", 'view' as kind, vn.nspname || '.' || v.relname as name,
+    pg_catalog.pg_get_viewdef(v.oid) as definition
   from pg_catalog.pg_rewrite r join pg_catalog.pg_class v on v.oid = r.ev_class and v.relkind in ('v', 'm')
   join pg_catalog.pg_namespace vn on vn.oid = v.relnamespace
   join pg_catalog.pg_depend d on ${onColumn('pg_rewrite', 'r.oid')} where c.oid <> v.oid and ${USER}

@@ -31,7 +31,8 @@ export function ddl({ source, destination, spec }: DdlOptions): string {
     ? livingStatements({ source, destination, spec })
     : createStatements({ planned, facts: source.facts, schemas: spec.schemas })
   const head = living
-    ? `Makes id columns of the living destination text, so that ${spec.application} can be moved into it.\nIt locks and rewrites the tables: try it on a copy, and run it while the application is down.`
+    ? `Makes id columns of the living destination text, so that ${spec.application} can be moved into it.\n` +
+      'It locks and rewrites the tables: try it on a copy, and run it while the application is down.'
     : `Makes the tables of ${spec.application} at an empty destination, with text ids.`
   const body = statements.map((s) => (s.startsWith('--') ? s : `${s};`)).join('\n')
   return `${comment(head)}\n\nbegin;\nset local search_path = pg_catalog;\n\n${body}\n\ncommit;\n`
@@ -42,5 +43,6 @@ function livingStatements({ source, destination, spec }: DdlOptions): string[] {
   const missing = [...mapping.tables.values()]
     .filter((rule) => rule.verdict !== 'skip' && !destination.catalog.tables.some((t) => nameOf(t) === nameOf(rule.target)))
     .map((rule) => comment(`the destination has no table ${nameOf(rule.target)}: the application's own migrations must make it`))
-  return [...missing, ...alterStatements({ destination: destination.catalog, facts: destination.facts, converted: convertedColumns(mapping, destination.catalog) })]
+  return [...missing, ...alterStatements({ destination: destination.catalog, facts: destination.facts,
+    converted: convertedColumns(mapping, destination.catalog) })]
 }

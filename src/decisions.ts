@@ -11,6 +11,12 @@ export interface Decisions {
   load(entity: string, keys: readonly string[]): Promise<void>
   /** Remembers a decision of a plan that is being made. */
   decide(decision: Decision): void
+  /** Ids of this entity that are decided and not in the ledger yet. */
+  pendingIds(entity: string): ReadonlySet<string>
+  /** How many decisions taken() would give now: for undo(). */
+  mark(): number
+  /** Forgets the decisions made since that mark: what needed them was not written. */
+  undo(mark: number): void
   /** Decisions made since the last call: they go into the plan. */
   taken(): Decision[]
   /** These decisions are in the ledger now. */
@@ -42,7 +48,7 @@ export function decisionCache(idMap: IdMap, capacity = 200_000): Decisions {
     put(young, decision)
   }
   const get = (entity: string, key: string): Decision | undefined => {
-    const found = young.get(entity)?.get(key) ?? pending.get(entity)?.get(key)
+    const found = pending.get(entity)?.get(key) ?? young.get(entity)?.get(key)
     if (found) return found
     const aged = old.get(entity)?.get(key)
     if (aged) remember(aged)
@@ -56,8 +62,15 @@ export function decisionCache(idMap: IdMap, capacity = 200_000): Decisions {
       for (const decision of (await idMap.find(entity, unknown)).values()) remember(decision)
     },
     decide(decision) {
-      put(pending, decision)
-      fresh.push(decision)
+      const made = get(decision.entity, decision.key)?.kind === 'dangling' ? { ...decision, replaces: true } : decision
+      put(pending, made)
+      fresh.push(made)
+    },
+    pendingIds: (entity) => new Set([...(pending.get(entity)?.values() ?? [])].filter((d) => d.kind === 'inserted').map((d) => d.id)),
+    mark: () => fresh.length,
+    undo(mark) {
+      for (const { entity, key } of fresh.splice(mark)) pending.get(entity)?.delete(key)
+      for (const decision of fresh) put(pending, decision)
     },
     taken() {
       const taken = fresh
@@ -66,7 +79,8 @@ export function decisionCache(idMap: IdMap, capacity = 200_000): Decisions {
     },
     committed(decisions) {
       for (const decision of decisions) {
-        pending.get(decision.entity)?.delete(decision.key)
+        const waiting = pending.get(decision.entity)
+        if (waiting?.get(decision.key) === decision) waiting.delete(decision.key)
         remember(decision)
       }
     },

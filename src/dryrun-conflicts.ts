@@ -5,6 +5,7 @@ import type { Mapping, MergeKeyPart } from './core/mapping.ts'
 import { ledgerName, type Minters, type Program } from './core/program.ts'
 import { nameOf } from './core/relation.ts'
 import { type Row, unescapeField } from './core/row.ts'
+import type { Outcome } from './core/totals.ts'
 import type { Entered, Overlay } from './dryrun-overlay.ts'
 import { writtenValue } from './dryrun-parents.ts'
 import type { Planned, Planner } from './planner.ts'
@@ -20,11 +21,17 @@ interface Of {
   }
 }
 
+/** What the planner said of a block: one outcome a row. */
+interface Found {
+  readonly conflicts: Planned['conflicts']
+  readonly outcomes: readonly Outcome[]
+}
+
 /**
  * Rows of a block that a person must decide about, by their place in it: those that the planner left, those that share a natural key with
  * a row planned before, and new rows whose unique values a row of the destination has (which the run would park).
  */
-export async function findConflicts(rows: readonly Row[], planned: Planned, of: Of): Promise<Map<number, ConflictRow>> {
+export async function findConflicts(rows: readonly Row[], planned: Found, of: Of): Promise<Map<number, ConflictRow>> {
   const { program } = of
   const found = new Map<number, ConflictRow>()
   const left = new Map(planned.conflicts.filter((c) => c.program === program).map((c) => [c.key, c.reason]))
@@ -33,7 +40,7 @@ export async function findConflicts(rows: readonly Row[], planned: Planned, of: 
     const key = keyOf(row, program.key)
     const reason = left.get(key)
     if (reason !== undefined) found.set(i, await described(row, reason, of))
-    else if (planned.outcomes[i].outcome === 'inserted') {
+    else if (planned.outcomes[i] === 'inserted') {
       const twin = enter(row, key, of)
       if (twin) found.set(i, twinOf(program, key, twin))
       else fresh.push(i)
@@ -93,7 +100,8 @@ async function described(row: Row, reason: string, of: Of): Promise<ConflictRow>
     const types = on.map((part) => typeOf(part.column, of))
     const [ids] = await run.overlay.match({ table: rule.target, on, types, key: rule.targetKey, rows: [values] })
     if (ids.length === 0) continue
-    const evidence = `${on.map((p) => (p.normalise === 'exact' ? p.column : `lower(${p.column})`)).join(' + ')}: ${ids.slice(0, 5).map(textOf).join(', ')}`
+    const parts = on.map((p) => (p.normalise === 'exact' ? p.column : `lower(${p.column})`))
+    const evidence = `${parts.join(' + ')}: ${ids.slice(0, 5).map(textOf).join(', ')}`
     return conflictOf(program, key, { target: ids.length === 1 ? ids[0] : '', reason, evidence, action: rule.merge ? 'merge' : 'map' })
   }
   return conflictOf(program, key, { target: '', reason, evidence: '', action: 'drop' })
@@ -113,7 +121,7 @@ async function taken(rows: readonly Row[], fresh: readonly number[], of: Of): Pr
   const { rule } = program
   const found = new Map<number, ConflictRow>()
   const target = tableOf(run.catalogs.destination, rule.target)!
-  for (const unique of rule.targetKey.length > 0 ? target.uniques : []) {
+  for (const unique of rule.keyed && rule.targetKey.length > 0 ? target.uniques : []) {
     const at = unique.columns.map((name) => rule.columns.findIndex((c) => c.target === name))
     const isKey = unique.columns.length === rule.targetKey.length && unique.columns.every((c) => rule.targetKey.includes(c))
     if (!unique.usable || isKey || at.includes(-1)) continue
@@ -121,13 +129,16 @@ async function taken(rows: readonly Row[], fresh: readonly number[], of: Of): Pr
       .filter(({ values }) => !values.includes(null))
     if (asked.length === 0) continue
     const on = unique.columns.map((column) => ({ column, normalise: 'exact' as const }))
-    const answers = await run.overlay.match({ table: rule.target, on, types: unique.columns.map((c) => typeOf(c, of)), key: rule.targetKey, rows: asked.map((a) => a.values) })
+    const answers = await run.overlay.match({ table: rule.target, on, types: unique.columns.map((c) => typeOf(c, of)),
+      key: rule.targetKey, rows: asked.map((a) => a.values) })
     const foreign = await notOurs(answers, of)
+    // A suffix makes a text another one; nothing else can be renamed.
+    const text = unique.columns.some((c) => /^(text|character varying)/.test(typeOf(c, of)))
     asked.forEach(({ i }, n) => {
       if (foreign[n].length === 0 || found.has(i)) return
       const evidence = `${unique.columns.join(' + ')}: ${foreign[n].map(textOf).join(', ')}`
       found.set(i, conflictOf(program, keyOf(rows[i], program.key), {
-        target: foreign[n][0], reason: 'a unique value is taken at the destination', evidence, action: 'rename',
+        target: foreign[n][0], reason: 'a unique value is taken at the destination', evidence, action: text ? 'rename' : 'map',
       }))
     })
   }

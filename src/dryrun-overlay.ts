@@ -35,22 +35,8 @@ export function overlayOf(mapping: Mapping, below: { idMap: IdMap; match: Destin
   const known = new Map<string, Map<string, Decision>>()
   const naturals = new Map<string, Entered>()
   const byId = new Map<string, Entered[]>()
-  const idMap: IdMap = {
-    async find(entity, keys) {
-      const own = known.get(entity)
-      const asked = own ? keys.filter((key) => !own.has(key)) : keys
-      const found = new Map(asked.length > 0 ? await below.idMap.find(entity, asked) : [])
-      for (const key of keys) if (own?.has(key)) found.set(key, own.get(key)!)
-      return found
-    },
-    async findIds(ids) {
-      const found = [...(await below.idMap.findIds(ids))]
-      for (const one of new Set(ids)) for (const e of byId.get(one) ?? []) found.push({ ...e, kind: 'inserted', rule: '', evidence: '' })
-      return found
-    },
-  }
   return {
-    idMap,
+    idMap: ledgerOf(below.idMap, known, byId),
     async match(question) {
       const answers = await below.match(question)
       return answers.map((ids, i) => {
@@ -74,6 +60,26 @@ export function overlayOf(mapping: Mapping, below: { idMap: IdMap; match: Destin
       naturals.set(name, row)
       byId.set(row.id, [...(byId.get(row.id) ?? []), row])
       return null
+    },
+  }
+}
+
+/** The ledger with what was decided since, in both directions. */
+function ledgerOf(
+  below: IdMap, known: ReadonlyMap<string, ReadonlyMap<string, Decision>>, byId: ReadonlyMap<string, readonly Entered[]>,
+): IdMap {
+  return {
+    async find(entity, keys) {
+      const own = known.get(entity)
+      const asked = own ? keys.filter((key) => !own.has(key)) : keys
+      const found = new Map(asked.length > 0 ? await below.find(entity, asked) : [])
+      for (const key of keys) if (own?.has(key)) found.set(key, own.get(key)!)
+      return found
+    },
+    async findIds(ids) {
+      const found = [...(await below.findIds(ids))]
+      for (const one of new Set(ids)) for (const e of byId.get(one) ?? []) found.push({ ...e, kind: 'inserted', rule: '', evidence: '' })
+      return found
     },
   }
 }

@@ -36,6 +36,9 @@ export interface Parents {
   orphans(program: Program, rows: readonly Row[], scope: Scope): Promise<ReadonlySet<number>>
   /** Says that this row will not be at the destination. */
   absent(program: Program, row: Row): void
+  /** The same in two steps: what to remember of a row, and that it is not there. */
+  keysOf(program: Program, row: Row): readonly string[]
+  absentKeys(program: Program, keys: readonly string[]): void
   isAbsent(edge: Edge, key: string): boolean
 }
 
@@ -56,7 +59,13 @@ export function parentsOf(options: ParentOptions): Parents {
     edges.set(program, known)
     return known
   }
-  const isAbsent = (edge: Edge, key: string): boolean => edge.parent !== null && setOf(edge.parent.rule.source, edge.parent.columns).has(key)
+  const isAbsent = (edge: Edge, key: string): boolean => edge.parent !== null &&
+    setOf(edge.parent.rule.source, edge.parent.columns).has(key)
+  const columnsOf = ({ rule }: Program): readonly string[][] => referenced.get(nameOf(rule.source)) ?? []
+  const keysOf = (program: Program, row: Row): string[] =>
+    columnsOf(program).map((columns) => keyOf(row, columns.map((name) => program.position.get(name)!)))
+  const absentKeys = (program: Program, keys: readonly string[]): void =>
+    columnsOf(program).forEach((columns, i) => setOf(program.rule.source, columns).add(keys[i]))
   return {
     edgesOf, isAbsent,
     async orphans(program, rows, scope) {
@@ -64,16 +73,14 @@ export function parentsOf(options: ParentOptions): Parents {
       for (const edge of edgesOf(program)) {
         if (edge.self) continue
         const asked = rows.flatMap((row, i) => (edge.at.some((at) => isNull(row, at)) ? [] : [{ i, row, key: keyOf(row, edge.at) }]))
-        const there = edge.parent === null ? await atDestination(edge, { program, asked, scope }, options) : await atSource(edge, asked, options)
+        const there = edge.parent === null ? await atDestination(edge, { program, asked, scope }, options)
+          : await atSource(edge, asked, options)
         for (const { i, key } of asked) if (isAbsent(edge, key) || (there !== null && !there.has(key))) found.add(i)
       }
       return found
     },
-    absent(program, row) {
-      for (const columns of referenced.get(nameOf(program.rule.source)) ?? []) {
-        setOf(program.rule.source, columns).add(keyOf(row, columns.map((name) => program.position.get(name)!)))
-      }
-    },
+    keysOf, absentKeys,
+    absent: (program, row) => absentKeys(program, keysOf(program, row)),
   }
 }
 
@@ -87,13 +94,15 @@ interface Asked {
 async function atSource(edge: Edge, asked: readonly Asked[], { relations, read }: ParentOptions): Promise<ReadonlySet<string> | null> {
   if (edge.enforced || asked.length === 0) return null
   const { rule, columns } = edge.parent!
-  const keys = [...new Set(asked.map((a) => a.key))].map((key) => key.split('\t').map((f) => unescapeField(Buffer.from(f, 'latin1')).toString('utf8')))
+  const keys = [...new Set(asked.map((a) => a.key))].map((key) =>
+    key.split('\t').map((f) => unescapeField(Buffer.from(f, 'latin1')).toString('utf8')))
   const rows = await read(relations.get(nameOf(rule.source)) ?? rule.source, columns, columns, keys)
   return new Set(rows.map((row) => keyOf(row, columns.map((_, i) => i))))
 }
 
 /** Keys whose rows the destination has of its own. */
-async function atDestination(edge: Edge, of: { program: Program; asked: readonly Asked[]; scope: Scope }, { match }: ParentOptions): Promise<ReadonlySet<string>> {
+async function atDestination(edge: Edge, of: { program: Program; asked: readonly Asked[]; scope: Scope },
+  { match }: ParentOptions): Promise<ReadonlySet<string>> {
   const { table, columns, types } = edge.target
   const rows = of.asked.map(({ row }) => edge.written.map((i) => writtenValue(of.program, i, row, of.scope)))
   if (rows.length === 0) return new Set()
@@ -118,7 +127,8 @@ function makeEdges(program: Program, { mapping, source, destination }: ParentOpt
     if (own.some((c) => c === undefined || c.source === null)) return []
     const parentTable = tableOf(destination, fk.target)!
     const types = fk.targetColumns.map((name) => parentTable.columns.find((c) => c.name === name)!.type)
-    const edge = { at: own.map((c) => program.position.get(c.source!)!), written, target: { table: fk.target, columns: fk.targetColumns, types } }
+    const edge = { at: own.map((c) => program.position.get(c.source!)!), written,
+      target: { table: fk.target, columns: fk.targetColumns, types } }
     const parent = parentRule(mapping, fk.target)
     if (parent === undefined) return [{ ...edge, parent: null, self: false, enforced: false }]
     const columns = fk.targetColumns.map((name) => parent.columns.find((c) => c.target === name))
@@ -140,8 +150,10 @@ function sameValues(parent: ColumnRule | undefined, child: ColumnRule): boolean 
   return parent.map.kind === 'copy' && child.map.kind === 'copy'
 }
 
-function isEnforced(child: CatalogTable | undefined, columns: readonly string[], parent: TableName, parentColumns: readonly string[]): boolean {
-  return (child?.foreignKeys ?? []).some((fk) => fk.validated && nameOf(fk.target) === nameOf(parent) && fk.columns.length === columns.length &&
+function isEnforced(child: CatalogTable | undefined, columns: readonly string[], parent: TableName,
+  parentColumns: readonly string[]): boolean {
+  return (child?.foreignKeys ?? []).some((fk) => fk.validated && nameOf(fk.target) === nameOf(parent) &&
+    fk.columns.length === columns.length &&
     columns.every((c, i) => fk.targetColumns[fk.columns.indexOf(c)] === parentColumns[i]))
 }
 

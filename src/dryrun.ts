@@ -49,7 +49,8 @@ export async function dryRun(options: DryRunOptions): Promise<PlanFile> {
   const { mapping, catalogs } = options
   const overlay = overlayOf(mapping, options)
   const planner = createPlanner({
-    ...options, catalog: catalogs.destination, checks: 'engine', idMap: overlay.idMap, destination: { match: overlay.match }, source: { read: options.read },
+    ...options, catalog: catalogs.destination, checks: 'engine', idMap: overlay.idMap, destination: { match: overlay.match },
+    source: { read: options.read },
   })
   const parents = parentsOf({ ...options, source: catalogs.source, destination: catalogs.destination })
   const run: Run = { ...options, planner, overlay, parents, conflicts: [], most: options.samples ?? 5 }
@@ -110,11 +111,12 @@ async function planBlock(rows: readonly Row[], block: Block): Promise<void> {
   const decisions = run.planner.decisions.taken()
   run.overlay.remember(decisions)
   run.planner.decisions.committed(decisions)
-  const conflicts = await findConflicts(rows, planned, { program, run })
+  const outcomes = planned.outcomes.map((o) => o.outcome)
+  const conflicts = await findConflicts(rows, { conflicts: planned.conflicts, outcomes }, { program, run })
   const orphans = await run.parents.orphans(program, rows, run.planner.scope)
   rows.forEach((row, i) => {
     const conflict = conflicts.get(i)
-    const outcome = planned.outcomes[i].outcome
+    const outcome = outcomes[i]
     if (conflict) {
       run.conflicts.push(conflict)
       tell(row, 'conflict', block)
@@ -133,12 +135,15 @@ function isGone(row: Row, { program, run }: Block): boolean {
   return decision === undefined || decision.id === '' || decision.rule === DROPPED
 }
 
-/** Counts a row as what it is, unless it hangs on a row of its own table that is gone. */
+/**
+ * Counts a row as what it is, unless it hangs on a row of its own table that is gone. A row without a key is never a sample: its values
+ * would be told.
+ */
 function tell(row: Row, kind: keyof TablePlan['samples'], { program, plan, chain, run }: Block): void {
   const key = keyOf(row, program.key)
   plan.rows++
   plan[kind]++
-  if (plan.samples[kind].length < run.most) plan.samples[kind].push(sampleOf(kind, key, { program, run }))
+  if (program.rule.keyed && plan.samples[kind].length < run.most) plan.samples[kind].push(sampleOf(kind, key, { program, run }))
   const gone = kind !== 'new' && kind !== 'matched'
   if (gone) run.parents.absent(program, row)
   chain?.add(row, kind)
@@ -170,7 +175,7 @@ function selfChain(program: Program, run: Run): Chain | null {
   if (!edge) return null
   const at = edge.parent!.columns.map((name) => program.position.get(name)!)
   const seen = new Set<string>()
-  const children = new Map<string, { key: string; row: Row; shown: string; kind: 'new' | 'matched' }[]>()
+  const children = new Map<string, { key: string; keys: readonly string[]; shown: string; kind: 'new' | 'matched' }[]>()
   return {
     add(row, kind) {
       const key = keyOf(row, at)
@@ -179,8 +184,10 @@ function selfChain(program: Program, run: Run): Chain | null {
       const parent = keyOf(row, edge.at)
       if (parent.split('\t').includes('\\N') || parent === key) return
       const shown = textOf(keyOf(row, program.key))
-      const child = { key, row: detached(row), shown, kind }
-      children.set(parent, [...(children.get(parent) ?? []), child])
+      const child = { key, keys: run.parents.keysOf(program, row), shown, kind }
+      const siblings = children.get(parent)
+      if (siblings) siblings.push(child)
+      else children.set(parent, [child])
     },
     settle(plan) {
       const gone = [...children.keys()].filter((key) => !seen.has(key) || run.parents.isAbsent(edge, key))
@@ -189,7 +196,7 @@ function selfChain(program: Program, run: Run): Chain | null {
           plan[child.kind]--
           plan.orphan++
           if (plan.samples.orphan.length < run.most) plan.samples.orphan.push(child.shown)
-          run.parents.absent(program, child.row)
+          run.parents.absentKeys(program, child.keys)
           gone.push(child.key)
         }
         children.delete(key)
@@ -198,26 +205,20 @@ function selfChain(program: Program, run: Run): Chain | null {
   }
 }
 
-/** A row with a buffer of its own: blocks share theirs. */
-function detached(row: Row): Row {
-  const from = row.ends[row.at]
-  const buf = Buffer.from(row.buf.subarray(from, row.ends[row.at + row.width]))
-  return { buf, ends: Int32Array.from(row.ends.subarray(row.at, row.at + row.width + 1), (end) => end - from), at: 0, width: row.width }
-}
-
 function planFile(tables: readonly TablePlan[], { mapping, catalogs, conflicts }: Run): PlanFile {
   const side = ({ systemId, database }: Catalog): PlanFile['source'] => ({ system: systemId, database })
   const seconds = tables.reduce((sum, t) => sum + t.seconds, 0)
   const plan: Omit<PlanFile, 'digest'> = {
-    format: 'rekey-plan/1', application: mapping.application, mapping: mapping.digest, source: side(catalogs.source), destination: side(catalogs.destination),
+    format: 'rekey-plan/1', application: mapping.application, mapping: mapping.digest, source: side(catalogs.source),
+    destination: side(catalogs.destination),
     tables, totals: totalsOf(tables), estimate: { assumption: ONE_COPY_STREAM, seconds }, conflicts,
   }
   return { ...plan, digest: digestOf(plan) }
 }
 
 /** Of everything but the digest itself: what `--plan <digest>` names. */
-export function digestOf({ digest: _, ...plan }: Omit<PlanFile, 'digest'> & { readonly digest?: string }): string {
-  return createHash('sha256').update(canonical(plan)).digest('hex')
+export function digestOf(plan: Omit<PlanFile, 'digest'>): string {
+  return createHash('sha256').update(canonical({ ...plan, digest: undefined })).digest('hex')
 }
 
 /** Writes plan.json and conflicts.csv into a folder. */
@@ -235,6 +236,7 @@ export function parsePlan(text: string): PlanFile {
     throw new RekeyError('CONFIG', 'plan.json is not JSON', { cause })
   }
   if (plan?.format !== 'rekey-plan/1') throw new RekeyError('CONFIG', 'plan.json is not a plan of this version')
-  if (digestOf(plan) !== plan.digest) throw new RekeyError('CONFIG', 'plan.json was changed after it was made; decisions belong into conflicts.csv')
+  if (digestOf(plan) !== plan.digest) throw new RekeyError('CONFIG',
+    'plan.json was changed after it was made; decisions belong into conflicts.csv')
   return plan
 }

@@ -44,7 +44,8 @@ export async function readSeen(query: TextQuery, catalog: Catalog): Promise<Seen
     const [key, ...more] = table.primaryKey?.columns ?? []
     const integer = key !== undefined && more.length === 0 && isInteger(table.columns.find((c) => c.name === key)?.type ?? '')
     const name = quoteName(table)
-    const [row] = await query(`select exists (select from ${name})::text, ${integer ? `(select max(${quoteIdent(key)}) from ${name})::text` : 'null'}`, [])
+    const most = integer ? `(select max(${quoteIdent(key)}) from ${name})::text` : 'null'
+    const [row] = await query(`select exists (select from ${name})::text, ${most}`, [])
     if (row[0] === 'true') occupied.add(nameOf(table))
     if (row[1] !== null) greatest.set(`${nameOf(table)}.${key}`, row[1])
   }
@@ -53,8 +54,7 @@ export async function readSeen(query: TextQuery, catalog: Catalog): Promise<Seen
 
 function configText(application: string): string {
   const pipeline = application.replaceAll('-', '_')
-  return `# yaml-language-server: $schema=./schema/rekey.schema.json
-pipeline: ${pipeline}
+  return `pipeline: ${pipeline}
 # todo: a name for the source; it goes into every id and is never changed while a migration is under way.
 deployment: ${application}-source
 # At least 16 bytes. Keep it: without it the ids cannot be computed again.

@@ -15,6 +15,8 @@ import { startMeter, type RunEvents } from './progress.ts'
 
 export interface RunOptions {
   readonly takeover: boolean
+  /** A conflicts.csv with a person's decisions; plan.json, of which it is a part, stands beside it. */
+  readonly conflicts?: string
   /** For tests: a named place was reached. */
   readonly point?: Point
 }
@@ -44,6 +46,8 @@ export async function run(config: Config, options: RunOptions, events: RunEvents
 function refuseProblems({ problems, config, mapping }: Opened): void {
   const errors = problems.filter((p) => p.severity === 'error').map((p) => `${p.place} ${p.where}: ${p.message}`)
   const silent = [...mapping.tables.values()].filter((rule) => rule.triggers === 'off').map((rule) => nameOf(rule.source))
+  const adopting = [...mapping.tables.values()].filter((rule) => rule.adopt !== null).map((rule) => nameOf(rule.source))
+  if (adopting.length > 0) errors.push(`adopt (${adopting.join(', ')}) can be said but not run yet: declare triggers: off`)
   if (silent.length > 0 && config.checks !== 'set') errors.push(`triggers: off (${silent.join(', ')}) needs checks: set in rekey.yaml`)
   if (errors.length > 0) throw new RekeyError('MAPPING', errors.join('\n'))
 }
@@ -68,7 +72,7 @@ async function goOn(bridge: Bridge, signal: AbortSignal): Promise<Checkpoint> {
   for (;;) {
     const began = performance.now()
     try {
-      checkpoint = await prepare(bridge)
+      checkpoint = await prepare(bridge, checkpoint !== null)
       if (checkpoint.phase === 'snapshot') checkpoint = await copy(bridge, checkpoint, signal)
       return signal.aborted ? checkpoint : await stream(bridge, checkpoint, { carefulUntil: careful, signal })
     } catch (error) {

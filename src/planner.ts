@@ -1,9 +1,9 @@
 import type { Catalog, CatalogTable } from './core/catalog.ts'
 import { tableOf } from './core/catalog.ts'
-import type { Transaction } from './core/change.ts'
+import type { Change, Transaction } from './core/change.ts'
 import { insertsOf, keyOf } from './core/coalesce.ts'
 import { RekeyError } from './core/errors.ts'
-import { type Counted, gather, type Gathered, type Group } from './core/gather.ts'
+import { gather, type Gathered, type Group, isCopied, notCarried, type Since } from './core/gather.ts'
 import type { Mapping } from './core/mapping.ts'
 import { orderTables } from './core/order.ts'
 import type { Checkpoint, Part, TableWrite, Totals, TruncatedTable, WritePlan } from './core/plan.ts'
@@ -28,6 +28,7 @@ export interface PlannerOptions {
   /** What the source's tables look like, for rows that are read and not streamed. */
   readonly relations: ReadonlyMap<string, Relation>
   readonly checks: 'engine' | 'set'
+  readonly since?: Since
 }
 
 /** A plan's writes and what they count as; conflicts are rows that a person must decide about and that were left out. */
@@ -35,7 +36,10 @@ export interface Planned {
   readonly parts: readonly Part[]
   readonly checks: WritePlan['checks']
   readonly conflicts: readonly Conflict[]
+  /** What each change counts as, in order; worked out when it is asked for. */
   readonly outcomes: readonly { readonly table: string; readonly outcome: Outcome }[]
+  /** Adds what the changes count as. */
+  tally(totals: Record<string, Totals>): void
   readonly rows: number
 }
 
@@ -52,7 +56,7 @@ export interface Planner {
 }
 
 export function createPlanner(options: PlannerOptions): Planner {
-  const { mapping, minters, catalog } = options
+  const { mapping, minters, catalog, since = new Map() } = options
   const programs = new WeakMap<Relation, Program>()
   const decisions = decisionCache(options.idMap)
   const { rank } = orderTables(catalog.tables)
@@ -79,7 +83,8 @@ export function createPlanner(options: PlannerOptions): Planner {
     ours: async (entity, ids) => {
       if (ids.length === 0) return new Set()
       const found = await options.idMap.findIds(ids)
-      return new Set(found.filter((d) => d.entity === entity && d.kind === 'inserted').map((d) => d.id))
+      const pending = decisions.pendingIds(entity)
+      return new Set([...found.filter((d) => d.entity === entity && d.kind === 'inserted').map((d) => d.id), ...ids.filter((id) => pending.has(id))])
     },
     readSource: async (table, column, keys) => {
       const relation = options.relations.get(table)
@@ -90,17 +95,26 @@ export function createPlanner(options: PlannerOptions): Planner {
   return {
     decisions, programOf, scope,
     async plan(transactions, converging, book) {
-      const gathered = gather(transactions, programOf)
+      const gathered = gather(transactions, programOf, since)
       const conflicts: Conflict[] = []
       for (const group of gathered.groups) {
         conflicts.push(...(await resolveNets([...group.nets.values()], deps)))
         await resolveMoves(group, deps)
       }
-      const checks = options.checks === 'set' && (isFragment(transactions) || prefersSet(gathered)) ? 'set' : 'engine'
+      const checks = options.checks === 'set' && (isFragment(transactions) || prefersSet(gathered, programOf)) ? 'set' : 'engine'
       const left = new Set(conflicts.map(({ program, key }) => `${nameOf(program.rule.source)}\n${key}`))
-      const build = { ...deps, left, converging, checks, book: book ?? null } as const
+      const build = { ...deps, since, left, converging, checks, book: book ?? null } as const
       const parts = gathered.groups.map((group) => partOf(group, build)).filter((part) => part.writes.length > 0 || part.truncate.length > 0)
-      return { parts, checks, conflicts, outcomes: gathered.counted.map((one) => outcomeOf(one, build)), rows: gathered.rows }
+      const visit = (each: (table: string, outcome: Outcome) => void): void => eachOutcome(transactions, build, each)
+      return {
+        parts, checks, conflicts, rows: gathered.rows,
+        get outcomes() {
+          const outcomes: { table: string; outcome: Outcome }[] = []
+          visit((table, outcome) => outcomes.push({ table, outcome }))
+          return outcomes
+        },
+        tally: (totals) => visit((table, outcome) => count(totals, table, outcome)),
+      }
     },
   }
 }
@@ -114,9 +128,9 @@ function isFragment(transactions: readonly Transaction[]): boolean {
 const FEW_ROWS = 200
 
 /** Mostly new rows: the set-based proof is the cheaper promise. Tables whose triggers must not fire leave no choice. */
-function prefersSet(gathered: Gathered): boolean {
+function prefersSet(gathered: Gathered, programOf: (relation: Relation) => Program): boolean {
   if (gathered.rows >= FEW_ROWS && gathered.inserts * 2 >= gathered.rows) return true
-  return gathered.counted.some(({ program }) => program.rule.triggers === 'off')
+  return gathered.groups.some((group) => [...group.nets.keys()].some((relation) => programOf(relation).rule.triggers === 'off'))
 }
 
 async function resolveMoves(group: Group, deps: ResolveDeps): Promise<void> {
@@ -133,6 +147,7 @@ interface Build extends ResolveDeps {
   readonly converging: boolean
   readonly checks: 'engine' | 'set'
   readonly book: ProofBook | null
+  readonly since: Since
 }
 
 /** What is done with a row: by the ledger, by what a person must decide first. */
@@ -178,25 +193,35 @@ function truncatedTable(program: Program, build: Build): TruncatedTable {
   return { target: rule.target, targetKey: rule.targetKey, prefix: !rule.ledger && strategy?.kind === 'prefixed' ? strategy.prefix : null, ledger: ledgerName(program) }
 }
 
-function outcomeOf({ program, op, row, skipped }: Counted, build: Build): { table: string; outcome: Outcome } {
-  const table = nameOf(program.rule.source)
-  if (skipped !== null) return { table, outcome: { skipped } }
-  if (op === 'truncate') return { table, outcome: 'deleted' }
-  const own: Outcome = op === 'insert' ? 'inserted' : op === 'update' ? 'updated' : 'deleted'
-  if (!program.rule.ledger && build.left.size === 0) return { table, outcome: own }
-  const key = keyOf(row!, program.key)
-  if (build.left.has(`${table}\n${key}`)) return { table, outcome: 'parked' }
+function eachOutcome(transactions: readonly Transaction[], build: Build, each: (table: string, outcome: Outcome) => void): void {
+  for (const transaction of transactions) {
+    for (const change of transaction.changes) {
+      const program = build.programOf(change.relation)
+      each(program.name, isCopied(transaction, program, build.since) ? IN_THE_COPY : outcomeOf(change, program, build))
+    }
+  }
+}
+
+const IN_THE_COPY = { skipped: 'in the copy' } as const
+const OWN = { insert: 'inserted', update: 'updated', delete: 'deleted', truncate: 'deleted' } as const
+
+function outcomeOf(change: Change, program: Program, build: Build): Outcome {
+  const skipped = notCarried(change, program)
+  if (skipped !== null) return { skipped }
+  const own = OWN[change.op]
+  if (change.op === 'truncate' || (!program.rule.ledger && build.left.size === 0)) return own
+  const key = keyOf((change.row ?? change.old)!, program.key)
+  if (build.left.has(`${program.name}\n${key}`)) return 'parked'
   const decision = program.rule.ledger ? build.decisions.get(ledgerName(program), key) : undefined
-  if (!decision || decision.kind === 'inserted' || decision.kind === 'adopted') return { table, outcome: own }
-  if (decision.kind === 'pinned') return { table, outcome: { skipped: decision.rule } }
-  if (op === 'delete') return { table, outcome: { skipped: 'merged rows are never deleted' } }
-  return { table, outcome: 'merged' }
+  if (!decision || decision.kind === 'inserted' || decision.kind === 'adopted') return own
+  if (decision.kind === 'pinned') return { skipped: decision.rule }
+  return change.op === 'delete' ? { skipped: 'merged rows are never deleted' } : 'merged'
 }
 
 /** Totals after these outcomes. */
 export function totalled(totals: Checkpoint['totals'], planned: Planned): Record<string, Totals> {
   const next = copyTotals(totals)
-  for (const { table, outcome } of planned.outcomes) count(next, table, outcome)
+  planned.tally(next)
   return next
 }
 

@@ -95,7 +95,9 @@ export async function resolveKeys(entity: string, keys: readonly string[], deps:
   }
   for (const key of unknown) {
     if (deps.decisions.get(entity, key)) continue
-    deps.decisions.decide({ entity, key, id: mintRaw(entity, key, deps), kind: 'dangling', rule: 'no row at the source', evidence: '' })
+    const pinned = deps.programOf(relation).rule.pinned.get(key)
+    if (pinned !== undefined) deps.decisions.decide({ entity, key, id: pinned, kind: 'pinned', rule: 'pinned', evidence: '' })
+    else deps.decisions.decide({ entity, key, id: mintRaw(entity, key, deps), kind: 'dangling', rule: 'no row at the source', evidence: '' })
   }
 }
 
@@ -113,7 +115,8 @@ function mintRaw(entity: string, key: string, deps: ResolveDeps): string {
 async function decideRows(program: Program, rows: ReadonlyMap<string, { row: Row; whole: boolean }>, deps: ResolveDeps): Promise<Conflict[]> {
   const name = ledgerName(program)
   const conflicts: Conflict[] = []
-  let open = [...rows].filter(([key, { whole }]) => whole && !deps.decisions.get(name, key)).map(([key, { row }]) => ({ key, row }))
+  const isOpen = (key: string): boolean => (deps.decisions.get(name, key)?.kind ?? 'dangling') === 'dangling'
+  let open = [...rows].filter(([key, { whole }]) => whole && isOpen(key)).map(([key, { row }]) => ({ key, row }))
   open = open.filter(({ key, row }) => !decideBySelf(program, key, row, deps))
   while (open.length > 0) {
     const ready: { key: string; row: Row; naturals: Map<number, (string | null)[]> }[] = []
@@ -211,6 +214,7 @@ async function matchReady(program: Program, ready: readonly Ready[], deps: Resol
       settled.add(one.key)
       if (verdict === 'none') conflicts.push({ program, key: one.key, reason: 'two source rows have one natural key' })
       else if (verdict.conflict) conflicts.push({ program, key: one.key, reason: verdict.conflict })
+      else if (deps.decisions.get(entity, one.key)) conflicts.push({ program, key: one.key, reason: 'it was referred to under an id of its own before it came' })
       else deps.decisions.decide({ entity, key: one.key, id: verdict.id!, kind: 'merged', rule: on.map((p) => p.column).join(' + '), evidence: '' })
     })
     open = open.filter(({ key }) => !settled.has(key))
@@ -233,7 +237,7 @@ function decideInserted(program: Program, key: string, row: Row, deps: ResolveDe
   const entity = ledgerName(program)
   const own = rule.entity !== null && deps.scope.isDecided(rule.entity)
   const base: Omit<Decision, 'id'> = { entity, key, kind: 'inserted', rule: '', evidence: '' }
-  if (own) return deps.decisions.decide({ ...base, id: mintRaw(entity, key, deps) })
+  if (own) return deps.decisions.decide({ ...base, id: deps.decisions.get(entity, key)?.id ?? mintRaw(entity, key, deps) })
   const lines = new Lines(64)
   writeColumns(program, program.targetKey, row, lines, deps.scope)
   deps.decisions.decide({ ...base, id: lines.view().toString('latin1') })

@@ -1,6 +1,7 @@
 import { applyCarefully, itemsOf } from './careful.ts'
 import type { Transaction } from './core/change.ts'
 import { RekeyError, verdictOf } from './core/errors.ts'
+import type { Lsn } from './core/lsn.ts'
 import type { Mapping } from './core/mapping.ts'
 import { type Blocked, block } from './core/parking.ts'
 import type { Checkpoint, Decision, Parked, Totals, WritePlan } from './core/plan.ts'
@@ -24,6 +25,8 @@ export interface SnapshotOptions {
   readonly checkpoint: Checkpoint
   /** True when chunks may be read under a newer snapshot than the slot's: rows may be there already, parents may come with the stream. */
   readonly converging: boolean
+  /** Tables without a key that are copied as of a later moment than the slot's. */
+  readonly since: ReadonlyMap<string, Lsn>
   readonly blocked: Blocked
   readonly onChunk: (done: { readonly table: string; readonly pass: 1 | 2; readonly rows: number; readonly finished: boolean }) => void
   readonly point: (name: string) => Promise<void>
@@ -124,7 +127,7 @@ async function copyFast(chunk: CopyChunk, context: ChunkContext): Promise<void> 
     await context.point('snap.chunk_read')
   }
   const proofs = { parts: [{ writes: proofWrites(book), truncate: [] }], checks: book.size > 0 ? 'set' as const : 'engine' as const, rows: 0 }
-  await send(planOf(proofs, [], { checkpoint, totals, chunk: { table, pass: chunk.pass, index: chunk.index, rows } }))
+  await send(planOf(proofs, [], { checkpoint, totals, chunk: { table, pass: chunk.pass, index: chunk.index, rows, since: context.since.get(table) ?? null } }))
   const error = await flight
   if (error) throw error
   planner.decisions.committed(made)
@@ -200,7 +203,7 @@ async function copyCarefully(chunk: CopyChunk, context: ChunkContext): Promise<v
       }
     }
     const decisions = planner.decisions.taken()
-    await writer.apply(planOf(NOTHING, decisions, { checkpoint, totals, parked, chunk: { table, pass: chunk.pass, index: chunk.index, rows } }))
+    await writer.apply(planOf(NOTHING, decisions, { checkpoint, totals, parked, chunk: { table, pass: chunk.pass, index: chunk.index, rows, since: context.since.get(table) ?? null } }))
     for (const p of parked) block(blocked, p.table, p.key)
     planner.decisions.committed(decisions)
     onChunk({ table, pass: chunk.pass, rows, finished: true })

@@ -1,6 +1,6 @@
 import type { Client } from 'pg'
 import { RekeyError } from '../../src/core/errors.ts'
-import { formatLsn } from '../../src/core/lsn.ts'
+import { formatLsn, type Lsn, parseLsn } from '../../src/core/lsn.ts'
 import type { Checkpoint } from '../../src/core/plan.ts'
 import { nameOf } from '../../src/core/relation.ts'
 import type { CopyChunk } from '../../src/ports.ts'
@@ -42,4 +42,10 @@ export async function beginRun(query: Query, pipeline: string, writer: string, a
     [pipeline, writer, at.epoch, formatLsn(at.commitLsn), formatLsn(at.endLsn), formatLsn(at.convergeLsn), at.phase, at.mappingDigest, at.sourceSystem, at.sourceTimeline],
   )
   if (rows.length !== 1) throw new RekeyError('FENCED', `another rekey has taken the pipeline ${pipeline}`)
+}
+
+/** Tables that were copied as of a later moment than the slot's: what was committed before it is not to be applied again. */
+export async function copiedSince(query: Query, pipeline: string): Promise<Map<string, Lsn>> {
+  const rows = await query('select tbl, max(since)::text from rekey.chunk where pipeline = $1 and since is not null group by tbl', [pipeline])
+  return new Map(rows.map(([table, since]) => [table!, parseLsn(since!)]))
 }

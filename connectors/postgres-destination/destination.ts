@@ -11,7 +11,7 @@ import type { Checkpoint, Decision, Parked, TableWrite, Totals, WritePlan } from
 import { quoteLiteral } from '../../src/core/quote.ts'
 import { APPLICATION_NAME, sessionOptions } from '../../src/core/session.ts'
 import type { Destination, IdMap } from '../../src/ports.ts'
-import { findDecisions, findIds, matchRows, type Query } from './lookup.ts'
+import { findDecisions, findIds, inlined, matchRows, type Query } from './lookup.ts'
 import { chunkList } from './chunks.ts'
 import { SCHEMA_SQL } from './schema.ts'
 import { type Message, type StageFill, stageStatements } from './stage.ts'
@@ -63,7 +63,6 @@ export function postgresDestination(options: DestinationOptions): PostgresDestin
     if (!session) throw new RekeyError('REMOTE', 'the destination is not open')
     return session
   }
-  /** Look-ups see what the next plan will find: inside an open transaction they go through the wire. */
   const query: Query = async (sql, params) => {
     const { lookups } = live()
     const { rows } = await lookups.query({ text: sql, values: [...params], rowMode: 'array' }).catch((cause: { code?: string }) => {
@@ -72,6 +71,8 @@ export function postgresDestination(options: DestinationOptions): PostgresDestin
     })
     return rows as (string | null)[][]
   }
+  /** Sees what the next plan will find: while a transaction is open, its own writes too. */
+  const within: Query = async (sql, params) => (open ? (await live().wire.send(inlined(sql, params))).rows as (string | null)[][] : query(sql, params))
   const deferrable = options.catalog.tables.some((t) => t.foreignKeys.some((fk) => fk.deferrable) || t.uniques.some((u) => u.deferrable))
   const beginning = deferrable ? ['begin', 'set constraints all deferred'] : ['begin']
   const { rank } = orderTables(options.catalog.tables)
@@ -103,7 +104,7 @@ export function postgresDestination(options: DestinationOptions): PostgresDestin
         throw error
       }
     },
-    match: (question) => matchRows(query, question, tableOf(options.catalog, question.table)),
+    match: (question) => matchRows(within, question, tableOf(options.catalog, question.table)),
     chunks: (make) => chunkList(live().lookups, options.pipeline, make),
     async attempt(parts, checks, fragment) {
       const { wire } = live()
@@ -147,7 +148,7 @@ export function postgresDestination(options: DestinationOptions): PostgresDestin
   }
   const idMap: IdMap = {
     find: (entity, keys) => findDecisions(query, options.pipeline, entity, keys),
-    findIds: (ids) => findIds(query, options.pipeline, ids),
+    findIds: (ids) => findIds(within, options.pipeline, ids),
   }
   return { destination, idMap, query, writer: () => live().writer, close }
 }
@@ -205,25 +206,33 @@ function advance(plan: WritePlan, pipeline: string, writer: string): string {
 
 /** Chunks commit in any order, so they do not move the checkpoint; they only make sure that this writer still holds the pipeline. */
 function finishChunk(plan: WritePlan, pipeline: string, writer: string): string {
-  const { table, pass, index, rows } = plan.chunk!
+  const { table, pass, index, rows, since } = plan.chunk!
   const where = `pipeline = ${quoteLiteral(pipeline)} and tbl = ${quoteLiteral(table)} and pass = ${pass} and index = ${index}`
   return `select rekey.guard(${quoteLiteral(pipeline)}, ${writer});
-update rekey.chunk set rows = ${rows}, totals = ${quoteLiteral(JSON.stringify(plan.totals))} where ${where}`
+update rekey.chunk set rows = ${rows}, since = ${since === null ? 'null' : quoteLiteral(formatLsn(since))}, totals = ${quoteLiteral(JSON.stringify(plan.totals))} where ${where}`
 }
 
 /** Ledger, parked rows, finished chunk: in the same transaction as the rows. */
 function records(plan: WritePlan, pipeline: string, message: Message): void {
-  if (plan.decisions.length > 0) {
-    const lines = new Lines(plan.decisions.length * 96)
-    for (const d of plan.decisions) lines.line([pipeline, d.entity, fromRaw(d.key), fromRaw(d.id), d.kind, d.rule, d.evidence])
+  const fresh = plan.decisions.filter((d) => !d.replaces)
+  if (fresh.length > 0) {
+    const lines = new Lines(fresh.length * 96)
+    for (const d of fresh) lines.line([pipeline, d.entity, fromRaw(d.key), fromRaw(d.id), d.kind, d.rule, d.evidence])
     message.sql.push('copy rekey.id_map (pipeline, entity, old, new, kind, rule, evidence) from stdin')
     message.copies.push([lines.view()])
   }
+  for (const d of plan.decisions) if (d.replaces) message.sql.push(replaceDangling(d, pipeline))
   if (plan.parked.length > 0) {
     message.sql.push('copy rekey.parked (pipeline, tbl, key, op, sqlstate, reason, change, behind, commit_lsn, ordinal) from stdin')
     message.copies.push([parkedLines(plan.parked, pipeline).view()])
   }
   if (plan.unparked.length > 0) message.sql.push(`update rekey.parked set state = 'done' where id in (${plan.unparked.map((id) => BigInt(id)).join(', ')})`)
+}
+
+function replaceDangling({ entity, key, id, kind, rule, evidence }: Decision, pipeline: string): string {
+  const [p, e, k, i, ...rest] = [pipeline, entity, fromRaw(key), fromRaw(id), kind, rule, evidence].map(quoteLiteral)
+  return `update rekey.id_map set new = ${i}, kind = ${rest[0]}, rule = ${rest[1]}, evidence = ${rest[2]}
+ where pipeline = ${p} and entity = ${e} and old = ${k} and kind = 'dangling'`
 }
 
 function parkedLines(parked: readonly Parked[], pipeline: string): Lines {

@@ -1,6 +1,6 @@
 import type { CatalogTable } from '../../src/core/catalog.ts'
 import type { Decision, MatchQuestion } from '../../src/core/plan.ts'
-import { quoteIdent, quoteName } from '../../src/core/quote.ts'
+import { quoteIdent, quoteLiteral, quoteName } from '../../src/core/quote.ts'
 import { escapeField } from '../../src/core/row.ts'
 import { equalsOf } from './equal.ts'
 
@@ -65,4 +65,14 @@ export async function matchRows(query: Query, question: MatchQuestion, table: Ca
     answer[Number(ord) - 1].push(key.map((field) => (field === null ? '\\N' : escapeField(Buffer.from(field, 'utf8')).toString('latin1'))).join('\t'))
   }
   return answer
+}
+
+/** The wire speaks simple queries, which have no parameters. */
+export function inlined(sql: string, params: readonly unknown[]): string {
+  const literal = (param: unknown): string => (Array.isArray(param) ? quoteLiteral(arrayText(param as (string | null)[])) : quoteLiteral(String(param)))
+  return sql.replace(/"(?:[^"]|"")*"|\$(\d+)/g, (found, n?: string) => (n === undefined ? found : literal(params[Number(n) - 1])))
+}
+
+function arrayText(items: readonly (string | null)[]): string {
+  return `{${items.map((item) => (item === null ? 'NULL' : `"${item.replace(/[\\"]/g, '\\$&')}"`)).join(',')}}`
 }

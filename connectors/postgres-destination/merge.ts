@@ -12,7 +12,7 @@ import { emptyStage, type StageFill, stageOf } from './stage.ts'
 export function mergeStatements(write: TableWrite, scope: { readonly pipeline: string; readonly fill: StageFill }, out: Message): void {
   const { rule, target } = write
   const stage = stageOf(target, 's')
-  const pairs = write.columns.flatMap((column) => {
+  const pairs = write.columns.filter((name) => target.columns.find((c) => c.name === name)?.identity !== 'a').flatMap((column) => {
     const expression = keepExpression(rule.merge?.keep.get(column) ?? 'destination', quoteIdent(column))
     return expression === null ? [] : [{ column: quoteIdent(column), expression }]
   })

@@ -44,6 +44,7 @@ create table if not exists rekey.chunk (
   up_to json,
   rows bigint,
   totals json,
+  since pg_lsn,
   primary key (pipeline, tbl, pass, index)
 );
 

@@ -1,11 +1,12 @@
 import type { CatalogTable, ForeignKey } from '../../src/core/catalog.ts'
 import type { Lines } from '../../src/core/out.ts'
-import type { Part, TableWrite, TruncatedTable, WritePlan } from '../../src/core/plan.ts'
+import type { Part, TableWrite, WritePlan } from '../../src/core/plan.ts'
 import { quoteIdent, quoteLiteral, quoteName } from '../../src/core/quote.ts'
 import { nameOf } from '../../src/core/relation.ts'
 import { amongStaged, equalsOf } from './equal.ts'
 import { mergeStatements } from './merge.ts'
 import { emptyStage, type Message, type StageFill, stageOf } from './stage.ts'
+import { truncateMessage } from './truncate.ts'
 
 /** What the statements need to know beside the plan. */
 export interface Scope {
@@ -27,7 +28,7 @@ export interface Scope {
  * changes, updates and new rows of each table, so that a row never meets a unique value that the same part frees; proofs last.
  */
 export function partMessage(part: Part, checks: WritePlan['checks'], scope: Scope, out: Message): void {
-  for (const rule of part.truncate) out.sql.push(`delete from ${quoteName(rule.target)} t where ${ownedRows(rule, scope.pipeline)}`)
+  truncateMessage(part.truncate, checks, scope, out)
   const all = { checks, scope, out }
   for (const write of [...part.writes].reverse()) {
     if (write.deletes.rows > 0) deletes(write, all)
@@ -63,20 +64,6 @@ interface All {
   readonly out: Message
 }
 
-/**
- * Which rows of a table are ours: by the ledger, or by the form of the id (prefix, length, UUID version 8 or 5 in the eleventh character),
- * which no id that another program mints has.
- */
-function ownedRows(rule: TruncatedTable, pipeline: string): string {
-  const key = rule.targetKey.map((k) => `t.${quoteIdent(k)}`)
-  if (rule.prefix === null) {
-    const entry = `m.pipeline = ${quoteLiteral(pipeline)} and m.entity = ${quoteLiteral(rule.ledger)} and m.kind = 'inserted'`
-    return `exists (select 1 from rekey.id_map m where ${entry} and m.new = concat_ws(E'\\t', ${key.join(', ')}))`
-  }
-  const start = rule.prefix.length + 2
-  return `left(${key[0]}, ${start - 1}) = ${quoteLiteral(`${rule.prefix}_`)} and length(${key[0]}) = ${start + 25} and substr(${key[0]}, ${start + 10}, 1) in ('g', 'h', 'a', 'b')`
-}
-
 /** Copies lines into a stage, emptied first when it may hold something. */
 function fill(stage: string, columns: readonly string[], lines: Lines, { scope, out }: All): void {
   const empty = emptyStage(scope.fill, stage, lines.rows)
@@ -102,17 +89,36 @@ function staged(write: TableWrite, lines: Lines, mayExist: boolean, all: All): v
   const stage = stageOf(write.target, 's')
   fill(stage, write.columns, lines, all)
   const columns = write.columns.map(quoteIdent)
-  const key = write.rule.targetKey.map(quoteIdent)
+  const key = write.rule.targetKey
   if (all.scope.gone?.has(nameOf(write.target)) && all.checks === 'engine') {
     const back = write.rule.targetKey.map((k) => `g.${quoteIdent(k)} ${equalsOf(write.target, k)} s.${quoteIdent(k)}`).join(' and ')
     all.out.sql.push(`delete from ${stageOf(write.target, 'g')} g using ${stage} s where ${back}`)
   }
-  const set = columns.filter((c) => !key.includes(c))
-  const sets = (set.length > 0 ? set : key).map((c) => `${c} = excluded.${c}`).join(', ')
-  const conflict = mayExist ? ` on conflict (${key.join(', ')}) do update set ${sets}` : ''
+  const others = settable(write.target, write.columns.filter((c) => !key.includes(c)))
+  const set = (others.length > 0 ? others : settable(write.target, key)).map((c) => `${quoteIdent(c)} = excluded.${quoteIdent(c)}`)
+  const conflict = mayExist ? ` on conflict (${key.map(quoteIdent).join(', ')}) do ${set.length > 0 ? `update set ${set.join(', ')}` : 'nothing'}` : ''
   const list = columns.join(', ')
   const insert = `insert into ${quoteName(write.target)} (${list}) overriding system value select ${list} from ${stage}${conflict} returning 1`
-  all.out.sql.push(counted(insert, lines.rows, nameOf(write.target), 'RK002'))
+  if (mayExist && set.length === 0) {
+    const there = `select 1 from ${quoteName(write.target)} t, ${stage} s where ${joined(write.target, key, stage)}`
+    all.out.sql.push(insert, `select rekey.expect(${lines.rows}, (select count(*) from (${there}) x), ${quoteLiteral(nameOf(write.target))}, 'RK002')`)
+  } else all.out.sql.push(counted(insert, lines.rows, nameOf(write.target), 'RK002'))
+  if (mayExist) proveFixed(write, write.columns, stage, all)
+}
+
+/** Columns that UPDATE may set: GENERATED ALWAYS AS IDENTITY takes a value at insert only (manual, CREATE TABLE). */
+function settable(table: CatalogTable, names: readonly string[]): string[] {
+  return names.filter((name) => table.columns.find((c) => c.name === name)?.identity !== 'a')
+}
+
+/** Columns that cannot be set are equal already; a row in which one differs is an error. */
+function proveFixed(write: TableWrite, names: readonly string[], stage: string, { out }: All): void {
+  const free = settable(write.target, names)
+  const fixed = names.filter((name) => !free.includes(name) && !write.rule.targetKey.includes(name))
+  if (fixed.length === 0) return
+  const differs = fixed.map((name) => `t.${quoteIdent(name)} is distinct from s.${quoteIdent(name)}`).join(' or ')
+  const rows = `select 1 from ${quoteName(write.target)} t, ${stage} s where ${joined(write.target, write.rule.targetKey, stage)} and (${differs})`
+  out.sql.push(`select rekey.expect(0, (select count(*) from (${rows}) x), ${quoteLiteral(nameOf(write.target))}, 'RK002')`)
 }
 
 function counted(statement: string, expected: number, place: string, state: string): string {
@@ -136,11 +142,12 @@ function updates(write: TableWrite, { columns, lines }: ColumnSet, all: All): vo
   const stage = stageOf(write.target, 's')
   const names = columns.map((i) => write.columns[i])
   fill(stage, names, lines, all)
-  const set = names.filter((name) => !write.rule.targetKey.includes(name)).map((name) => `${quoteIdent(name)} = s.${quoteIdent(name)}`)
+  const set = settable(write.target, names.filter((name) => !write.rule.targetKey.includes(name))).map((name) => `${quoteIdent(name)} = s.${quoteIdent(name)}`)
   if (set.length === 0) return
   const where = joined(write.target, write.rule.targetKey, stage)
   const update = `update ${quoteName(write.target)} t set ${set.join(', ')} from ${stage} s where ${where} returning 1`
   all.out.sql.push(counted(update, lines.rows, nameOf(write.target), 'RK002'))
+  proveFixed(write, names, stage, all)
 }
 
 function moves(write: TableWrite, { columns, lines }: ColumnSet, all: All): void {
@@ -148,8 +155,9 @@ function moves(write: TableWrite, { columns, lines }: ColumnSet, all: All): void
   const names = columns.map((i) => write.columns[i])
   const old = write.rule.targetKey.map((_, i) => `rekey_old_${i}`)
   fill(stage, [...old, ...names], lines, all)
-  const set = names.map((name) => `${quoteIdent(name)} = s.${quoteIdent(name)}`).join(', ')
-  const update = `update ${quoteName(write.target)} t set ${set} from ${stage} s where ${joined(write.target, write.rule.targetKey, stage, old)} returning 1`
+  const set = names.filter((name) => write.rule.targetKey.includes(name) || settable(write.target, [name]).length > 0)
+  const sets = set.map((name) => `${quoteIdent(name)} = s.${quoteIdent(name)}`).join(', ')
+  const update = `update ${quoteName(write.target)} t set ${sets} from ${stage} s where ${joined(write.target, write.rule.targetKey, stage, old)} returning 1`
   all.out.sql.push(counted(update, lines.rows, nameOf(write.target), 'RK002'))
 }
 

@@ -84,7 +84,8 @@ export function assemble(options: AssembleOptions): Assembler {
       if (open) {
         messages.push(content.toString('utf8'))
         bytes += content.length
-      } else if (!transactional && lsn > last) putEmpty(lsn, lsn, { commitMicros: 0, messages: [content.toString('utf8')] })
+        // Its address is where its record ends, which is where the next commit record may begin.
+      } else if (!transactional && lsn - 1n > last) putEmpty(lsn - 1n, lsn, { commitMicros: 0, messages: [content.toString('utf8')] })
     },
     commit(commitLsn, endLsn) {
       if (!skipping) {

@@ -72,7 +72,7 @@ export function waiveParked(destination: DestinationState, ids: readonly string[
   return decide(destination, ids, { from: ['waiting', 'retry'], to: 'waived', note: reason })
 }
 
-/** One that is `retry` may be under way in a bridge, which makes it `done` in the transaction that applies it: one of the two comes first. */
+/** A row in `retry` may be under way in a bridge, which makes it `done` in the transaction that applies it: one of the two comes first. */
 async function decide(
   destination: DestinationState, ids: readonly string[], how: { from: readonly ParkedState[]; to: 'retry' | 'waived'; note: string | null },
 ): Promise<Decided> {
@@ -94,6 +94,7 @@ export function renderDecided({ changed, left }: Decided, to: 'retry' | 'waived'
   const done = to === 'retry' ? 'will be tried again by the running bridge, or by the next `rekey run`' : 'waived: not carried'
   const which = changed.length > 0 && changed.length <= 20 ? ` (${changed.join(', ')})` : ''
   const lines = [`${counted(changed.length, 'row')} ${done}${which}.`]
-  for (const { id, state } of left) lines.push(`${id}: ${state === 'not there' ? 'there is no such parked row' : `left as it is (${state})`}`)
+  const why = (state: string): string => (state === 'not there' ? 'there is no such parked row' : `left as it is (${state})`)
+  lines.push(...left.map(({ id, state }) => `${id}: ${why(state)}`))
   return `${lines.join('\n')}\n`
 }

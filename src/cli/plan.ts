@@ -56,12 +56,14 @@ const NUMBERS = ['rows', 'new', 'matched', 'skipped', 'conflict', 'orphan', 'inv
 
 export function renderPlan(plan: PlanFile, files: readonly string[]): string {
   const lines = planTable(plan)
-  const reasons = plan.tables.flatMap((t) => Object.entries(t.skipped).map(([reason, n]) => ({ table: t.table, reason, n }))).filter(({ n }) => n > 0)
-  if (reasons.length > 0) lines.push('', 'Not carried:', ...reasons.map(({ table, reason, n }) => `  ${table}: ${formatCount(n)}, ${plain(reason)}`))
+  const left = plan.tables.flatMap(({ table, skipped }) =>
+    Object.entries(skipped).filter(([, n]) => n > 0).map(([reason, n]) => `  ${table}: ${formatCount(n)}, ${plain(reason)}`))
+  if (left.length > 0) lines.push('', 'Not carried:', ...left)
   lines.push('', `The copy takes about ${formatSeconds(plan.estimate.seconds)} (${plan.estimate.assumption.name}).`)
   lines.push(`Wrote ${files.join(' and ')}; digest ${plan.digest}.`)
   if (plan.conflicts.length > 0) {
-    lines.push(`${counted(plan.conflicts.length, 'conflict')} to decide: fill the column action of ${files[1]},`, `then rekey run --conflicts ${files[1]}`)
+    lines.push(`${counted(plan.conflicts.length, 'conflict')} to decide: fill the column action of ${files[1]},`)
+    lines.push(`then rekey run --conflicts ${files[1]}`)
   }
   const { orphan, invalid } = plan.totals
   if (orphan + invalid > 0) lines.push(`${counted(orphan + invalid, 'row')} would be parked (orphan or invalid): plan.json has samples.`)
@@ -69,7 +71,8 @@ export function renderPlan(plan: PlanFile, files: readonly string[]): string {
 }
 
 function planTable({ tables, totals }: PlanFile): string[] {
-  const columns = [{ title: 'TABLE' }, { title: 'VERDICT' }, ...[...NUMBERS, 'size'].map((name) => ({ title: name.toUpperCase(), align: 'right' as const }))]
+  const numbers = [...NUMBERS, 'size'].map((name) => ({ title: name.toUpperCase(), align: 'right' as const }))
+  const columns = [{ title: 'TABLE' }, { title: 'VERDICT' }, ...numbers]
   const cells = (of: Numbers): string[] => [...NUMBERS.map((name) => formatCount(of[name])), formatBytes(of.bytes)]
   const rows = tables.map((t) => {
     const skipped = Object.values(t.skipped).reduce((sum, n) => sum + n, 0)

@@ -1,3 +1,5 @@
+import { existsSync } from 'node:fs'
+import { dirname, join } from 'node:path'
 import type { Config } from '../config/config.ts'
 import { closes } from '../core/totals.ts'
 import { formatLsn } from '../core/lsn.ts'
@@ -35,6 +37,12 @@ interface View {
   end(): void
 }
 
+/** The conflicts.csv that `rekey plan` wrote beside rekey.yaml: decisions are never left lying. */
+function besideConfig(configFile: string): string | null {
+  const file = join(dirname(configFile), 'conflicts.csv')
+  return existsSync(file) && existsSync(join(dirname(configFile), 'plan.json')) ? file : null
+}
+
 /** One Ctrl-C may come twice: from the terminal, and from a program that started us and passes it on. */
 const SAME_SIGNAL_MS = 300
 
@@ -62,7 +70,8 @@ export async function runVerb(session: Session, options: RunVerbOptions): Promis
   })
   try {
     const progress = (p: Progress): void => view.progress(stop.signal.aborted ? { ...p, phase: 'draining' } : p)
-    const how = { takeover: options.takeover ?? false, ...(options.conflicts === undefined ? {} : { conflicts: options.conflicts }) }
+    const conflicts = options.conflicts ?? besideConfig(session.configFile)
+    const how = { takeover: options.takeover ?? false, ...(conflicts === null ? {} : { conflicts }) }
     const checkpoint = await world.run(config, how, { progress, note: view.note }, stop.signal)
     view.end()
     view.summary(summaryOf(config.pipeline, checkpoint))

@@ -86,6 +86,6 @@ export interface CatalogTrigger {
   readonly definition: string
 }
 
-export function tableOf(catalog: Catalog, name: TableName): CatalogTable | undefined {
+export function tableOf(catalog: Pick<Catalog, 'tables'>, name: TableName): CatalogTable | undefined {
   return catalog.tables.find((t) => t.schema === name.schema && t.table === name.table)
 }

@@ -47,7 +47,8 @@ function judgeSource({ source, captured }: AccessInput, report: Report): void {
     if (role && makes && !role.superuser && !fact.owner) {
       report.error({
         code: 'OWNER', subject: nameOf(table), message: `only its owner may publish it, and ${role.name} is not`,
-        fix: `alter table ${quoteName(table)} owner to ${quoteIdent(role.name)}; or grant the owner's role to it; or let the owner make the publication.`,
+        fix: `alter table ${quoteName(table)} owner to ${quoteIdent(role.name)}; ` +
+          'or grant the owner\'s role to it; or let the owner make the publication.',
       })
     }
   }
@@ -79,8 +80,10 @@ function judgeDestination(input: AccessInput, report: Report): void {
   }
   if (destination.replicaRole === false && (checks === 'set' || triggersOff)) {
     report.error({
-      code: 'REPLICA_ROLE', subject: `role ${name}`, message: `${checks === 'set' ? 'checks: set' : 'triggers: off'} needs the right to set session_replication_role`,
-      fix: `From 15 on: grant set on parameter session_replication_role to ${quoteIdent(name)}; else a superuser, or ${checks === 'set' ? 'checks: engine' : 'triggers: fire'}.`,
+      code: 'REPLICA_ROLE', subject: `role ${name}`,
+      message: `${checks === 'set' ? 'checks: set' : 'triggers: off'} needs the right to set session_replication_role`,
+      fix: `From 15 on: grant set on parameter session_replication_role to ${quoteIdent(name)}; ` +
+        `else a superuser, or ${checks === 'set' ? 'checks: engine' : 'triggers: fire'}.`,
     })
   }
 }
@@ -95,7 +98,8 @@ interface Lacking {
 function lacks(table: TableName, fact: TableFact, { report, side, role, needs }: Lacking): void {
   const subject = nameOf(table)
   if (!fact.usage) {
-    report.error({ code: 'USAGE', subject, message: `${role} may not use its schema at the ${side}`, fix: `grant usage on schema ${quoteIdent(table.schema)} to ${quoteIdent(role)};` })
+    report.error({ code: 'USAGE', subject, message: `${role} may not use its schema at the ${side}`,
+      fix: `grant usage on schema ${quoteIdent(table.schema)} to ${quoteIdent(role)};` })
   }
   const missing = needs.filter((right) => !fact[right])
   if (missing.length > 0) {

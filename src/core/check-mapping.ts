@@ -10,7 +10,8 @@ export function judgeMapping(mapping: Mapping, problems: readonly PlacedProblem[
   const report = reportOf('mapping')
   const keyless = told.filter((f) => f.code === 'NO_KEY').map((f) => f.subject)
   for (const { code, where, message, fix, severity, place } of problems) {
-    if (code === 'NO_KEY' && keyless.some((table) => message.includes(table) || table.endsWith(`.${where.replace(/^tables\./, '')}`))) continue
+    if (code === 'NO_KEY' && keyless.some((table) => message.includes(table) ||
+      table.endsWith(`.${where.replace(/^tables\./, '')}`))) continue
     const subject = place === undefined ? where : `${place} ${where}`
     report[severity]({ code, subject, message, fix })
   }

@@ -48,7 +48,8 @@ function judgeRoom({ facts, slot }: ReplicationInput, report: Report): void {
   if (free < 2) {
     const say = free < 1 ? report.error : report.warning
     say({
-      code: 'NO_SENDER_FREE', subject: 'source', message: `${Math.max(0, free)} of ${settings.max_wal_senders} WAL senders are free; 2 are used while the slot is made`,
+      code: 'NO_SENDER_FREE', subject: 'source',
+      message: `${Math.max(0, free)} of ${settings.max_wal_senders} WAL senders are free; 2 are used while the slot is made`,
       fix: `alter system set max_wal_senders = ${Number(settings.max_wal_senders) + 4}; then restart.`,
     })
   }
@@ -59,7 +60,8 @@ function judgeTimeouts(settings: SourceFacts['settings'], report: Report): void 
   if (timeout === 0 || timeout < 10_000) {
     report.warning({
       code: 'WAL_SENDER_TIMEOUT', subject: 'source',
-      message: timeout === 0 ? 'wal_sender_timeout is off: after a lost connection the slot stays in use for hours' : `wal_sender_timeout is ${timeout} ms: a short pause of the network ends the stream`,
+      message: timeout === 0 ? 'wal_sender_timeout is off: after a lost connection the slot stays in use for hours'
+        : `wal_sender_timeout is ${timeout} ms: a short pause of the network ends the stream`,
       fix: "alter system set wal_sender_timeout = '60s'; select pg_reload_conf();",
     })
   }
@@ -83,7 +85,8 @@ function judgeSlot({ facts, slot, source }: ReplicationInput, report: Report): v
     })
   } else if (found.plugin !== 'pgoutput' || found.database !== source.database || found.temporary) {
     report.error({
-      code: 'SLOT_FOREIGN', subject, message: `it is of plugin ${found.plugin ?? 'none'} and database ${found.database ?? 'none'}: not one of ours`,
+      code: 'SLOT_FOREIGN', subject,
+      message: `it is of plugin ${found.plugin ?? 'none'} and database ${found.database ?? 'none'}: not one of ours`,
       fix: 'Name this pipeline otherwise (`pipeline` in rekey.yaml), or drop that slot.',
     })
   } else if (found.pid !== null) {
@@ -110,7 +113,8 @@ function judgePublication({ facts, publication, captured, slot }: ReplicationInp
   report.error({
     code: 'PUBLICATION', subject, message: differences.join('; '),
     fix: begun ? 'Changes that were not published are lost to the slot: `rekey remove`, then `rekey run` copies anew.'
-      : `drop publication ${quoteIdent(publication)}; rekey makes it, or: create publication ${quoteIdent(publication)} for table ${list} with (publish_via_partition_root = true);`,
+      : `drop publication ${quoteIdent(publication)}; rekey makes it, ` +
+        `or: create publication ${quoteIdent(publication)} for table ${list} with (publish_via_partition_root = true);`,
   })
 }
 
@@ -134,12 +138,15 @@ function judgeIdentity(table: CatalogTable, report: Report): void {
   if (table.identity === 'f' || table.identityColumns.length > 0) return
   const nullable = (name: string): boolean => table.columns.some((c) => c.name === name && c.nullable)
   const index = table.uniques.find((u) => u.usable && !u.deferrable && !u.columns.some(nullable))
+  const usable = table.identity === 'n' && table.primaryKey !== null && !table.primaryKey.deferrable
+  const identity = usable ? 'default' : index ? `using index ${quoteIdent(index.name)}` : 'full'
   const why = table.identity === 'n' ? 'its replica identity is NOTHING'
     : table.primaryKey?.deferrable ? 'its primary key is DEFERRABLE, which is no replica identity'
     : 'it has no primary key'
   report.error({
-    code: 'NO_KEY', subject: nameOf(table), message: `${why}: once published, its updates and deletes would fail in the source's own application`,
-    fix: `alter table ${quoteName(table)} replica identity ${table.identity === 'n' && table.primaryKey && !table.primaryKey.deferrable ? 'default' : index ? `using index ${quoteIdent(index.name)}` : 'full'};`,
+    code: 'NO_KEY', subject: nameOf(table),
+    message: `${why}: once published, its updates and deletes would fail in the source's own application`,
+    fix: `alter table ${quoteName(table)} replica identity ${identity};`,
   })
 }
 
@@ -148,13 +155,15 @@ function judgeTransactions({ facts, slot }: ReplicationInput, report: Report): v
   if (facts.slots?.some((s) => s.name === slot)) return
   for (const { gid, database, seconds } of facts.prepared ?? []) {
     report.error({
-      code: 'PREPARED_TRANSACTION', subject: gid, message: `a prepared transaction in ${database}, ${seconds} s old, keeps the slot from being made`,
+      code: 'PREPARED_TRANSACTION', subject: gid,
+      message: `a prepared transaction in ${database}, ${seconds} s old, keeps the slot from being made`,
       fix: `In database ${database}: commit prepared ${quoteLiteral(gid)}; or rollback prepared ${quoteLiteral(gid)};`,
     })
   }
   for (const { pid, seconds, application } of facts.transactions ?? []) {
     report.warning({
-      code: 'LONG_TRANSACTION', subject: `process ${pid}`, message: `a transaction${application === '' ? '' : ` of ${application}`} writes for ${seconds} s; the slot waits for its end`,
+      code: 'LONG_TRANSACTION', subject: `process ${pid}`,
+      message: `a transaction${application === '' ? '' : ` of ${application}`} writes for ${seconds} s; the slot waits for its end`,
       fix: `Let it end, or: select pg_terminate_backend(${pid});`,
     })
   }

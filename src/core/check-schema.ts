@@ -49,7 +49,8 @@ function judgeTypes({ source, destination, mapping }: SchemaInput, report: Repor
 function compareTypes(one: TypeFact, other: TypeFact, report: Report): void {
   const subject = other.name
   if (one.kind !== other.kind) {
-    report.warning({ code: 'TYPE_KIND', subject, message: `it is another kind of type than ${one.name} at the source`, fix: 'Make sure that every value fits.' })
+    report.warning({ code: 'TYPE_KIND', subject, message: `it is another kind of type than ${one.name} at the source`,
+      fix: 'Make sure that every value fits.' })
   } else if (one.kind === 'e') {
     const missing = one.labels.filter((label) => !other.labels.includes(label))
     if (missing.length > 0) {
@@ -60,7 +61,8 @@ function compareTypes(one: TypeFact, other: TypeFact, report: Report): void {
     }
     const shared = (labels: readonly string[], there: readonly string[]): string => labels.filter((l) => there.includes(l)).join('\n')
     if (shared(one.labels, other.labels) !== shared(other.labels, one.labels)) {
-      report.info({ code: 'ENUM_ORDER', subject, message: 'its labels have another order than at the source: comparisons and sorting differ', fix: '' })
+      report.info({ code: 'ENUM_ORDER', subject,
+        message: 'its labels have another order than at the source: comparisons and sorting differ', fix: '' })
     }
   } else if (definition(one) !== definition(other)) {
     report.warning({
@@ -79,10 +81,12 @@ function judgeExtensions({ source, destination }: SchemaInput, report: Report): 
   for (const [name, version] of source.catalog.extensions) {
     const there = destination.catalog.extensions.get(name)
     if (there === undefined) {
-      report.warning({ code: 'EXTENSION', subject: name, message: 'the source has this extension, the destination does not', fix: `create extension ${quoteIdent(name)}; if the application uses it.` })
+      report.warning({ code: 'EXTENSION', subject: name, message: 'the source has this extension, the destination does not',
+        fix: `create extension ${quoteIdent(name)}; if the application uses it.` })
     } else if (there !== version && name !== 'plpgsql') {
       report.warning({
-        code: 'EXTENSION', subject: name, message: `version ${version} at the source, ${there} at the destination: values of its types may be printed otherwise`,
+        code: 'EXTENSION', subject: name,
+        message: `version ${version} at the source, ${there} at the destination: values of its types may be printed otherwise`,
         fix: `alter extension ${quoteIdent(name)} update; on the older side.`,
       })
     }
@@ -114,7 +118,8 @@ function judgeColumns(rule: TableRule, input: SchemaInput, report: Report): void
   if (sorted.length > 0) {
     const changes = sorted.map((c) => `alter column ${quoteIdent(c.name)} type ${c.type} collate "C"`).join(', ')
     report.warning({
-      code: 'ID_COLLATION', subject: nameOf(to), message: `ids in ${sorted.map((c) => c.name).join(', ')} are sorted as words of a language, which costs time in every index`,
+      code: 'ID_COLLATION', subject: nameOf(to),
+      message: `ids in ${sorted.map((c) => c.name).join(', ')} are sorted as words of a language, which costs time in every index`,
       fix: `alter table ${quoteName(to)} ${changes}; (rewrites the table's indexes; foreign keys need both sides)`,
     })
   }
@@ -122,14 +127,16 @@ function judgeColumns(rule: TableRule, input: SchemaInput, report: Report): void
   const generated = from.columns.filter((c) => c.generated).map((c) => c.name)
   if (generated.length > 0) {
     report.info({
-      code: 'GENERATED', subject: nameOf(from), message: `${generated.join(', ')} is computed by the database: it is not sent, the destination computes its own`,
+      code: 'GENERATED', subject: nameOf(from),
+      message: `${generated.join(', ')} is computed by the database: it is not sent, the destination computes its own`,
       fix: '',
     })
   }
   const parents = (input.source.facts.inherited ?? []).filter((i) => i.child === nameOf(from) || i.parent === nameOf(from))
   if (parents.length > 0) {
     report.warning({
-      code: 'INHERITANCE', subject: nameOf(from), message: 'it is part of an inheritance tree: each table of the tree is carried for itself',
+      code: 'INHERITANCE', subject: nameOf(from),
+      message: 'it is part of an inheritance tree: each table of the tree is carried for itself',
       fix: 'Give every table of the tree a verdict.',
     })
   }
@@ -152,8 +159,11 @@ function judgeSequences(rule: TableRule, { destination, mapping }: SchemaInput, 
     for (const sequence of destination.catalog.sequences.filter((s) => s.ownedBy === owner)) {
       const name = quoteLiteral(quoteName(sequence))
       report.warning({
-        code: 'SEQUENCE', subject: owner, message: `explicit numbers do not move ${nameOf(sequence)} (now ${sequence.last ?? 'unused'}): the application's next row may collide`,
-        fix: `Before the application writes: select setval(${name}, (select max(${quoteIdent(column.target)}) from ${quoteName(rule.target)}) + 1000);`,
+        code: 'SEQUENCE', subject: owner,
+        message: `explicit numbers do not move ${nameOf(sequence)} (now ${sequence.last ?? 'unused'}): ` +
+          `the application's next row may collide`,
+        fix: 'Before the application writes: ' +
+          `select setval(${name}, (select max(${quoteIdent(column.target)}) from ${quoteName(rule.target)}) + 1000);`,
       })
     }
   }
@@ -164,7 +174,8 @@ function judgeNotReplicated({ source, mapping }: SchemaInput, report: Report): v
   const { catalog, facts } = source
   const tell = (what: string, names: readonly string[]): void => {
     if (names.length === 0) return
-    report.info({ code: 'NOT_REPLICATED', subject: 'source', message: `${what}: ${names.slice(0, 20).join(', ')}${names.length > 20 ? ` and ${names.length - 20} more` : ''}`, fix: '' })
+    report.info({ code: 'NOT_REPLICATED', subject: 'source',
+      message: `${what}: ${names.slice(0, 20).join(', ')}${names.length > 20 ? ` and ${names.length - 20} more` : ''}`, fix: '' })
   }
   tell('unlogged tables are not carried', catalog.tables.filter((t) => t.persistence === 'u').map(nameOf))
   tell('foreign tables are not carried', catalog.tables.filter((t) => t.kind === 'f').map(nameOf))
@@ -172,7 +183,8 @@ function judgeNotReplicated({ source, mapping }: SchemaInput, report: Report): v
   tell('sequences are not carried; numbers that stay are told one by one', catalog.sequences.filter((s) => s.ownedBy === null).map(nameOf))
   if ((facts.largeObjects ?? 0) > 0) {
     const oids = [...mapping.tables.values()].filter((r) => r.verdict !== 'skip')
-      .flatMap((r) => (tableOf(catalog, r.source)?.columns ?? []).filter((c) => c.type === 'oid' || c.type === 'lo').map((c) => `${nameOf(r.source)}.${c.name}`))
+      .flatMap((r) => (tableOf(catalog, r.source)?.columns ?? []).filter((c) => c.type === 'oid' || c.type === 'lo').map((c) =>
+        `${nameOf(r.source)}.${c.name}`))
     report.warning({
       code: 'LARGE_OBJECTS', subject: 'source',
       message: `${facts.largeObjects} large objects are not carried${oids.length > 0 ? `; ${oids.join(', ')} may point at them` : ''}`,

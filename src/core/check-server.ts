@@ -15,14 +15,16 @@ export function judgeServers({ source, destination }: ServerInput): Finding[] {
   for (const [subject, { catalog, facts }] of [['source', source], ['destination', destination]] as const) {
     judgeVersion(catalog, subject, report)
     if (facts.role?.inRecovery) {
-      report.error({ code: 'STANDBY', subject, message: 'the server is a standby: nothing can be made there', fix: 'Name the primary in rekey.yaml.' })
+      report.error({ code: 'STANDBY', subject, message: 'the server is a standby: nothing can be made there',
+        fix: 'Name the primary in rekey.yaml.' })
     }
     judgeEncoding(catalog, subject, report)
   }
   judgeMinor(source.catalog, report)
   const oids = [source.facts.role?.databaseOid, destination.facts.role?.databaseOid]
   if (source.catalog.systemId === destination.catalog.systemId && oids[0] !== undefined && oids[0] === oids[1]) {
-    report.error({ code: 'SAME_DATABASE', subject: 'destination', message: 'it is the same database as the source', fix: 'Name two databases in rekey.yaml.' })
+    report.error({ code: 'SAME_DATABASE', subject: 'destination', message: 'it is the same database as the source',
+      fix: 'Name two databases in rekey.yaml.' })
   }
   return report.findings
 }
@@ -30,7 +32,8 @@ export function judgeServers({ source, destination }: ServerInput): Finding[] {
 function judgeVersion({ major, versionNum }: Catalog, subject: string, report: Report): void {
   const text = `PostgreSQL ${major}.${versionNum % 10_000}`
   if (major < 14) report.error({ code: 'VERSION', subject, message: `${text} is too old`, fix: 'Upgrade it to 14 or later.' })
-  if (major > 18) report.warning({ code: 'VERSION', subject, message: `${text} is newer than what was tried (14 to 18)`, fix: 'Rehearse on a copy first.' })
+  if (major > 18) report.warning({ code: 'VERSION', subject, message: `${text} is newer than what was tried (14 to 18)`,
+    fix: 'Rehearse on a copy first.' })
 }
 
 function judgeEncoding({ encoding }: Catalog, subject: string, report: Report): void {
@@ -57,7 +60,8 @@ function judgeMinor({ major, versionNum }: Catalog, report: Report): void {
   const minor = versionNum % 10_000
   if (minor < (PUBLICATION_FIXED[major] ?? 0)) {
     report.warning({
-      code: 'OLD_MINOR', subject: 'source', message: `${major}.${minor} may lose changes of transactions that are open while a publication is made`,
+      code: 'OLD_MINOR', subject: 'source',
+      message: `${major}.${minor} may lose changes of transactions that are open while a publication is made`,
       fix: `Update to ${major}.${PUBLICATION_FIXED[major]} or later, or start in a quiet moment.`,
     })
   }
@@ -76,12 +80,14 @@ export function judgeCapacity({ source, destination, connections }: ServerInput)
   const keep = Number(source.facts.settings.max_slot_wal_keep_size ?? NaN)
   if (keep === -1) {
     report.warning({
-      code: 'WAL_UNLIMITED', subject: 'source', message: 'while rekey does not read, WAL is kept until the disk is full (max_slot_wal_keep_size = -1)',
+      code: 'WAL_UNLIMITED', subject: 'source',
+      message: 'while rekey does not read, WAL is kept until the disk is full (max_slot_wal_keep_size = -1)',
       fix: "Watch the disk, or: alter system set max_slot_wal_keep_size = '100GB'; select pg_reload_conf(); (the slot is lost beyond it)",
     })
   } else if (keep < 1024) {
     report.warning({
-      code: 'WAL_LIMIT', subject: 'source', message: `the slot is lost when rekey is ${keep} MB of WAL behind; the initial copy alone may take longer`,
+      code: 'WAL_LIMIT', subject: 'source',
+      message: `the slot is lost when rekey is ${keep} MB of WAL behind; the initial copy alone may take longer`,
       fix: "alter system set max_slot_wal_keep_size = '100GB'; select pg_reload_conf();",
     })
   }
@@ -102,7 +108,8 @@ function judgeDurability({ settings, senders }: SideFacts, report: Report): void
   if (settings.fsync === 'off' || settings.synchronous_commit === 'off') {
     const name = settings.fsync === 'off' ? 'fsync' : 'synchronous_commit'
     report.warning({
-      code: 'NOT_DURABLE', subject, message: `${name} is off: after a crash the destination may have lost rows that the source was told are safe`,
+      code: 'NOT_DURABLE', subject,
+      message: `${name} is off: after a crash the destination may have lost rows that the source was told are safe`,
       fix: `Switch ${name} on; \`retain\` in rekey.yaml covers only what is younger than it.`,
     })
   }
@@ -113,7 +120,8 @@ function judgeDurability({ settings, senders }: SideFacts, report: Report): void
     })
   } else if ((settings.synchronous_standby_names ?? '') !== '' && settings.synchronous_commit === 'local') {
     report.warning({
-      code: 'ASYNCHRONOUS_STANDBY', subject, message: 'synchronous_commit is local: commits do not wait for the synchronous standbys that are named',
+      code: 'ASYNCHRONOUS_STANDBY', subject,
+      message: 'synchronous_commit is local: commits do not wait for the synchronous standbys that are named',
       fix: 'Set synchronous_commit = on for the role of rekey.',
     })
   }

@@ -137,17 +137,25 @@ function decide({ conflict, action, target }: Said, { mapping, minters }: Decide
   if (!ACTIONS.includes(action as Action)) return `unknown action ${JSON.stringify(action)}; one of ${ACTIONS.join(', ')}`
   const rule = mapping.tables.get(conflict.table)
   if (!rule) return `the mapping has no table ${conflict.table}`
-  if (!rule.ledger) return `rows of ${conflict.table} are never decided one by one; declare \`rename\` or \`merge\` in the mapping, or change the destination's row`
+  if (!rule.ledger) {
+    return `rows of ${conflict.table} are never decided one by one; declare \`rename\` or \`merge\` in the mapping, ` +
+      'or change the destination\'s row'
+  }
   const base = { entity: rule.entity ?? nameOf(rule.source), key: rawOf(conflict.source_key), evidence: conflict.evidence }
   const needs = action === 'map' || action === 'merge' || action === 'placeholder'
   if (needs && target === '') return `${action} needs a target_key`
-  if (needs && target.split('\t').length !== rule.targetKey.length) return `target_key must have ${rule.targetKey.length} values (${rule.targetKey.join(', ')}), joined by tabs`
+  if (needs && target.split('\t').length !== rule.targetKey.length) {
+    return `target_key must have ${rule.targetKey.length} values (${rule.targetKey.join(', ')}), joined by tabs`
+  }
   if (action === 'merge') return { ...base, id: rawOf(target), kind: 'merged', rule: 'decided: merge' }
   if (needs) return { ...base, id: rawOf(target), kind: 'pinned', rule: `decided: ${action}` }
   const own = mintedId(rule, base.key, minters)
   if (action === 'drop') return { ...base, id: own ?? '', kind: 'pinned', rule: DROPPED }
-  if (action === 'rename' && rule.rename.length === 0) return `say which column gets a suffix in the mapping: \`rename\` of ${conflict.table}`
-  return own === null ? `rows of ${conflict.table} have no id of their own: map, merge, placeholder or drop` : { ...base, id: own, kind: 'inserted', rule: `decided: ${action}` }
+  if (action === 'rename' && rule.rename.length === 0) {
+    return `say which column gets a suffix in the mapping: \`rename\` of ${conflict.table}`
+  }
+  return own === null ? `rows of ${conflict.table} have no id of their own: map, merge, placeholder or drop`
+    : { ...base, id: own, kind: 'inserted', rule: `decided: ${action}` }
 }
 
 /** Rows that a person chose not to carry. */

@@ -30,11 +30,13 @@ export function alterStatements(options: AlterOptions): string[] {
     ...warnings(altering),
     ...foreignKeys(altering).map(({ table, fk }) => `alter table ${quoteName(table)} drop constraint ${quoteIdent(fk.name)}`),
     ...checks(altering).flatMap(({ table, name, definition }) => [
-      comment(`decide: this check names a column that becomes text\nalter table ${quoteName(table)} add constraint ${quoteIdent(name)} ${definition}`),
+      comment('decide: this check names a column that becomes text\n' +
+        `alter table ${quoteName(table)} add constraint ${quoteIdent(name)} ${definition}`),
       `alter table ${quoteName(table)} drop constraint ${quoteIdent(name)}`,
     ]),
     ...tables.flatMap((table) => tableStatements(table, altering)),
-    ...foreignKeys(altering).map(({ table, fk, definition }) => `alter table ${quoteName(table)} add constraint ${quoteIdent(fk.name)} ${definition}`),
+    ...foreignKeys(altering).map(({ table, fk, definition }) =>
+      `alter table ${quoteName(table)} add constraint ${quoteIdent(fk.name)} ${definition}`),
   ]
 }
 
@@ -54,7 +56,7 @@ function tableStatements(table: CatalogTable, altering: Altering): string[] {
 }
 
 function isSerial(column: CatalogColumn): boolean {
-  return /^nextval\(/.test(column.default ?? '')
+  return (column.default ?? '').startsWith('nextval(')
 }
 
 /** Numbers that the database gave out are the application's to give from now on. */
@@ -73,7 +75,8 @@ function noteIds(table: CatalogTable, column: CatalogColumn): string {
 
 function foreignKeys({ destination, facts, converted }: Altering): { table: CatalogTable; fk: ForeignKey; definition: string }[] {
   return destination.tables.flatMap((table) => (table.parent ? [] : table.foreignKeys).flatMap((fk) => {
-    const touched = fk.columns.some((c) => converted.get(nameOf(table))?.has(c)) || fk.targetColumns.some((c) => converted.get(nameOf(fk.target))?.has(c))
+    const touched = fk.columns.some((c) => converted.get(nameOf(table))?.has(c)) ||
+      fk.targetColumns.some((c) => converted.get(nameOf(fk.target))?.has(c))
     const fact = facts.constraints.find((c) => c.table === nameOf(table) && c.name === fk.name)
     return touched && fact ? [{ table, fk, definition: fact.definition }] : []
   }))
@@ -89,13 +92,17 @@ function checks({ tables, facts, converted }: Altering): { table: CatalogTable; 
 function warnings({ tables, facts, converted, destination }: Altering): string[] {
   const isTouched = (table: string, column: string): boolean => converted.get(table)?.has(column) ?? false
   const standing = facts.dependents.filter((d) => isTouched(d.table, d.column)).map((d) => comment(
-    `${d.kind} ${d.name} names ${d.table}.${d.column}: Postgres refuses to alter that column until it is dropped; make it again afterwards\n${d.definition}`))
+    `${d.kind} ${d.name} names ${d.table}.${d.column}: ` +
+      `Postgres refuses to alter that column until it is dropped; make it again afterwards\n${d.definition}`))
   const indexes = facts.indexes.filter((i) => !i.plain && i.columns.some((c) => isTouched(i.table, c)))
-    .map((i) => comment(`index ${i.name} computes with a column that becomes text; drop it first if it does not fit a text\n${i.definition}`))
+    .map((i) => comment(`index ${i.name} computes with a column that becomes text; ` +
+      `drop it first if it does not fit a text\n${i.definition}`))
   const divided = facts.partitions.filter((p) => p.key !== null && p.columns.some((c) => isTouched(p.table, c)))
     .map((p) => comment(`${p.table} is divided by ${p.key}: the type of that column cannot be altered; make the table anew`))
-  const triggers = destination.tables.flatMap((table) => table.triggers.filter((t) => holdsInteger(facts, t.function) || tables.includes(table)).map((t) => comment(
-    `trigger ${t.name} of ${nameOf(table)} runs ${t.function}${holdsInteger(facts, t.function) ? ', which declares an integer' : ''}: read it, ids are text from here on`)))
+  const triggers = destination.tables.flatMap((table) =>
+    table.triggers.filter((t) => holdsInteger(facts, t.function) || tables.includes(table)).map((t) => comment(
+    `trigger ${t.name} of ${nameOf(table)} runs ${t.function}` +
+      `${holdsInteger(facts, t.function) ? ', which declares an integer' : ''}: read it, ids are text from here on`)))
   return [...standing, ...indexes, ...divided, ...triggers]
 }
 

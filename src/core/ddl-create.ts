@@ -29,7 +29,8 @@ export function createStatements(options: CreateOptions): string[] {
   const making: Making = { ...options, tables, functions: new Set(options.facts.functions.map((f) => f.name)) }
   return [
     ...schemaStatements(making),
-    ...options.facts.extensions.map((e) => `create extension if not exists ${quoteIdent(e.name)} with schema ${quoteIdent(moved(e.schema, making))}`),
+    ...options.facts.extensions.map((e) =>
+      `create extension if not exists ${quoteIdent(e.name)} with schema ${quoteIdent(moved(e.schema, making))}`),
     ...options.facts.types.map((type) => moveNames(typeStatement(type), making)),
     ...sequenceStatements(making),
     ...tables.flatMap((t) => tableStatements(t, making)),
@@ -59,12 +60,17 @@ function moveNames(text: string, { schemas }: Making): string {
 /** A definition of a table's parts under the new names. */
 function rewrite(text: string, table: PlannedTable, making: Making): string {
   let out = moveNames(text, making)
-  for (const [old, name] of table.columns) if (name !== null && name !== old) out = out.replace(new RegExp(`(?<![\\w"])("?)${old}\\1(?![\\w"])`, 'g'), quoteIdent(name))
+  for (const [old, name] of table.columns) {
+    if (name === null || name === old) continue
+    const word = old.replace(/[^\w]/g, '\\$&')
+    out = out.replace(new RegExp(`(?<![\\w"])("?)${word}\\1(?![\\w"])`, 'g'), () => quoteIdent(name))
+  }
   return out
 }
 
 function schemaStatements({ tables, facts, schemas }: Making): string[] {
-  const typed = facts.types.map((t) => t.name.split('.')[0]).filter((s) => /^\w+$/.test(s)).map((s) => (s === schemas.source ? schemas.destination : s))
+  const typed = facts.types.map((t) => t.name.split('.')[0]).filter((s) => /^\w+$/.test(s)).map((s) =>
+    (s === schemas.source ? schemas.destination : s))
   const names = new Set([...tables.map((t) => t.to.schema), ...typed])
   return [...names].filter((name) => name !== 'public').sort().map((name) => `create schema if not exists ${quoteIdent(name)}`)
 }
@@ -144,8 +150,9 @@ function columnText(column: CatalogColumn, { table, making, notes }: Column): st
   if (column.collation !== null && column.collation !== 'default') parts.push(`collate ${quoteIdent(column.collation)}`)
   const source = [...table.columns].find(([, to]) => to === column.name)?.[0]
   const generated = making.facts.generated.find((g) => g.table === nameOf(table.from) && g.column === source)
-  if (generated) parts.push(`generated always as (${rewrite(generated.expression, table, making)}) ${generated.stored ? 'stored' : 'virtual'}`)
-  else if (column.identity !== '') parts.push(`generated ${column.identity === 'a' ? 'always' : 'by default'} as identity`)
+  if (generated) {
+    parts.push(`generated always as (${rewrite(generated.expression, table, making)}) ${generated.stored ? 'stored' : 'virtual'}`)
+  } else if (column.identity !== '') parts.push(`generated ${column.identity === 'a' ? 'always' : 'by default'} as identity`)
   else if (column.default !== null) {
     const needs = functionsIn(column.default, making)
     if (needs.length === 0) parts.push(`default ${moveNames(column.default, making)}`)
@@ -179,7 +186,8 @@ function indexStatements(table: PlannedTable, making: Making): string[] {
   return making.facts.indexes.filter((i) => i.table === nameOf(table.from)).map((i) => {
     const on = new RegExp(` ON (ONLY )?(\\S+) USING `)
     const definition = rewrite(i.definition.replace(on, ' ON \0 USING '), table, making).replace('\0', quoteName(table.to))
-    if (i.columns.some((name) => table.columns.get(name) === null)) return comment(`left out, a column of it is not carried:\n${definition}`)
+    const lost = i.columns.some((name) => table.columns.get(name) === null)
+    if (lost) return comment(`left out, a column of it is not carried:\n${definition}`)
     const touched = !i.plain && i.columns.some((name) => isConverted(table, table.columns.get(name)!, making))
     if (touched) return comment(`decide: a column of it is a text id now\n${definition}`)
     const needs = functionsIn(i.definition, making)
@@ -205,7 +213,8 @@ function comments({ tables, facts }: Making): string[] {
   const integer = (name: string): string => (holdsInteger(facts, name) ? '; it declares an integer: read it, an id is text now' : '')
   const triggers = tables.flatMap(({ from }: { from: CatalogTable }) => from.triggers.map((t) =>
     comment(`a trigger of the source, not made here${integer(t.function)}:\n${t.definition}`)))
-  const policies = tables.filter((t) => t.from.rowSecurity).map((t) => comment(`${nameOf(t.to)} has row security at the source: its policies are not made here`))
+  const policies = tables.filter((t) => t.from.rowSecurity).map((t) =>
+    comment(`${nameOf(t.to)} has row security at the source: its policies are not made here`))
   return [...triggers, ...policies, ...facts.views.map((v) => comment(`a view of the source, not made here: ${v.name}\n${v.definition}`))]
 }
 

@@ -5,7 +5,7 @@
 export interface DdlFacts {
   readonly constraints: readonly ConstraintFact[]
   /** Indexes that no constraint owns. */
-  readonly indexes: readonly { readonly table: string; readonly name: string; readonly definition: string; readonly columns: readonly string[]; readonly plain: boolean }[]
+  readonly indexes: readonly IndexFact[]
   readonly types: readonly TypeFact[]
   readonly sequences: readonly SequenceFact[]
   readonly generated: readonly { readonly table: string; readonly column: string; readonly expression: string; readonly stored: boolean }[]
@@ -18,6 +18,16 @@ export interface DdlFacts {
   readonly extensions: readonly { readonly name: string; readonly schema: string }[]
   /** Tables that belong to extensions. */
   readonly extensionTables: readonly string[]
+}
+
+export interface IndexFact {
+  readonly table: string
+  readonly name: string
+  readonly definition: string
+  /** All columns that it reads. */
+  readonly columns: readonly string[]
+  /** Of columns alone, all rows: no expression and no condition. */
+  readonly plain: boolean
 }
 
 export interface ConstraintFact {

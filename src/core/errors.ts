@@ -2,14 +2,14 @@
 export type Actor = 'user' | 'operator' | 'decision' | 'retry'
 
 interface ErrorRule {
-  readonly exit: 2 | 3 | 4 | 5 | 6 | 7
+  readonly exit: 1 | 2 | 3 | 4 | 5 | 6 | 7
   readonly act: Actor
   readonly hint: string
 }
 
 /**
  * The one table of errors: code, exit code, who must act, what to do. No message text is ever matched; Postgres errors are told apart
- * by SQLSTATE (manual, appendix A). Exit codes: 2 usage or configuration, 3 undecided conflicts, 4 verification findings,
+ * by SQLSTATE (manual, appendix A). Exit codes: 1 a defect of ours, 2 usage or configuration, 3 undecided conflicts, 4 verification findings,
  * 5 preflight failed, 6 retryable remote, 7 rolled back.
  */
 export const ERRORS = {
@@ -17,7 +17,7 @@ export const ERRORS = {
   MAPPING: { exit: 2, act: 'user', hint: 'Correct the mapping at the named place; `rekey check` lists all problems at once.' },
   USAGE: { exit: 2, act: 'user', hint: 'See `rekey --help`.' },
   SAME_DATABASE: { exit: 2, act: 'user', hint: 'Source and destination are one database; name two.' },
-  UNDECIDED: { exit: 3, act: 'decision', hint: 'Edit the decision column of conflicts.csv, then `rekey run --conflicts conflicts.csv`.' },
+  UNDECIDED: { exit: 3, act: 'decision', hint: 'Fill in the action column of conflicts.csv, then `rekey run --conflicts conflicts.csv`.' },
   PREFLIGHT: { exit: 5, act: 'operator', hint: 'Do what each finding says, then run `rekey check` again.' },
   WAL_LEVEL: { exit: 5, act: 'operator', hint: 'Set wal_level = logical at the source and restart it.' },
   PRIVILEGE: { exit: 5, act: 'operator', hint: 'Grant what is named to the role that rekey connects with.' },
@@ -37,7 +37,7 @@ export const ERRORS = {
   CONFLICT: { exit: 3, act: 'decision', hint: 'Decide it in conflicts.csv or with `rekey parked`.' },
   ROW_COUNT: { exit: 5, act: 'operator', hint: 'A trigger or row security at the destination swallowed a row; see `triggers` in the mapping.' },
   REMOTE: { exit: 6, act: 'retry', hint: 'The server did not answer; it is tried again.' },
-  INTERNAL: { exit: 6, act: 'retry', hint: 'This is a defect in rekey; please report it with the code and the place.' },
+  INTERNAL: { exit: 1, act: 'retry', hint: 'This is a defect in rekey; please report it with the code and the place.' },
 } as const satisfies Record<string, ErrorRule>
 
 export type ErrorCode = keyof typeof ERRORS

@@ -35,7 +35,8 @@ export function reportOf(group: Group): Report {
 /** By group, in each the gravest first; otherwise in the order in which they were found. */
 export function sortFindings(findings: readonly Finding[]): Finding[] {
   const severities = ['error', 'warning', 'info']
-  return [...findings].sort((a, b) => GROUPS.indexOf(a.group) - GROUPS.indexOf(b.group) || severities.indexOf(a.severity) - severities.indexOf(b.severity))
+  return [...findings].sort((a, b) => GROUPS.indexOf(a.group) - GROUPS.indexOf(b.group) ||
+    severities.indexOf(a.severity) - severities.indexOf(b.severity))
 }
 
 /** Throws PREFLIGHT when there is an error among them. */

@@ -1,6 +1,7 @@
 import type { Change, Transaction } from './change.ts'
 import { add, emptyNet, keyOf, movesKey, type RelationNet, tally } from './coalesce.ts'
 import { RekeyError } from './errors.ts'
+import type { Lsn } from './lsn.ts'
 import type { Condition } from './mapping.ts'
 import type { Program } from './program.ts'
 import { nameOf, type Relation } from './relation.ts'
@@ -20,18 +21,8 @@ export interface Group {
   readonly truncated: Program[]
 }
 
-/** What a change counts as, before it is known whether its row is ours. */
-export interface Counted {
-  readonly program: Program
-  readonly op: Change['op']
-  readonly key: string | null
-  readonly row: Row | null
-  readonly skipped: string | null
-}
-
 export interface Gathered {
   readonly groups: readonly Group[]
-  readonly counted: readonly Counted[]
   readonly rows: number
   readonly inserts: number
 }
@@ -40,42 +31,49 @@ function emptyGroup(): Group {
   return { nets: new Map(), moves: [], truncated: [] }
 }
 
+/** Source tables whose copy holds everything that was committed before this LSN. */
+export type Since = ReadonlyMap<string, Lsn>
+
+export function isCopied({ commitLsn }: Transaction, program: Program, since: Since): boolean {
+  if (since.size === 0 || commitLsn === 0n) return false
+  const from = since.get(program.name)
+  return from !== undefined && commitLsn < from
+}
+
 /** Groups the changes of transactions into sets, in order. Key changes and truncates stand between sets. */
-export function gather(transactions: readonly Transaction[], programOf: (relation: Relation) => Program): Gathered {
+export function gather(transactions: readonly Transaction[], programOf: (relation: Relation) => Program, since: Since): Gathered {
   const groups: Group[] = [emptyGroup()]
-  const counted: Counted[] = []
   let rows = 0
   let inserts = 0
+  let relation: Relation | null = null
+  let program!: Program
   for (const transaction of transactions) {
     for (const change of transaction.changes) {
-      const program = programOf(change.relation)
-      const { rule } = program
-      if (rule.verdict === 'skip' || rule.verdict === 'assert') {
-        counted.push({ program, op: change.op, key: null, row: null, skipped: rule.verdict === 'assert' ? 'assert-only' : (rule.reason ?? 'skipped') })
-        continue
-      }
+      if (change.relation !== relation) program = programOf((relation = change.relation))
+      const { verdict } = program.rule
+      if (verdict === 'skip' || verdict === 'assert' || isCopied(transaction, program, since)) continue
       rows++
       if (change.op === 'truncate') {
-        truncate(groups, counted, program)
+        truncate(groups, program)
         continue
       }
       const net = filtered(change, program)
-      counted.push({ program, op: change.op, key: null, row: change.row ?? change.old, skipped: net === null ? 'filtered' : null })
       if (net === null) continue
       if (net.op === 'insert') inserts++
       place(groups, net, program)
     }
   }
-  return { groups, counted, rows, inserts }
+  return { groups, rows, inserts }
 }
 
-function truncate(groups: Group[], counted: Counted[], program: Program): void {
+function truncate(groups: Group[], program: Program): void {
   const { rule } = program
   if (rule.truncate === 'refuse') throw new RekeyError('TRUNCATE', `the source truncated ${nameOf(rule.source)}`)
-  const skipped = rule.truncate === 'ignore' ? 'truncate ignored' : null
-  counted.push({ program, op: 'truncate', key: null, row: null, skipped })
-  if (skipped) return
-  groups.push({ ...emptyGroup(), truncated: [program] }, emptyGroup())
+  if (rule.truncate === 'ignore') return
+  // One TRUNCATE of several tables comes as a change each; their rows may refer to each other, so they go together.
+  const [before, last] = groups.slice(-2)
+  if (last && before.truncated.length > 0 && last.nets.size === 0 && last.moves.length === 0) before.truncated.push(program)
+  else groups.push({ ...emptyGroup(), truncated: [program] }, emptyGroup())
 }
 
 function place(groups: Group[], change: Change, program: Program): void {
@@ -113,6 +111,15 @@ function runKeys(moves: readonly Move[], program: Program): Set<string> {
   }
   runs.set(moves, known)
   return known.keys
+}
+
+/** Why a change is not carried, whatever its row is: by its table's verdict, the truncate policy or the row filter; null when it is. */
+export function notCarried(change: Change, program: Program): string | null {
+  const { rule } = program
+  if (rule.verdict === 'assert') return 'assert-only'
+  if (rule.verdict === 'skip') return rule.reason ?? 'skipped'
+  if (change.op === 'truncate') return rule.truncate === 'ignore' ? 'truncate ignored' : null
+  return rule.where.length > 0 && filtered(change, program) === null ? 'filtered' : null
 }
 
 /** The change after the row filter: a row that no longer passes goes, one that never passed is nothing (null). */

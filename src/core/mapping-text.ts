@@ -3,7 +3,7 @@ import type { Proposal } from './proposal.ts'
 /** The proposal as the file mapping.yaml, notes as comments. Reading it back gives the same mapping. */
 export function mappingText({ spec, notes }: Proposal): string {
   const { schemas } = spec
-  const lines = ['# yaml-language-server: $schema=./schema/mapping.schema.json', `application: ${scalar(spec.application)}`, '']
+  const lines = [`application: ${scalar(spec.application)}`, '']
   if (schemas.source !== 'public' || schemas.destination !== 'public') {
     lines.push(`schemas: { source: ${scalar(schemas.source)}, destination: ${scalar(schemas.destination)} }`, '')
   }
@@ -46,9 +46,11 @@ function entry(value: unknown, at: At): string[] {
   const comments = (notes.get(path) ?? []).map((text) => `${pad}# ${text.replaceAll('\n', ' ')}`)
   const noted = [...notes.keys()].some((other) => other.startsWith(`${path}.`))
   const flat = `${pad}${scalar(key)}: ${flow(value)}`
-  if (!isMap(value) || (!noted && flat.length <= 100 && !Object.values(value).some((v) => isMap(v) && Object.keys(v).length > 0))) return [...comments, flat]
+  if (!isMap(value) || (!noted && flat.length <= 100 &&
+    !Object.values(value).some((v) => isMap(v) && Object.keys(v).length > 0))) return [...comments, flat]
   const inner = Object.entries(value).filter(([, v]) => v !== undefined)
-  return [...comments, `${pad}${scalar(key)}:`, ...inner.flatMap(([name, v]) => entry(v, { path: `${path}.${name}`, key: name, depth: depth + 1, notes }))]
+  return [...comments, `${pad}${scalar(key)}:`,
+    ...inner.flatMap(([name, v]) => entry(v, { path: `${path}.${name}`, key: name, depth: depth + 1, notes }))]
 }
 
 function isMap(value: unknown): value is Record<string, unknown> {

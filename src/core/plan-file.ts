@@ -45,7 +45,8 @@ export interface Estimate {
  * What one copy stream does with keys, indexes and foreign keys in place on two cores: measured with rows of about 370 bytes. Two streams
  * are about half as fast again. A narrow table is bound by its rows, a wide one by its bytes.
  */
-export const ONE_COPY_STREAM = { name: 'one copy stream, two cores, foreign keys on', rowsPerSecond: 46_000, bytesPerSecond: 17_000_000 } as const
+export const ONE_COPY_STREAM = { name: 'one copy stream, two cores, foreign keys on', rowsPerSecond: 46_000,
+  bytesPerSecond: 17_000_000 } as const
 
 export function secondsFor(rows: number, bytes: number): number {
   return Math.ceil(Math.max(rows / ONE_COPY_STREAM.rowsPerSecond, bytes / ONE_COPY_STREAM.bytesPerSecond))

@@ -17,6 +17,8 @@ export interface Decision {
   readonly kind: 'inserted' | 'merged' | 'pinned' | 'renamed' | 'adopted' | 'dangling'
   readonly rule: string
   readonly evidence: string
+  /** It takes the place of a dangling one: the row came after all. */
+  readonly replaces?: boolean
 }
 
 /** Which destination rows have these natural keys? `rows` are values (text) of `on`; the answer has the values of `key`, per row. */
@@ -120,7 +122,14 @@ export interface WritePlan {
   readonly after: { readonly epoch: number; readonly commitLsn: Lsn; readonly endLsn: Lsn; readonly convergeLsn: Lsn; readonly phase: Checkpoint['phase'] }
   readonly totals: Readonly<Record<string, Totals>>
   /** A chunk of the initial copy that this plan completes. */
-  readonly chunk: { readonly table: string; readonly pass: 1 | 2; readonly index: number; readonly rows: number } | null
+  readonly chunk: {
+    readonly table: string
+    readonly pass: 1 | 2
+    readonly index: number
+    readonly rows: number
+    /** The rows are as of this LSN: changes committed before it are in them. Null where the stream converges over them anyway. */
+    readonly since: Lsn | null
+  } | null
   /** False for a part of a source transaction that goes on: nothing is committed yet. */
   readonly last: boolean
   /** set: per-row triggers off and foreign keys proven set by set; engine: Postgres's own triggers. */

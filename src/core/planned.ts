@@ -33,7 +33,8 @@ export function plannedDestination(spec: MappingSource, source: Catalog): Planne
   const kept = source.tables.filter((t) => (t.kind === 'r' || t.kind === 'p') && t.parent === null && t.persistence !== 't')
   const names = new Map(kept.map((t) => [nameOf(t), targetName(t, specs.get(nameOf(t)), spec)]))
   const columns = new Map(kept.map((t) => [nameOf(t), columnsOf(t, specs.get(nameOf(t)))]))
-  const tables = kept.map((from) => ({ from, to: tableFrom(from, specs.get(nameOf(from)), { names, columns }), columns: columns.get(nameOf(from))! }))
+  const tables = kept.map((from) => ({ from, to: tableFrom(from, specs.get(nameOf(from)), { names, columns }),
+    columns: columns.get(nameOf(from))! }))
   const before = withTables(source, tables.map((t) => t.to))
   const converted = convertedColumns(compileMapping(spec, source, before).mapping, before)
   const changed = tables.map((t) => ({ ...t, to: convertTable(t.to, converted.get(nameOf(t.to))) }))
@@ -85,9 +86,11 @@ function tableFrom(from: CatalogTable, spec: TableSpec | undefined, names: Names
 /** Columns that only the mapping knows: constants and expressions under a name that the source does not have. */
 function madeColumns(from: CatalogTable, spec: TableSpec | undefined): CatalogColumn[] {
   const known = new Set(from.columns.map((c) => c.name))
-  return Object.entries(spec?.columns ?? {}).filter(([name, c]) => !known.has(name) && (c.constant !== undefined || c.expression !== undefined))
+  return Object.entries(spec?.columns ?? {}).filter(([name, c]) => !known.has(name) &&
+    (c.constant !== undefined || c.expression !== undefined))
     .map(([name, c]) => ({
-      name: c.to ?? name, type: 'text', typeOid: 25, typeCategory: 'S', nullable: true, default: null, generated: false, identity: '', collation: 'default',
+      name: c.to ?? name, type: 'text', typeOid: 25, typeCategory: 'S', nullable: true, default: null, generated: false, identity: '',
+      collation: 'default',
     }))
 }
 
@@ -134,7 +137,8 @@ export function convertedColumns(mapping: Mapping, destination: Catalog): Conver
 }
 
 function holdsText(column: CatalogColumn): boolean {
-  return column.typeCategory === 'S' || (column.typeCategory === 'A' && /^(text|character varying|.*citext)(\(\d+\))?\[\]$/.test(column.type))
+  return column.typeCategory === 'S' || (column.typeCategory === 'A' &&
+    /^(text|character varying|.*citext)(\(\d+\))?\[\]$/.test(column.type))
 }
 
 function convertTable(table: CatalogTable, columns: ReadonlySet<string> | undefined): CatalogTable {
@@ -145,5 +149,6 @@ function convertTable(table: CatalogTable, columns: ReadonlySet<string> | undefi
 function convertColumn(column: CatalogColumn): CatalogColumn {
   const array = column.typeCategory === 'A'
   const kept = column.default !== null && !/nextval\(/.test(column.default) ? `(${column.default})::${array ? 'text[]' : 'text'}` : null
-  return { ...column, type: array ? 'text[]' : 'text', typeOid: array ? 1009 : 25, typeCategory: array ? 'A' : 'S', default: kept, identity: '', collation: 'C' }
+  return { ...column, type: array ? 'text[]' : 'text', typeOid: array ? 1009 : 25, typeCategory: array ? 'A' : 'S', default: kept,
+    identity: '', collation: 'C' }
 }

@@ -26,6 +26,8 @@ export type Step =
 /** A table rule against one shape of its source table: positions instead of names. */
 export interface Program {
   readonly rule: TableRule
+  /** nameOf(rule.source). */
+  readonly name: string
   readonly relation: Relation
   /** Positions of the key columns in the source row. */
   readonly key: readonly number[]
@@ -58,7 +60,7 @@ export function compileProgram(mapping: Mapping, minters: Minters, relation: Rel
   const columns = rule.columns.map((column) => stepOf(column, { mapping, minters, rule, at }))
   const targetKeyAt = rule.targetKey.map((name) => rule.columns.findIndex((column) => column.target === name))
   return {
-    rule, relation, columns, targetKeyAt, position,
+    rule, name: nameOf(rule.source), relation, columns, targetKeyAt, position,
     key: rule.key.map(at),
     whole: fuse(columns),
     targetKey: targetKeyAt.map((i) => columns[i]),

@@ -2,8 +2,10 @@ import type { CatalogColumn, CatalogTable } from './catalog.ts'
 
 /** Tables that belong to an application's framework: each side keeps its own. */
 const FRAMEWORK = new RegExp(`^(${[
-  'alembic_version', 'schema_migrations', 'ar_internal_metadata', 'django_migrations', 'django_session', 'django_content_type', 'django_admin_log',
-  'auth_permission', 'flyway_schema_history', 'databasechangelog', 'databasechangeloglock', 'knex_migrations', 'knex_migrations_lock', '_prisma_migrations',
+  'alembic_version', 'schema_migrations', 'ar_internal_metadata', 'django_migrations', 'django_session', 'django_content_type',
+  'django_admin_log', 'auth_permission', 'flyway_schema_history', 'databasechangelog', 'databasechangeloglock', 'knex_migrations',
+  'knex_migrations_lock',
+  '_prisma_migrations',
   'goose_db_version', 'typeorm_metadata', 'sequelizemeta', 'spatial_ref_sys', 'pgmigrations', '__efmigrationshistory',
 ].join('|')})$`, 'i')
 
@@ -11,6 +13,7 @@ export function isFramework(table: string): boolean {
   return FRAMEWORK.test(table)
 }
 
+const LETTERS = 'abcdefghijklmnopqrstuvwxyz'
 const VOWELS = /[aeiou]/g
 
 export function singular(word: string): string {
@@ -31,10 +34,11 @@ export function prefixFor(table: string, used: ReadonlySet<string>): string {
   const words = table.toLowerCase().split(/[^a-z]+/).filter((w) => w !== '').map(singular)
   if (words.length === 0) words.push('obj')
   const whole = words.join('')
-  const first = words.length === 1 ? skeleton(whole, 3) : words.length === 2 ? words.map((w) => skeleton(w, 2)).join('') : words.slice(0, 4).map((w) => w[0]).join('')
+  const first = words.length === 1 ? skeleton(whole, 3) : words.length === 2 ? words.map((w) => skeleton(w, 2)).join('')
+    : words.slice(0, 4).map((w) => w[0]).join('')
   const candidates = [first, skeleton(whole, 4), whole.slice(0, 3), whole.slice(0, 4)].filter((p) => p.length >= 3)
-  for (const letter of 'abcdefghijklmnopqrstuvwxyz') candidates.push(`${`${whole}xxx`.slice(0, 3)}${letter}`)
-  for (const one of 'abcdefghijklmnopqrstuvwxyz') for (const two of 'abcdefghijklmnopqrstuvwxyz') candidates.push(`${`${whole}xx`.slice(0, 2)}${one}${two}`)
+  for (const letter of LETTERS) candidates.push(`${`${whole}xxx`.slice(0, 3)}${letter}`)
+  for (const one of LETTERS) for (const two of LETTERS) candidates.push(`${`${whole}xx`.slice(0, 2)}${one}${two}`)
   return candidates.find((p) => !used.has(p))!
 }
 
@@ -51,17 +55,19 @@ export interface Referable {
 export function guessReference(column: CatalogColumn, things: readonly Referable[]): string | null {
   const name = column.name.replace(/([a-z0-9])([A-Z])/g, '$1_$2').toLowerCase()
   const fitting = things.filter((thing) => sameKind(column, thing.column))
-  const byKey = fitting.filter(({ column: key }) => !GENERIC.has(key.name) && (name === key.name || name.endsWith(`_${key.name}`) || name === `${key.name}s`))
+  const byKey = fitting.filter(({ column: key }) => !GENERIC.has(key.name) &&
+    (name === key.name || name.endsWith(`_${key.name}`) || name === `${key.name}s`))
   const stem = name.replace(/_(id|ids|uid|gid|guid|uuid|uuids|key)$/, '')
   const byTable = fitting.filter(({ table }) => stem === table || stem === singular(table) || stem.endsWith(`_${singular(table)}`))
-  const byUser = /_by$/.test(name) ? fitting.filter(({ table }) => /^(users?|accounts?)$/.test(table)) : []
+  const byUser = name.endsWith('_by') ? fitting.filter(({ table }) => /^(users?|accounts?)$/.test(table)) : []
   const found = [byKey, byTable, byUser].find((list) => list.length > 0) ?? []
   return found.length === 1 ? found[0].entity : null
 }
 
 function kindOf(type: string): string {
   const element = type.replace(/\[\]$/, '')
-  return /^(smallint|integer|bigint)$/.test(element) ? 'integer' : element === 'uuid' ? 'uuid' : /^(text|character)/.test(element) ? 'text' : element
+  return /^(smallint|integer|bigint)$/.test(element) ? 'integer' : element === 'uuid' ? 'uuid' : /^(text|character)/.test(element)
+    ? 'text' : element
 }
 
 function sameKind(column: CatalogColumn, key: CatalogColumn): boolean {

@@ -27,7 +27,8 @@ export function repair(proposal: Proposal, { problems, relist, filler }: Repair)
 }
 
 function place({ spec }: Proposal, where: string): { label: string; column: string | null } | null {
-  const label = Object.keys(spec.tables).sort((a, b) => b.length - a.length).find((l) => where === `tables.${l}` || where.startsWith(`tables.${l}.`))
+  const label = Object.keys(spec.tables).sort((a, b) => b.length - a.length).find((l) => where === `tables.${l}` ||
+    where.startsWith(`tables.${l}.`))
   if (label === undefined) return null
   const rest = where.slice(`tables.${label}.`.length)
   return { label, column: rest.startsWith('columns.') ? rest.slice('columns.'.length).replace(/\.(ref|array)$/, '') : null }
@@ -67,7 +68,8 @@ function mend(proposal: Proposal, error: Problem, filler: Repair['filler']): voi
 function keepKey(proposal: Proposal, error: Problem): void {
   const name = Object.keys(proposal.spec.entities).find((e) => error.where === `entities.${e}` || error.where.startsWith(`entities.${e}.`))
   if (name === undefined) return
-  if (error.code === 'ENTITY_KEY' || error.code === 'UNKNOWN_ENTITY' || proposal.spec.entities[name].id === 'keep') delete proposal.spec.entities[name]
+  if (error.code === 'ENTITY_KEY' || error.code === 'UNKNOWN_ENTITY' ||
+    proposal.spec.entities[name].id === 'keep') delete proposal.spec.entities[name]
   else {
     proposal.spec.entities[name] = { id: 'keep' }
     note(proposal, `entities.${name}`, `todo: ${error.message}`)
@@ -82,6 +84,7 @@ function skip(proposal: Proposal, error: Problem): void {
   delete proposal.spec.entities[found.label]
   for (const name of Object.keys(proposal.spec.entities)) if (name.startsWith(`${found.label}.`)) delete proposal.spec.entities[name]
   for (const path of proposal.notes.keys()) {
-    if (path === `tables.${found.label}` || path.startsWith(`tables.${found.label}.`) || path === `entities.${found.label}`) proposal.notes.delete(path)
+    if (path === `tables.${found.label}` || path.startsWith(`tables.${found.label}.`) ||
+      path === `entities.${found.label}`) proposal.notes.delete(path)
   }
 }

@@ -48,13 +48,15 @@ export function propose(options: ProposeOptions): Proposal {
   const problems = (): ReturnType<typeof compileMapping>['problems'] =>
     compileMapping(spec, source, empty ? plannedDestination(spec, source).catalog : destination).problems
   repair(work, { problems, relist: () => listContexts(work), filler: (label, column) => fillerFor(work, label, column) })
-  for (const problem of problems()) if (problem.severity === 'warning') note(work, tablePath(work, problem.where), `${problem.message}. ${problem.fix}`)
+  for (const problem of problems()) if (problem.severity === 'warning') note(work, tablePath(work, problem.where),
+    `${problem.message}. ${problem.fix}`)
   return { spec, notes: work.notes }
 }
 
 /** The path at which a comment can stand: a column or a table that is written. */
 function tablePath({ spec }: Proposal, where: string): string {
-  const label = Object.keys(spec.tables).sort((a, b) => b.length - a.length).find((l) => where === `tables.${l}` || where.startsWith(`tables.${l}.`))
+  const label = Object.keys(spec.tables).sort((a, b) => b.length - a.length).find((l) => where === `tables.${l}` ||
+    where.startsWith(`tables.${l}.`))
   return label === undefined ? '' : `tables.${label}`
 }
 
@@ -101,8 +103,16 @@ function proposeEntities(table: CatalogTable, work: Work): void {
   if (key !== undefined && more.length === 0 && !isReference) work.spec.entities[label] = strategyFor(table, key, work)
   for (const { columns, usable } of table.uniques) {
     const column = table.columns.find((c) => columns.length === 1 && c.name === columns[0])
-    if (usable && column?.type === 'uuid' && column.name !== key) work.spec.entities[`${label}.${column.name}`] = { id: 'keep' }
+    const wanted = column?.type === 'uuid' || isPointedAt(table, columns, work)
+    if (usable && column && wanted && column.name !== key &&
+      !table.foreignKeys.some((fk) => fk.columns.includes(column.name))) work.spec.entities[`${label}.${column.name}`] = { id: 'keep' }
   }
+}
+
+/** Other tables point at this column by foreign key, and not at the table's key. */
+function isPointedAt(table: CatalogTable, columns: readonly string[], { tables }: Work): boolean {
+  return tables.some((t) => t.foreignKeys.some((fk) => nameOf(fk.target) === nameOf(table) &&
+    fk.targetColumns.join('\n') === columns.join('\n')))
 }
 
 function strategyFor(table: CatalogTable, key: string, work: Work): IdSpec {
@@ -149,10 +159,12 @@ function proposeReferences(table: CatalogTable, work: Work): void {
     const column = t.columns.find((c) => c.name === name)
     return column ? [{ entity, table: t.table, column }] : []
   }))
+  const json = table.columns.filter((c) => /^jsonb?$/.test(c.type)).map((c) => c.name)
+  if (json.length > 0) note(work, `tables.${label}`, `todo: does ${json.join(' or ')} hold ids (json)? Then say where, with json`)
   for (const column of table.columns) {
     const path = `tables.${label}.columns.${column.name}`
-    if (/^jsonb?$/.test(column.type)) note(work, `tables.${label}`, `todo: does ${column.name} (${column.type}) hold ids? Then say where, with json`)
-    const known = table.foreignKeys.some((fk) => fk.columns.includes(column.name)) || work.spec.entities[`${label}.${column.name}`] !== undefined
+    const known = table.foreignKeys.some((fk) => fk.columns.includes(column.name)) ||
+      work.spec.entities[`${label}.${column.name}`] !== undefined
     if (known || !looksLikeId(column) || (table.identityColumns.length === 1 && table.identityColumns[0] === column.name)) continue
     const entity = guessReference(column, things)
     if (entity === null) continue
@@ -172,11 +184,14 @@ function proposeMerge(table: CatalogTable, work: Work): void {
   const key = naturalKey(table, there, new Set([...ids, ...there.columns.filter((c) => c.type === 'uuid').map((c) => c.name)]))
   if (key !== null) {
     work.spec.tables[label] = { ...rule, verdict: 'merge', on: key.length === 1 ? key : [key] }
-    note(work, `tables.${label}`, `todo: rows with the same ${key.join(', ')} on both sides are taken for one thing; else say verdict: move`)
-    if (key.length === 1 && /mail/i.test(key[0]) && !key[0].startsWith('lower')) note(work, `tables.${label}`, `todo: lower(${key[0]}) if letter case makes no difference`)
+    note(work, `tables.${label}`, `todo: rows with the same ${key.join(', ')} on both sides are one thing; else say verdict: move`)
+    if (key.length === 1 && /mail/i.test(key[0]) && !key[0].startsWith('lower')) note(work, `tables.${label}`,
+      `todo: lower(${key[0]}) if letter case makes no difference`)
   }
-  const single = there.uniques.filter((u) => u.usable && u.columns.length === 1 && isNameLike(u.columns[0]) && !key?.some((k) => k.includes(u.columns[0])))
-  const texts = single.map((u) => u.columns[0]).filter((c) => /^(text|character varying)/.test(table.columns.find((o) => o.name === c)?.type ?? '') && !ids.has(c))
+  const single = there.uniques.filter((u) => u.usable && u.columns.length === 1 && isNameLike(u.columns[0]) &&
+    !key?.some((k) => k.includes(u.columns[0])))
+  const texts = single.map((u) => u.columns[0]).filter((c) =>
+    /^(text|character varying)/.test(table.columns.find((o) => o.name === c)?.type ?? '') && !ids.has(c))
   if (texts.length === 0 || texts.some((c) => table.identityColumns.includes(c))) return
   work.spec.tables[label] = { ...work.spec.tables[label], rename: Object.fromEntries(texts.map((c) => [c, {}])) }
   note(work, `tables.${label}`, `todo: where another thing has the same ${texts.join(' or ')}, ours gets a suffix (name-2)`)

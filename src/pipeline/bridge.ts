@@ -11,7 +11,7 @@ export interface Bridge {
   readonly meter: Meter
   readonly events: RunEvents
   readonly point: Point
-  readonly options: { readonly takeover: boolean }
+  readonly options: { readonly takeover: boolean; readonly conflicts?: string }
   /** The slot that this run made, while its exported snapshot is held open. */
   slot: CreatedSlot | null
 }

@@ -1,7 +1,10 @@
 import { chunkTotals } from '../../connectors/postgres-destination/chunks.ts'
 import { parkedRows } from '../../connectors/postgres-destination/parked.ts'
+import { createSlot, dropSlot, type CreatedSlot } from '../../connectors/postgres-source/slot.ts'
 import { openSource } from '../../connectors/postgres-source/source.ts'
 import type { Catalog } from '../core/catalog.ts'
+import { RekeyError } from '../core/errors.ts'
+import type { Lsn } from '../core/lsn.ts'
 import type { Mapping } from '../core/mapping.ts'
 import { planPasses } from '../core/passes.ts'
 import type { Checkpoint, Totals } from '../core/plan.ts'
@@ -20,15 +23,21 @@ export async function copy(bridge: Bridge, checkpoint: Checkpoint, signal: Abort
   const { config, mapping, catalogs } = opened
   const passes = planPasses(mapping, catalogs.destination)
   const relations = relationsOf(catalogs.source, mapping)
-  const made = bridge.slot
   const { workers, rowsPerChunk } = config.snapshot
+  const resumed = bridge.slot === null
+  const later = resumed ? await laterSlot(bridge) : null
+  const made = bridge.slot ?? later?.slot
   const open = openSource({
     url: config.source.url, ...namesOf(config), epoch: checkpoint.epoch, copyConnections: workers + 1, ...(made ? { snapshotName: made.snapshot } : {}),
   })
   const extra = Array.from({ length: workers - 1 }, () => destinationOf(opened, { takeover: false, point, join: () => main.writer() }))
   try {
     const exported = await open.exported()
-    if (!exported) checkpoint = { ...checkpoint, convergeLsn: 0n }
+    if (made && !exported) {
+      bridge.slot = null
+      throw new RekeyError('REMOTE', 'the snapshot of the copy was lost with its connection')
+    }
+    if (resumed) checkpoint = { ...checkpoint, convergeLsn: 0n }
     for (const one of extra) await one.destination.open()
     const chunks = await main.destination.chunks(() => makeChunks(open.source.chunks, { mapping, passes, rowsPerChunk }))
     meter.copying(chunks)
@@ -36,8 +45,8 @@ export async function copy(bridge: Bridge, checkpoint: Checkpoint, signal: Abort
       mapping: m, minters: opened.minters, catalog: catalogs.destination, idMap: main.idMap, destination: main.destination, source: open.source, relations, checks: config.checks,
     })
     await snapshot({
-      source: open.source, mapping, relations, chunks, checkpoint, point, converging: !exported, blocked: await parkedRows(main.query, config.pipeline).waiting(),
-      parents: parentsOf(mapping, catalogs.destination), writers: [main.destination, ...extra.map((one) => one.destination)],
+      source: open.source, mapping, relations, chunks, checkpoint, point, converging: resumed, since: later?.since ?? new Map(), blocked: await parkedRows(main.query, config.pipeline).waiting(),
+      parents: parentsOf(passes.first, catalogs.destination), writers: [main.destination, ...extra.map((one) => one.destination)],
       planners: { 1: planner(passes.first), 2: planner(mapping) }, onChunk: meter.copied,
     }, signal)
     const totals: Record<string, Totals> = {}
@@ -52,7 +61,30 @@ export async function copy(bridge: Bridge, checkpoint: Checkpoint, signal: Abort
     return next
   } finally {
     await open.close()
+    await later?.drop()
     await Promise.all(extra.map((one) => one.close()))
+  }
+}
+
+/**
+ * Equal rows of a table without a key cannot be told apart, so the stream cannot converge over a copy of a later moment. When such a table
+ * is still to be copied after a restart, the rest is copied under the snapshot of a second slot, and the stream leaves out what that
+ * snapshot holds of it.
+ */
+async function laterSlot({ opened, main }: Bridge): Promise<{ slot: CreatedSlot; since: Map<string, Lsn>; drop(): Promise<void> } | null> {
+  const { config, mapping } = opened
+  const name = `${namesOf(config).slot}_copy`
+  await dropSlot(config.source.url, name)
+  const open = (await main.destination.chunks(async () => [])).filter((chunk) => !chunk.done)
+  const tables = open.map((chunk) => nameOf(chunk.table)).filter((table) => !mapping.tables.get(table)!.keyed)
+  if (tables.length === 0) return null
+  const slot = await createSlot(config.source.url, name)
+  return {
+    slot, since: new Map(tables.map((table) => [table, slot.consistentLsn])),
+    async drop() {
+      await slot.close().catch(() => {})
+      await dropSlot(config.source.url, name)
+    },
   }
 }
 
@@ -70,12 +102,14 @@ async function makeChunks(
   return chunks
 }
 
-/** Source tables that a source table's rows point at, by the destination's foreign keys and the mapping's references. */
+/** Source tables that a source table's rows point at in the first pass, by the destination's foreign keys; a column that it leaves null points nowhere. */
 function parentsOf(mapping: Mapping, destination: Catalog): Map<string, string[]> {
   const byTarget = new Map([...mapping.tables].map(([name, rule]) => [nameOf(rule.target), name]))
   return new Map([...mapping.tables].map(([name, rule]) => {
     const target = destination.tables.find((t) => nameOf(t) === nameOf(rule.target))
-    const parents = (target?.foreignKeys ?? []).map((fk) => byTarget.get(nameOf(fk.target))).filter((p): p is string => p !== undefined && p !== name)
+    const nulled = new Set(rule.columns.filter((c) => c.source === null && c.map.kind === 'constant' && c.map.value === null).map((c) => c.target))
+    const pointing = (target?.foreignKeys ?? []).filter((fk) => !fk.columns.some((column) => nulled.has(column)))
+    const parents = pointing.map((fk) => byTarget.get(nameOf(fk.target))).filter((p): p is string => p !== undefined && p !== name)
     return [name, [...new Set(parents)]]
   }))
 }

@@ -33,7 +33,7 @@ export interface SourceState {
   dropPublication(): Promise<void>
 }
 
-/** Both ends of a pipeline for the verbs that look at it, decide and remove. The second composition, beside pipeline.ts which runs it. */
+/** Both ends of a pipeline for the verbs that look at it, decide and remove. */
 export interface Operated {
   readonly opened: Opened
   readonly source: SourceState

@@ -1,7 +1,10 @@
+import { readFile } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
 import { beginRun } from '../../connectors/postgres-destination/chunks.ts'
 import { comparePublication, ensurePublication, readPublication } from '../../connectors/postgres-source/publication.ts'
 import { createSlot, dropSlot, freeSlot, readSlot } from '../../connectors/postgres-source/slot.ts'
 import { sleep } from '../clock.ts'
+import { readDecisions, storeDecisions } from '../conflicts.ts'
 import { RekeyError } from '../core/errors.ts'
 import type { Checkpoint } from '../core/plan.ts'
 import { judgeSlot } from '../core/slot-health.ts'
@@ -9,12 +12,14 @@ import type { Bridge } from './bridge.ts'
 import { capturedTables, namesOf } from './open.ts'
 
 /** Opens the destination and brings slot, publication and checkpoint to agree: made anew for a run that has nothing yet, else judged. */
-export async function prepare(bridge: Bridge): Promise<Checkpoint> {
+export async function prepare(bridge: Bridge, resumed: boolean): Promise<Checkpoint> {
   const { opened, main, options } = bridge
   const { config, catalogs, mapping } = opened
   const { slot, publication } = namesOf(config)
   const checkpoint = await main.destination.open()
   const tables = capturedTables(mapping)
+  if (checkpoint.phase === 'new' && resumed) throw new RekeyError('FENCED', `the pipeline ${config.pipeline} was removed while it ran`)
+  if (!resumed && options.conflicts !== undefined) await takeDecisions(bridge, options.conflicts)
   if (checkpoint.phase === 'new') return begin(bridge, checkpoint)
   if (checkpoint.mappingDigest !== mapping.digest) {
     throw new RekeyError('CONFIG', 'the mapping was changed since this run began; a running pipeline keeps its mapping', { hint: 'Restore the mapping files, or `rekey remove` and begin anew.' })
@@ -26,6 +31,16 @@ export async function prepare(bridge: Bridge): Promise<Checkpoint> {
   const differences = found ? comparePublication(found, tables) : ['it is gone']
   if (differences.length > 0) throw new RekeyError('PUBLICATION', `publication ${publication}: ${differences.join('; ')}`)
   return checkpoint
+}
+
+/** A person's decisions go into the ledger before anything else is made. UNDECIDED while one is missing. */
+async function takeDecisions({ opened, main }: Bridge, file: string): Promise<void> {
+  const read = (path: string): Promise<string> => readFile(path, 'utf8').catch((cause: unknown) => {
+    throw new RekeyError('CONFIG', `${path} cannot be read`, { cause })
+  })
+  const { mapping, minters, config } = opened
+  const decisions = readDecisions({ csv: await read(file), plan: await read(join(dirname(file), 'plan.json')), mapping, minters })
+  await storeDecisions(main.query, config.pipeline, decisions)
 }
 
 /** The walsender of a reader that was killed needs a moment to notice; only then is the slot really in use. */

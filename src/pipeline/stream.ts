@@ -1,4 +1,5 @@
 import { directLog } from '../../connectors/direct/log.ts'
+import { copiedSince } from '../../connectors/postgres-destination/chunks.ts'
 import { parkedRows } from '../../connectors/postgres-destination/parked.ts'
 import { openSource } from '../../connectors/postgres-source/source.ts'
 import { capture } from '../capture.ts'
@@ -30,7 +31,7 @@ export async function stream(
     const relations = relationsOf(catalogs.source, mapping)
     const planner = createPlanner({
       mapping, minters: opened.minters, catalog: catalogs.destination, idMap: main.idMap, destination: main.destination, source: open.source,
-      relations, checks: config.checks,
+      relations, checks: config.checks, since: await copiedSince(main.query, config.pipeline),
     })
     meter.streaming(checkpoint)
     const parked = parkedRows(main.query, config.pipeline)

@@ -44,7 +44,8 @@ describe.each([14, 18] as const)('check against Postgres %i', (major) => {
     const { source: spec } = await readMapping('mappings/demo')
     const { mapping, problems } = compileMapping(spec, catalogs.source, catalogs.destination)
     return check({
-      source: text(a), destination: text(b), catalogs, mapping, problems, slot: 'rekey_demo', publication: 'rekey_demo', checks: 'set', workers: 2, ...options,
+      source: text(a), destination: text(b), catalogs, mapping, problems, slot: 'rekey_demo', publication: 'rekey_demo', checks: 'set',
+        workers: 2, ...options,
     })
   }
   const codes = (list: readonly Finding[]) => list.map((f) => `${f.severity} ${f.code} ${f.subject}`)
@@ -64,13 +65,15 @@ describe.each([14, 18] as const)('check against Postgres %i', (major) => {
   it('tells a role without rights everything that it lacks, with grants that help', async () => {
     const found = await findings({ role: 'stranger' })
     const own = codes(found)
-    for (const code of ['REPLICATION role stranger', 'CREATE role stranger', 'PRIVILEGE public.users', 'OWNER public.users', 'REPLICA_ROLE role stranger']) {
+    for (const code of ['REPLICATION role stranger', 'CREATE role stranger', 'PRIVILEGE public.users', 'OWNER public.users',
+      'REPLICA_ROLE role stranger']) {
       expect(own).toContain(`error ${code}`)
     }
     expect(found.filter((f) => f.code === 'UNREADABLE')).toEqual([])
     const grants = found.filter((f) => f.code === 'PRIVILEGE' && f.message.includes('destination')).map((f) => f.fix)
     for (const grant of grants) await destination.query(grant)
-    expect(codes((await findings({ role: 'stranger' })).filter((f) => f.code === 'PRIVILEGE' && f.message.includes('destination')))).toEqual([])
+    expect(codes((await findings({ role: 'stranger' })).filter((f) => f.code === 'PRIVILEGE' &&
+      f.message.includes('destination')))).toEqual([])
   })
 
   it('sees tables that cannot be followed, and its statement mends them', async () => {

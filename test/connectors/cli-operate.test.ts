@@ -103,7 +103,8 @@ describe('remove', () => {
 describe('the verbs before a run', () => {
   it('write first files, which the other verbs take', async () => {
     const there = await mkdtemp(join(tmpdir(), 'rekey-init-'))
-    const urls = ['--source', line.source.url, '--destination', line.destination.url, '--application', 'shop', '--config', join(there, 'rekey.yaml')]
+    const names = ['--application', 'shop', '--config', join(there, 'rekey.yaml')]
+    const urls = ['--source', line.source.url, '--destination', line.destination.url, ...names]
     const made = await line.json(['init', ...urls])
     expect(Object.keys(made)).toEqual(['files', 'todos'])
     expect(made.files).toEqual([join(there, 'rekey.yaml'), join(there, 'mapping', 'mapping.yaml')])
@@ -135,7 +136,8 @@ describe('the verbs before a run', () => {
   it('check whether a run can begin', async () => {
     const checked = await line.json(['check'])
     expect(Object.keys(checked)).toEqual(['ok', 'errors', 'warnings', 'findings'])
-    for (const finding of checked.findings) expect(Object.keys(finding).sort()).toEqual(['code', 'fix', 'group', 'message', 'severity', 'subject'])
+    const members = ['code', 'fix', 'group', 'message', 'severity', 'subject']
+    for (const finding of checked.findings) expect(Object.keys(finding).sort()).toEqual(members)
     expect(await line.rekey(['check'])).toMatchObject({ exit: checked.ok ? 0 : 5, err: '' })
     await line.source.query('alter table nodes drop constraint nodes_pkey cascade')
     const bad = await line.rekey(['check'])

@@ -40,7 +40,8 @@ describe('before the first run', () => {
   it('has nothing to list, to change or to remove', async () => {
     expect((await line.rekey(['parked', 'list'])).out).toBe('No row is parked.\n')
     expect(await line.json(['parked', 'retry', '1'])).toEqual({ changed: [], left: [{ id: '1', state: 'not there' }] })
-    expect(await line.json(['remove', '--yes'])).toMatchObject({ slot: 'not there', publication: 'not there', destination: 'nothing there' })
+    const removed = await line.json(['remove', '--yes'])
+    expect(removed).toMatchObject({ slot: 'not there', publication: 'not there', destination: 'nothing there' })
   })
 })
 
@@ -76,7 +77,8 @@ describe('a run', () => {
     const after = await line.json(['status'])
     expect(after).toMatchObject({ state: 'stopped', phase: 'stream', writer: null, slot: { active: false, health: 'ok' }, warnings: [] })
     expect(Object.keys(after)).toEqual([
-      'pipeline', 'deployment', 'state', 'phase', 'updatedAt', 'writer', 'position', 'lag', 'slot', 'chunks', 'parked', 'totals', 'tables', 'warnings',
+      'pipeline', 'deployment', 'state', 'phase', 'updatedAt', 'writer', 'position', 'lag', 'slot', 'chunks', 'parked',
+      'totals', 'tables', 'warnings',
     ])
     expect(after.lag.bytes).toBeGreaterThanOrEqual(0)
     expect(after.totals.closes).toBe(true)

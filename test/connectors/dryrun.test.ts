@@ -1,16 +1,17 @@
-import { readFile } from 'node:fs/promises'
-import { mkdtemp, rm } from 'node:fs/promises'
+import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type pg from 'pg'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { matchRows } from '../../connectors/postgres-destination/lookup.ts'
+import { findDecisions, matchRows } from '../../connectors/postgres-destination/lookup.ts'
+import { SCHEMA_SQL } from '../../connectors/postgres-destination/schema.ts'
 import { copier } from '../../connectors/postgres-source/copy.ts'
 import { readCatalog } from '../../src/catalog.ts'
-import { readMapping } from '../../src/config/mapping-files.ts'
+import { parseMapping, readMapping } from '../../src/config/mapping-files.ts'
 import { tableOf, type Catalog } from '../../src/core/catalog.ts'
 import { compileMapping } from '../../src/core/compile.ts'
-import { decisionsFromCsv } from '../../src/core/conflicts-csv.ts'
+import { readDecisions, storeDecisions } from '../../src/conflicts.ts'
+import { conflictsCsv, decisionsFromCsv } from '../../src/core/conflicts-csv.ts'
 import type { Decision } from '../../src/core/plan.ts'
 import type { PlanFile } from '../../src/core/plan-file.ts'
 import { relationsOf } from '../../src/core/relations.ts'
@@ -41,7 +42,8 @@ const DESTINATION = `
   insert into products (id, name) values ('prd_main', 'main');
   insert into groups (id, name, kind) values ('grp_everyone', 'all', 'everyone');
   insert into users (id, email, name, full_name) values ('usr_ann', 'ann@x', 'ann', 'Ann'), ('usr_other', 'other@x', 'bob', 'Bob');
-  insert into projects (id, uuid, name, owner_id, product_id) values ('prj_here', '00000000-0000-4000-8000-000000000003', 'other', 'usr_ann', 'prd_main');`
+  insert into projects (id, uuid, name, owner_id, product_id) values
+    ('prj_here', '00000000-0000-4000-8000-000000000003', 'other', 'usr_ann', 'prd_main');`
 
 const noLedger: IdMap = { find: async () => new Map(), findIds: async () => [] }
 
@@ -51,30 +53,30 @@ describe('the dry run', () => {
   let session: pg.Client
   let catalogs: { source: Catalog; destination: Catalog }
   let plan: PlanFile
-  const closing: (() => Promise<unknown>)[] = []
   const at = (name: string) => plan.tables.find((t) => t.table === `public.${name}`)!
 
-  async function compiled() {
-    const { source: spec } = await readMapping('mappings/demo')
+  async function compiled(text?: string) {
+    const { source: spec } = text === undefined ? await readMapping('mappings/demo') : parseMapping('m', new Map([['mapping.yaml', text]]))
     const { mapping } = compileMapping(spec, catalogs.source, catalogs.destination)
     return { mapping, minters: mintersFor(mapping, { deployment: 'test', secret: 'a secret of enough bytes' }, catalogs.source) }
   }
 
-  async function run(block = 1_000, idMap = noLedger): Promise<PlanFile> {
-    const { mapping, minters } = await compiled()
+  async function run(block = 1_000, idMap = noLedger, text?: string): Promise<PlanFile> {
+    const { mapping, minters } = await compiled(text)
     const relations = relationsOf(catalogs.source, mapping)
     const rows = copier({ url: source.url })
-    closing.push(() => rows.close())
-    const text = async (sql: string, params: readonly unknown[]) =>
+    const query = async (sql: string, params: readonly unknown[]) =>
       (await session.query<(string | null)[]>({ text: sql, values: [...params], rowMode: 'array' })).rows
-    return dryRun({
-      mapping, minters, catalogs, relations, idMap, read: rows.read, match: (question) => matchRows(text, question, tableOf(catalogs.destination, question.table)),
+    const running = dryRun({
+      mapping, minters, catalogs, relations, idMap, read: rows.read, match: (question) =>
+        matchRows(query, question, tableOf(catalogs.destination, question.table)),
       async *copy(table, columns) {
         for await (const all of rows.copy({ table, index: 0, after: null, upTo: null }, columns)) {
           for (let i = 0; i < all.length; i += block) yield all.slice(i, i + block) as Row[]
         }
       },
     })
+    return running.finally(() => rows.close())
   }
 
   async function made(file: string, rows: string): Promise<[Database, Catalog]> {
@@ -96,7 +98,6 @@ describe('the dry run', () => {
     plan = await run()
   }, 60_000)
   afterAll(async () => {
-    for (const close of closing) await close()
     await session.end()
     await Promise.all([source.drop(), destination.drop()])
   })
@@ -133,9 +134,40 @@ describe('the dry run', () => {
 
   it('lists each conflict with what to look at', () => {
     expect(plan.conflicts).toMatchObject([
-      { table: 'public.users', source_key: '4', reason: 'two source rows have one natural key', evidence: 'source key 3', recommended_action: 'merge' },
-      { table: 'public.projects', source_key: '3', target_key: 'prj_here', evidence: 'uuid: prj_here', recommended_action: 'rename' },
+      { table: 'public.users', source_key: '4', reason: 'two source rows have one natural key', evidence: 'source key 3',
+        recommended_action: 'merge' },
+      { table: 'public.projects', source_key: '3', target_key: 'prj_here', evidence: 'uuid: prj_here', recommended_action: 'map' },
     ])
+  })
+
+  it('knows parents that a filter keeps back, that were never there, and rows without a key', async () => {
+    const files = await readFile('mappings/demo/mapping.yaml', 'utf8')
+    const tables = files.slice(files.indexOf('  - name: platform'), files.indexOf('defaults:')).replace('events]', 'events, loose]')
+    const text = files.replace(files.slice(files.indexOf('  - name: platform'), files.indexOf('defaults:')), tables)
+      .replace('  nodes:\n    columns:', '  nodes:\n    where: { label: n }\n    columns:')
+    const before = catalogs
+    await source.query(`create table loose (node_id bigint, note text); alter table loose replica identity full;
+      insert into loose values (1, 'secret'), (1, 'secret'), (2, 'secret'), (99, 'secret'), (null, 'secret');
+      insert into nodes (id, project_id, label) values (3, 1, 'filtered'); insert into loose values (3, 'secret')`)
+    await destination.query('create table loose (node_id text references nodes, note text)')
+    const read = async (database: Database): Promise<Catalog> => {
+      const one = await client(database.url)
+      return readCatalog(async (sql, params) => (await one.query(sql, params)).rows).finally(() => one.end())
+    }
+    catalogs = { source: await read(source), destination: await read(destination) }
+    try {
+      for (const block of [1, 1_000]) {
+        const found = await run(block, noLedger, text)
+        expect(found.tables.find((t) => t.table === 'public.nodes')).toMatchObject({ rows: 3, new: 1, skipped: { filtered: 2 } })
+        expect(found.tables.find((t) => t.table === 'public.loose')).toMatchObject({ rows: 6, new: 3, orphan: 3,
+          samples: { new: [], orphan: [] } })
+        expect(JSON.stringify(found)).not.toContain('secret')
+      }
+    } finally {
+      catalogs = before
+      await source.query('drop table loose; delete from nodes where id = 3')
+      await destination.query('drop table loose')
+    }
   })
 
   it('is written to two files, and read back only as it was', async () => {
@@ -164,8 +196,29 @@ describe('the dry run', () => {
     const merged = await run(1_000, ledger(decisionsFromCsv(csv('merge'), { conflicts, mapping, minters })))
     expect(merged.tables.find((t) => t.table === 'public.users')).toMatchObject({ new: 2, matched: 2, conflict: 0 })
     expect(merged.totals.orphan).toBe(1)
+    expect(merged.digest).not.toBe(plan.digest)
     const dropped = await run(1_000, ledger(decisionsFromCsv(csv('drop'), { conflicts, mapping, minters })))
     expect(dropped.tables.find((t) => t.table === 'public.users')).toMatchObject({ new: 2, matched: 1, skipped: { 'decided: drop': 1 } })
     expect(dropped.totals.orphan).toBe(plan.totals.orphan)
+  })
+  it('stores decisions once, and never against the ledger', async () => {
+    const text = async (sql: string, params: readonly unknown[]) =>
+      (await session.query<(string | null)[]>({ text: sql, values: [...params], rowMode: 'array' })).rows
+    await destination.query(SCHEMA_SQL)
+    const { mapping, minters } = await compiled()
+    const csv = conflictsCsv(plan.conflicts)
+    const files = { plan: JSON.stringify(plan), mapping, minters }
+    expect(() => readDecisions({ ...files, csv })).toThrow(expect.objectContaining({ code: 'UNDECIDED' }))
+    expect(() => readDecisions({ ...files, csv,
+      mapping: { ...mapping, digest: 'other' } })).toThrow(expect.objectContaining({ code: 'CONFIG' }))
+    const only = plan.conflicts.slice(0, 1)
+    const decided = decisionsFromCsv(conflictsCsv(only).replace(/merge,\r/, 'merge,merge\r'), { conflicts: only, mapping, minters })
+    await storeDecisions(text, 'p', decided)
+    await storeDecisions(text, 'p', decided)
+    expect(await findDecisions(text, 'p', 'users', ['4'])).toEqual(new Map([['4', decided[0]]]))
+    await expect(storeDecisions(text, 'p', [{ ...decided[0], id: 'usr_else' }])).rejects.toMatchObject({ code: 'CONFIG',
+      message: expect.stringContaining('users 4') })
+    expect(await findDecisions(text, 'p', 'users', ['4'])).toEqual(new Map([['4', decided[0]]]))
+    await destination.query('drop schema rekey cascade')
   })
 })

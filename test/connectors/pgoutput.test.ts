@@ -143,13 +143,19 @@ describe('transactions', () => {
       message(50n, 'beat'), ...inTransaction(message(90n, 'mark', { transactional: true }), message(91n, 'no', { prefix: 'other' })),
       message(120n, 'late', { prefix: 'elsewhere' }),
     ])
-    expect(out.map((t) => [t.commitLsn, t.endLsn, t.xid, t.messages])).toEqual([[50n, 50n, 0, ['beat']], [100n, 108n, 9, ['mark']]])
+    expect(out.map((t) => [t.commitLsn, t.endLsn, t.xid, t.messages])).toEqual([[49n, 50n, 0, ['beat']], [100n, 108n, 9, ['mark']]])
+  })
+
+  it('a message stays below the commit that begins where it ends', () => {
+    const out = run([message(100n, 'beat'), ...inTransaction(row)])
+    expect(out.map((t) => [t.commitLsn, t.endLsn])).toEqual([[99n, 100n], [100n, 108n]])
+    expect(run([message(100n, 'beat'), ...inTransaction(row)], { after: 99n }).map((t) => t.commitLsn)).toEqual([100n])
   })
 
   it('empty ones move the position and are folded', () => {
     const empty = (at: bigint): Buffer[] => [begin(at, 0n, Number(at)), commit(at, at + 8n)]
     const out = run([...empty(10n), ...empty(20n), message(30n, 'beat'), ...empty(40n), ...empty(50n), begin(60n, 0n, 60), relation(T), row, commit(60n, 68n)])
-    expect(out.map((t) => [t.commitLsn, t.endLsn])).toEqual([[20n, 28n], [30n, 30n], [50n, 58n], [60n, 68n]])
+    expect(out.map((t) => [t.commitLsn, t.endLsn])).toEqual([[20n, 28n], [29n, 30n], [50n, 58n], [60n, 68n]])
   })
 
   it('an address that the server has reached becomes an empty one below it, never inside a transaction or backward', () => {

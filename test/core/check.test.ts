@@ -23,7 +23,8 @@ const SIDE: SideFacts = {
   },
   role: ROLE, tables: [], types: [], backends: 1, senders: 0,
 }
-const SOURCE: SourceFacts = { ...SIDE, slots: [], publication: 'none', transactions: [], prepared: [], largeObjects: 0, inherited: [], largest: [] }
+const SOURCE: SourceFacts = { ...SIDE, slots: [], publication: 'none', transactions: [], prepared: [], largeObjects: 0, inherited: [],
+  largest: [] }
 const DESTINATION: DestinationFacts = { ...SIDE, replicaRole: true, rekeySchema: null }
 const USERS = { schema: 'public', table: 'users' }
 const users = table('users', { columns: { id: 'bigint', name: 'text' } })
@@ -32,7 +33,8 @@ const codes = (findings: readonly Finding[]) => findings.map((f) => `${f.severit
 
 function replication(facts: Partial<SourceFacts>, tables = [users]) {
   return judgeReplication({
-    source: { ...catalog(tables), database: 'shop' }, facts: { ...SOURCE, ...facts }, captured: tables, slot: 'rekey_a', publication: 'rekey_a',
+    source: { ...catalog(tables), database: 'shop' }, facts: { ...SOURCE, ...facts }, captured: tables, slot: 'rekey_a',
+      publication: 'rekey_a',
   })
 }
 
@@ -40,9 +42,11 @@ describe('replication', () => {
   it('has nothing to say of a source that is ready', () => expect(replication({})).toEqual([]))
 
   it('wants logical WAL, a free slot, free senders and a sane timeout', () => {
-    const slot = { name: 'other', plugin: 'pgoutput', database: 'shop', temporary: false, pid: null, walStatus: 'reserved', invalidation: null }
+    const slot = { name: 'other', plugin: 'pgoutput', database: 'shop', temporary: false, pid: null, walStatus: 'reserved',
+      invalidation: null }
     const found = replication({
-      ...set({ wal_level: 'replica', max_replication_slots: '1', max_wal_senders: '2', wal_sender_timeout: '0', idle_replication_slot_timeout: '60' }),
+      ...set({ wal_level: 'replica', max_replication_slots: '1', max_wal_senders: '2', wal_sender_timeout: '0',
+        idle_replication_slot_timeout: '60' }),
       slots: [slot], senders: 1,
     })
     expect(codes(found)).toEqual([
@@ -54,8 +58,10 @@ describe('replication', () => {
   })
 
   it('says what is with the slot of that name', () => {
-    const slot = { name: 'rekey_a', plugin: 'pgoutput', database: 'shop', temporary: false, pid: null, walStatus: 'reserved', invalidation: null }
-    const of = (more: Partial<typeof slot> | { pid: number } | { invalidation: string }) => codes(replication({ slots: [{ ...slot, ...more }] }))
+    const slot = { name: 'rekey_a', plugin: 'pgoutput', database: 'shop', temporary: false, pid: null, walStatus: 'reserved',
+      invalidation: null }
+    const of = (more: Partial<typeof slot> | { pid: number } | { invalidation: string }) =>
+      codes(replication({ slots: [{ ...slot, ...more }] }))
     expect(of({})).toEqual(['info SLOT_EXISTS slot rekey_a'])
     expect(of({ pid: 7 })).toEqual(['warning SLOT_IN_USE slot rekey_a'])
     expect(of({ walStatus: 'lost' })).toEqual(['error SLOT_LOST slot rekey_a'])
@@ -68,32 +74,39 @@ describe('replication', () => {
     expect(replication({ publication: whole })).toEqual([])
     const [found] = replication({ publication: { ...whole, viaRoot: false, tables: [{ name: 'public.old', filtered: true }] } })
     expect(found).toMatchObject({ code: 'PUBLICATION', severity: 'error', subject: 'publication rekey_a' })
-    for (const word of ['lacks public.users', 'also public.old', 'filters public.old', 'via_partition_root']) expect(found.message).toContain(word)
+    for (const word of ['lacks public.users', 'also public.old', 'filters public.old',
+      'via_partition_root']) expect(found.message).toContain(word)
     expect(found.fix).toContain('for table only "public"."users" with (publish_via_partition_root = true)')
   })
 
   it('gives the statement that makes each table followable', () => {
-    const keyless = (more: object, shape = {}) => table('t', { columns: { a: 'bigint', b: 'text' }, key: [], ...shape, more: { identityColumns: [], ...more } })
+    const keyless = (more: object, shape = {}) =>
+      table('t', { columns: { a: 'bigint', b: 'text' }, key: [], ...shape, more: { identityColumns: [], ...more } })
     const fix = (t: ReturnType<typeof table>) => replication({}, [t])[0].fix
     expect(fix(keyless({}))).toBe('alter table "public"."t" replica identity full;')
     expect(fix(keyless({}, { unique: [['a']] }))).toBe('alter table "public"."t" replica identity using index "t_1";')
     const nothing = table('t', { columns: { a: 'bigint' }, more: { identity: 'n', identityColumns: [] } })
     expect(fix(nothing)).toBe('alter table "public"."t" replica identity default;')
-    const deferred = { ...nothing, identity: 'd' as const, primaryKey: { ...nothing.primaryKey!, deferrable: true }, uniques: [{ ...nothing.primaryKey!, deferrable: true }] }
+    const deferred = { ...nothing, identity: 'd' as const, primaryKey: { ...nothing.primaryKey!, deferrable: true },
+      uniques: [{ ...nothing.primaryKey!, deferrable: true }] }
     expect(fix(deferred)).toBe('alter table "public"."t" replica identity full;')
   })
 
   it('names the transactions that a new slot would wait for', () => {
-    const open = { transactions: [{ pid: 9, seconds: 600, application: 'report' }], prepared: [{ gid: "it's", database: 'shop', seconds: 5 }] }
+    const open = { transactions: [{ pid: 9, seconds: 600, application: 'report' }],
+      prepared: [{ gid: "it's", database: 'shop', seconds: 5 }] }
     const found = replication(open)
     expect(codes(found)).toEqual(["error PREPARED_TRANSACTION it's", 'warning LONG_TRANSACTION process 9'])
-    expect([found[0].fix, found[1].fix]).toEqual([expect.stringContaining("rollback prepared 'it''s';"), expect.stringContaining('pg_terminate_backend(9)')])
+    expect([found[0].fix, found[1].fix]).toEqual([expect.stringContaining("rollback prepared 'it''s';"),
+      expect.stringContaining('pg_terminate_backend(9)')])
   })
 })
 
 describe('access', () => {
-  const all: TableFact = { name: 'public.users', usage: true, owner: true, select: true, insert: true, update: true, delete: true, hidden: false }
-  const access = (source: Partial<SourceFacts>, destination: Partial<DestinationFacts> = {}, checks: 'engine' | 'set' = 'engine') => judgeAccess({
+  const all: TableFact = { name: 'public.users', usage: true, owner: true, select: true, insert: true, update: true, delete: true,
+    hidden: false }
+  const access = (source: Partial<SourceFacts>, destination: Partial<DestinationFacts> = {}, checks: 'engine' | 'set' = 'engine') =>
+    judgeAccess({
     source: { ...SOURCE, tables: [all], ...source }, destination: { ...DESTINATION, tables: [all], ...destination },
     captured: [USERS], written: [USERS], checks, triggersOff: false,
   })
@@ -101,7 +114,8 @@ describe('access', () => {
   it('has nothing to say of roles that may', () => expect(access({})).toEqual([]))
 
   it('says each right that the source lacks, with the grant', () => {
-    const found = access({ role: { ...ROLE, replication: false, create: false }, tables: [{ ...all, usage: false, owner: false, select: false, hidden: true }] })
+    const found = access({ role: { ...ROLE, replication: false, create: false },
+      tables: [{ ...all, usage: false, owner: false, select: false, hidden: true }] })
     expect(codes(found)).toEqual([
       'error REPLICATION role mover', 'error CREATE role mover', 'error USAGE public.users', 'error PRIVILEGE public.users',
       'error ROW_SECURITY public.users', 'error OWNER public.users',
@@ -115,8 +129,10 @@ describe('access', () => {
   })
 
   it('says each right that the destination lacks', () => {
-    const found = access({}, { role: { ...ROLE, create: false, temp: false }, tables: [{ ...all, insert: false, delete: false }], replicaRole: false }, 'set')
-    expect(codes(found)).toEqual(['error PRIVILEGE public.users', 'error CREATE role mover', 'error TEMP role mover', 'error REPLICA_ROLE role mover'])
+    const found = access({}, { role: { ...ROLE, create: false, temp: false }, tables: [{ ...all, insert: false, delete: false }],
+      replicaRole: false }, 'set')
+    expect(codes(found)).toEqual(['error PRIVILEGE public.users', 'error CREATE role mover', 'error TEMP role mover',
+      'error REPLICA_ROLE role mover'])
     expect(found[0].fix).toBe('grant insert, delete on "public"."users" to "mover";')
     expect(access({}, { role: { ...ROLE, create: false }, rekeySchema: true })).toEqual([])
     expect(codes(access({}, { replicaRole: false }))).toEqual([])
@@ -126,15 +142,19 @@ describe('access', () => {
 describe('servers', () => {
   const servers = (source: Partial<Catalog>, destination: Partial<Catalog> = {}, facts: Partial<DestinationFacts> = {}) => ({
     source: { catalog: { ...catalog([]), major: 17, versionNum: 170_009, systemId: '1', ...source }, facts: SOURCE },
-    destination: { catalog: { ...catalog([]), major: 18, versionNum: 180_001, systemId: '2', ...destination }, facts: { ...DESTINATION, ...facts } },
+    destination: { catalog: { ...catalog([]), major: 18, versionNum: 180_001, systemId: '2', ...destination },
+      facts: { ...DESTINATION, ...facts } },
     connections: 6,
   })
 
   it('checks versions, encodings, and that there are two of them', () => {
     expect(judgeServers(servers({}))).toEqual([])
-    expect(codes(judgeServers(servers({ major: 13, versionNum: 130_010 }, { major: 19, versionNum: 190_000 })))).toEqual(['error VERSION source', 'warning VERSION destination'])
-    expect(codes(judgeServers(servers({ major: 15, versionNum: 150_012 })))).toEqual(['warning OLD_MINOR source', 'info MINOR_AHEAD source'])
-    expect(codes(judgeServers(servers({ encoding: 'SQL_ASCII' }, { encoding: 'LATIN1' })))).toEqual(['error ENCODING source', 'warning ENCODING destination'])
+    expect(codes(judgeServers(servers({ major: 13, versionNum: 130_010 },
+      { major: 19, versionNum: 190_000 })))).toEqual(['error VERSION source', 'warning VERSION destination'])
+    expect(codes(judgeServers(servers({ major: 15, versionNum: 150_012 })))).toEqual(['warning OLD_MINOR source',
+      'info MINOR_AHEAD source'])
+    expect(codes(judgeServers(servers({ encoding: 'SQL_ASCII' }, { encoding: 'LATIN1' })))).toEqual(['error ENCODING source',
+      'warning ENCODING destination'])
     expect(codes(judgeServers(servers({}, { systemId: '1' })))).toEqual(['error SAME_DATABASE destination'])
     expect(judgeServers(servers({}, { systemId: '1' }, { role: { ...ROLE, databaseOid: '6' } }))).toEqual([])
     expect(codes(judgeServers(servers({}, {}, { role: { ...ROLE, inRecovery: true } })))).toEqual(['error STANDBY destination'])
@@ -146,13 +166,15 @@ describe('servers', () => {
     expect(codes(judgeCapacity(poor))).toEqual([
       'warning NOT_DURABLE destination', 'warning ASYNCHRONOUS_STANDBY destination', 'error CONNECTIONS destination',
     ])
-    const walled = { ...poor, source: { ...poor.source, facts: { ...SOURCE, ...set({ max_slot_wal_keep_size: '-1', logical_decoding_work_mem: '4096' }) } } }
+    const walled = { ...poor, source: { ...poor.source,
+      facts: { ...SOURCE, ...set({ max_slot_wal_keep_size: '-1', logical_decoding_work_mem: '4096' }) } } }
     expect(codes(judgeCapacity(walled)).slice(0, 2)).toEqual(['warning WAL_UNLIMITED source', 'info DECODING_MEMORY source'])
   })
 })
 
 describe('schema and mapping', () => {
-  const kind = (name: string, more: Partial<TypeFact>): TypeFact => ({ name, kind: 'e', base: '', notNull: false, default: null, checks: [], attributes: [], labels: [], ...more })
+  const kind = (name: string, more: Partial<TypeFact>): TypeFact =>
+    ({ name, kind: 'e', base: '', notNull: false, default: null, checks: [], attributes: [], labels: [], ...more })
   const from = table('users', { columns: { id: 'bigint', mood: 'public.mood', mail: 'public.mail', up: 'text generated' } })
   const to = table('users', { columns: { id: 'text', mood: 'public.mood', mail: 'public.mail' } })
 
@@ -160,35 +182,41 @@ describe('schema and mapping', () => {
     tables?: Record<string, TableSpec>; source?: Partial<SourceFacts>; destination?: Partial<DestinationFacts>; there?: typeof to
   }) {
     const spec: MappingSource = {
-      application: 't', digest: '', schemas: { source: 'public', destination: 'public' }, defaults: {}, entities: { users: { id: 'prefixed', prefix: 'usr' } },
+      application: 't', digest: '', schemas: { source: 'public', destination: 'public' }, defaults: {},
+        entities: { users: { id: 'prefixed', prefix: 'usr' } },
       contexts: [{ name: 'all', tables: ['users'] }], tables,
     }
     const catalogs = { source: catalog([from]), destination: { ...catalog([there]), collation: 'en_US.UTF-8' } }
     const { mapping, problems } = compileMapping(spec, catalogs.source, catalogs.destination)
     const input = {
-      mapping, source: { catalog: catalogs.source, facts: { ...SOURCE, ...source } }, destination: { catalog: catalogs.destination, facts: { ...DESTINATION, ...destination } },
+      mapping, source: { catalog: catalogs.source, facts: { ...SOURCE, ...source } },
+        destination: { catalog: catalogs.destination, facts: { ...DESTINATION, ...destination } },
     }
     return { input, mapping, problems }
   }
 
   it('compares types by their definitions', () => {
     const { input } = inputs({
-      source: { types: [kind('public.mood', { labels: ['a', 'b', "c'"] }), kind('public.mail', { kind: 'd', base: 'text', checks: ['CHECK (1)'] })] },
+      source: { types: [kind('public.mood', { labels: ['a', 'b', "c'"] }),
+        kind('public.mail', { kind: 'd', base: 'text', checks: ['CHECK (1)'] })] },
       destination: { types: [kind('public.mood', { labels: ['b', 'a'] }), kind('public.mail', { kind: 'd', base: 'text' })] },
     })
     const found = judgeSchema(input)
-    expect(codes(found)).toEqual(['warning ENUM_LABELS public.mood', 'info ENUM_ORDER public.mood', 'warning TYPE_DEFINITION public.mail', 'info GENERATED public.users'])
+    expect(codes(found)).toEqual(['warning ENUM_LABELS public.mood', 'info ENUM_ORDER public.mood',
+      'warning TYPE_DEFINITION public.mail', 'info GENERATED public.users'])
     expect(found[0].fix).toBe("alter type public.mood add value 'c''';")
   })
 
   it('finds values that are too large, ids in a linguistic order, and sequences that will collide', () => {
     const there = { ...to, columns: to.columns.map((c) => (c.name === 'id' ? { ...c, collation: 'default' } : c)) }
-    const { input } = inputs({ there, source: { largest: [{ table: 'public.users', column: 'mail', type: 'bytea', bytes: 600e6 }], largeObjects: 2 } })
+    const { input } = inputs({ there, source: { largest: [{ table: 'public.users', column: 'mail', type: 'bytea', bytes: 600e6 }],
+      largeObjects: 2 } })
     const sequence = { schema: 'public', table: 'users_mood_seq', last: '5', ownedBy: 'public.users.mood' }
     const destination = { ...input.destination, catalog: { ...input.destination.catalog, sequences: [sequence] } }
     const found = judgeSchema({ ...input, destination })
     expect(codes(found)).toEqual([
-      'error VALUE_TOO_LARGE public.users.mail', 'warning ID_COLLATION public.users', 'warning SEQUENCE public.users.mood', 'info GENERATED public.users',
+      'error VALUE_TOO_LARGE public.users.mail', 'warning ID_COLLATION public.users', 'warning SEQUENCE public.users.mood',
+        'info GENERATED public.users',
       'warning LARGE_OBJECTS source',
     ])
     expect(found[2].fix).toContain(`select setval('"public"."users_mood_seq"', (select max("mood") from "public"."users") + 1000);`)
@@ -196,14 +224,17 @@ describe('schema and mapping', () => {
 
   it('passes the problems of the mapping on, and refuses what is still to be decided', () => {
     const { mapping, problems } = inputs({ tables: { users: { verdict: 'skip', reason: 'todo: who knows' } } })
-    const placed = [...problems, { code: 'X', where: 'tables.users', message: 'm', fix: 'f', severity: 'warning' as const, place: 'mapping.yaml:3' }]
+    const placed = [...problems, { code: 'X', where: 'tables.users', message: 'm', fix: 'f', severity: 'warning' as const,
+      place: 'mapping.yaml:3' }]
     expect(codes(judgeMapping(mapping, placed, []))).toEqual(['warning X mapping.yaml:3 tables.users', 'error TODO public.users'])
     const keyless = replication({}, [table('t', { columns: { a: 'bigint' }, key: [], more: { identityColumns: [] } })])
-    expect(judgeMapping(inputs({}).mapping, [{ code: 'NO_KEY', where: 'tables.t', message: 't has no replica identity', fix: '', severity: 'error' }], keyless)).toEqual([])
+    expect(judgeMapping(inputs({}).mapping, [{ code: 'NO_KEY', where: 'tables.t', message: 't has no replica identity', fix: '',
+      severity: 'error' }], keyless)).toEqual([])
   })
 
   it('sorts by group and gravity, and refuses errors alone', () => {
-    const finding = (group: Finding['group'], severity: Finding['severity']): Finding => ({ group, severity, code: 'C', subject: 's', message: 'm', fix: '' })
+    const finding = (group: Finding['group'], severity: Finding['severity']): Finding =>
+      ({ group, severity, code: 'C', subject: 's', message: 'm', fix: '' })
     const sorted = sortFindings([finding('mapping', 'info'), finding('replication', 'warning'), finding('mapping', 'error')])
     expect(sorted.map((f) => `${f.group} ${f.severity}`)).toEqual(['replication warning', 'mapping error', 'mapping info'])
     expect(() => refuseFindings(sorted)).toThrow(expect.objectContaining({ code: 'PREFLIGHT', exit: 5 }))

@@ -3,12 +3,10 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { checkedOf, renderChecked } from '../../src/cli/check.ts'
 import { failureJson, failureOf, renderFailure } from '../../src/cli/failure.ts'
-import { cli } from '../../src/cli/program.ts'
 import { isWorthLogging, progressFields, progressLines, progressText } from '../../src/cli/progress.ts'
 import { renderStatus } from '../../src/cli/render-status.ts'
 import { renderResolved } from '../../src/cli/resolve.ts'
 import { openScreen } from '../../src/cli/screen.ts'
-import type { World } from '../../src/cli/session.ts'
 import type { Status } from '../../src/cli/status.ts'
 import { fit, formatBytes, formatCount, formatSeconds, plain, renderTable } from '../../src/cli/text.ts'
 import { RekeyError } from '../../src/core/errors.ts'
@@ -36,6 +34,10 @@ describe('numbers for people', () => {
     expect([0, 999, 1_000, 1_234_567].map(formatCount)).toEqual(['0', '999', '1,000', '1,234,567'])
     expect([0, 999, 1_000, 1_530_000, 250e9, -2_000].map(formatBytes)).toEqual(['0 B', '999 B', '1.0 kB', '1.5 MB', '250 GB', '-2.0 kB'])
     expect([0.42, 61, 150, 7_300, 200_000].map(formatSeconds)).toEqual(['0.4 s', '61 s', '2 min 30 s', '2 h 1 min', '2 d 7 h'])
+  })
+
+  it('cuts long texts visibly', () => {
+    expect([fit('abc', 3), fit('abcd', 3), fit('abcd', 1), fit('abcd', 0)]).toEqual(['abc', 'ab…', 'a', ''])
   })
 
   it('stand in columns', () => {
@@ -181,7 +183,10 @@ const STATUS: Status = {
 }
 
 describe('findings as text', () => {
-  const finding = { group: 'access', code: 'NO_GRANT', severity: 'error', subject: 'public.users', message: 'may not be read', fix: 'grant select\non users' } as const
+  const finding = {
+    group: 'access', code: 'NO_GRANT', severity: 'error', subject: 'public.users', message: 'may not be read',
+    fix: 'grant select\non users',
+  } as const
 
   it('say what it is and what to do', () => {
     const warning = { ...finding, group: 'schema', severity: 'warning', fix: '' } as const
@@ -242,60 +247,5 @@ all              5         5        0       0        0        0       0  ✓
       chunks: { done: 0, open: 0, rows: 0, tables: [] }, totals: { ...noTotals(), closes: true },
     }
     expect(renderStatus(none)).toBe('pipeline  shop: not started\nsource    deployment lab\n')
-  })
-})
-
-function say(args: readonly string[]): Promise<{ exit: number; out: string; err: string }> {
-  let out = ''
-  let err = ''
-  const never = (): never => { throw new Error('no database is asked here') }
-  const world: World = {
-    stdout: { write: (text) => { out += text } }, stderr: { write: (text) => { err += text } }, env: {}, version: '1.2.3',
-    ask: async () => null, onSignal: () => () => {}, exit: () => {}, run: never, operate: never, look: never,
-  }
-  return cli(args, world).then((exit) => ({ exit, out, err }))
-}
-
-const VERBS = ['init', 'check', 'ddl', 'plan', 'run', 'status', 'resolve', 'parked list', 'parked retry', 'parked waive', 'remove']
-const WRONG = [
-  ['rnu'], ['status', '--nope'], ['resolve'], ['parked', 'waive', '3'], ['parked', 'list', '--limit', '0'], ['parked', 'retry', 'x'], ['status', 'more'],
-]
-
-describe('the command line', () => {
-  it('prints its help when nothing is asked', async () => {
-    const bare = await say([])
-    expect(bare).toMatchObject({ exit: 0, err: '' })
-    for (const name of VERBS) expect(bare.out).toMatch(new RegExp(`^  ${name.split(' ')[0]}\\b`, 'm'))
-    expect(bare.out).toContain('Exit codes:')
-    expect(await say(['parked'])).toMatchObject({ exit: 0, err: '', out: expect.stringContaining('waive') })
-    expect(await say(['--version'])).toEqual({ exit: 0, out: '1.2.3\n', err: '' })
-  })
-
-  it.each(VERBS)('%s has help with examples', async (name) => {
-    const { exit, out, err } = await say([...name.split(' '), '--help'])
-    expect({ exit, err }).toEqual({ exit: 0, err: '' })
-    expect(out).toContain(`Usage: rekey ${name}`)
-    expect(out).toContain(`\n  $ rekey ${name}`)
-    expect(out).toContain('--json')
-  })
-
-  it.each(WRONG.map((args) => ({ args })))(
-    'refuses $args with exit code 2, before anything is opened', async ({ args }) => {
-      const text = await say(args)
-      expect(text).toMatchObject({ exit: 2, out: '' })
-      expect(text.err).toMatch(/^rekey: USAGE\n {2}.+\n(.*\n)*What to do: .+\n$/)
-      const json = await say([...args, '--json'])
-      expect(json).toMatchObject({ exit: 2, out: '' })
-      expect(Object.keys(JSON.parse(json.err).error)).toEqual(['code', 'message', 'hint', 'sqlstate'])
-    })
-
-  it('names the configuration that it cannot read', async () => {
-    const { exit, err } = await say(['status', '--config', '/nowhere/rekey.yaml'])
-    expect(exit).toBe(2)
-    expect(err).toContain('/nowhere/rekey.yaml')
-  })
-
-  it('cuts long texts visibly', () => {
-    expect([fit('abc', 3), fit('abcd', 3), fit('abcd', 1), fit('abcd', 0)]).toEqual(['abc', 'ab…', 'a', ''])
   })
 })

@@ -5,7 +5,8 @@ import { table } from '../support/catalog-literals.ts'
 
 describe('names', () => {
   it('makes short prefixes that are never the same', () => {
-    expect(['users', 'projects', 'groups', 'user_preferences', 'a_b_c_d_e', 'x', '1234'].map((t) => prefixFor(t, new Set()))).toEqual(['usr', 'prj', 'grp', 'usprfr', 'abcd', 'xxxa', 'obj'].map((p) => (p === 'usprfr' ? 'uspr' : p)))
+    expect(['users', 'projects', 'groups', 'user_preferences', 'a_b_c_d_e', 'x', '1234'].map((t) => prefixFor(t, new Set())))
+      .toEqual(['usr', 'prj', 'grp', 'uspr', 'abcd', 'xxxa', 'obj'])
     const used = new Set<string>()
     for (let i = 0; i < 400; i++) {
       const prefix = prefixFor('users', used)
@@ -16,7 +17,8 @@ describe('names', () => {
   })
 
   it('knows one from many', () => {
-    expect(['users', 'categories', 'boxes', 'address', 'addresses', 'status', 'news'].map(singular)).toEqual(['user', 'category', 'box', 'address', 'address', 'statu', 'new'])
+    expect(['users', 'categories', 'boxes', 'address', 'addresses', 'status', 'news'].map(singular)).toEqual(['user', 'category', 'box',
+      'address', 'address', 'statu', 'new'])
     expect([isFramework('alembic_version'), isFramework('versions')]).toEqual([true, false])
   })
 
@@ -26,13 +28,16 @@ describe('names', () => {
     const groups = table('groups', { columns: { gid: 'bigint' } })
     const wallets = table('wallets', { columns: { wallet_id: 'bigint' } })
     const things = [users, groups, wallets].map((t) => ({ entity: t.table, table: t.table, column: t.columns[0] }))
-    const names = { user_id: 'bigint', ownerUserId: 'integer', created_by: 'bigint', shared_gid: 'bigint', wallet_id: 'integer', user_ids: 'bigint[]', thing_id: 'bigint', user_uid: 'uuid' }
+    const names = { user_id: 'bigint', ownerUserId: 'integer', created_by: 'bigint', shared_gid: 'bigint', wallet_id: 'integer',
+      user_ids: 'bigint[]', thing_id: 'bigint', user_uid: 'uuid' }
     const t = table('t', { columns: names })
-    expect(Object.keys(names).map((n) => guessReference(column(t, n), things))).toEqual(['users', 'users', 'users', 'groups', 'wallets', 'users', null, null])
+    expect(Object.keys(names).map((n) => guessReference(column(t, n), things))).toEqual(['users', 'users', 'users', 'groups', 'wallets',
+      'users', null, null])
   })
 
   it('prefers the natural key that people would', () => {
-    const there = table('users', { columns: { id: 'text', email: 'text', name: 'text', token: 'text' }, unique: [['token'], ['name'], ['lower((email)::text)']] })
+    const there = table('users', { columns: { id: 'text', email: 'text', name: 'text', token: 'text' },
+      unique: [['token'], ['name'], ['lower((email)::text)']] })
     const from = table('users', { columns: { id: 'bigint', email: 'text', name: 'text', token: 'text' } })
     expect(naturalKey(from, there, new Set(['id']))).toEqual(['lower(email)'])
     expect(naturalKey(from, { ...there, uniques: there.uniques.slice(0, 2) }, new Set(['id']))).toBe(null)
@@ -40,6 +45,7 @@ describe('names', () => {
   })
 
   it('lists what is still to do with its line', () => {
-    expect(todosOf('a: 1\n# todo: this\nb: { drop: "todo: that" }')).toEqual([{ line: 2, text: 'todo: this' }, { line: 3, text: 'todo: that' }])
+    expect(todosOf('a: 1\n# todo: this\nb: { drop: "todo: that" }')).toEqual([{ line: 2, text: 'todo: this' },
+      { line: 3, text: 'todo: that' }])
   })
 })

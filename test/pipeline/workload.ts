@@ -180,17 +180,22 @@ const ui = (context: Context): string => `jsonb_build_object('folder', ${id(cont
   jsonb_build_array(jsonb_build_object('user', ${id(context)}, 'n', 9007199254740993), jsonb_build_object('user', null)), 'n', ${context.next()})`
 const raw = (context: Context): string => context.chance.pick(['null', `'{"owner": ${id(context)},  "owner2": 1.10, "a": [1e2]}'`])
 
-const email = (context: Context): string => (context.chance.chance(0.2) ? `'m${context.chance.int(1, 12)}@x.org'` : `'u${context.chance.int(1, 200)}@x.org'`)
+const email = ({ chance }: Context): string => `'u${chance.int(1, 200)}@x.org'`
+/** Somebody the destination knows, too. Nothing refers to these before they come. */
+const known = ({ chance }: Context): string => `${1000 + chance.int(1, 12)}, 'm${chance.int(1, 12)}@x.org'`
 const name = ({ chance, ids }: Context): string => `'name${chance.int(1, ids * 2)}'`
 
 const OPERATIONS: readonly Operation[] = [
   (c) => `insert into users values (${id(c)}, ${email(c)}, ${name(c)}, ${some(c)}, (select id from users order by id offset ${c.chance.int(0, 20)} limit 1), ${c.next()}) on conflict do nothing`,
+  (c) => `insert into users values (${known(c)}, ${name(c)}, ${some(c)}, null, ${c.next()}) on conflict do nothing`,
   (c) => `insert into users select i, 'u' || i || 'b@x.org', 'many' || i, null, null, ${c.next()} from generate_series(${c.chance.int(1, c.ids)}, ${c.ids}) i on conflict do nothing`,
   (c) => `update users set name = ${name(c)}, version = ${c.next()} where id = ${id(c)}`,
   (c) => `update users set bio = ${some(c)}, version = ${c.next()} where id = ${id(c)}`,
   (c) => `update users set version = ${c.next()} where id % 5 = ${c.chance.int(0, 4)}`,
   (c) => `update users set manager_id = (select id from users order by id desc offset ${c.chance.int(0, 20)} limit 1), version = ${c.next()} where id = ${id(c)}`,
-  (c) => `delete from users where id = ${id(c)}`,
+  (c) => `update users set email = ${email(c)}, version = ${c.next()} where id = ${id(c)}`,
+  (c) => `delete from users where id = ${c.chance.chance(0.2) ? 1000 + c.chance.int(1, 12) : id(c)}`,
+  (c) => `update users set id = ${id(c)}, version = ${c.next()} where id = ${id(c)} and id not in (select owner_id from docs union select user_id from memberships union select manager_id from users where manager_id is not null)`,
   // A unique value goes round: a -> a name of nobody -> b's.
   (c) => swap(c, 'users', 'name', `'between ${c.next()}'`),
   (c) => swap(c, 'docs', 'place', String(-c.next())),

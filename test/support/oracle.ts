@@ -97,7 +97,7 @@ function ownership(rule: TableRule, context: Context, name: string): (key: strin
 
 async function readRows(session: Session, table: CatalogTable, columns: readonly string[]): Promise<Record_[]> {
   const list = columns.map((c) => `${quoteIdent(c)}::text as ${quoteIdent(c)}`).join(', ')
-  return (await session.query<Record_>(`select ${list} from ${quoteName(table)}`)).rows
+  return (await session.query<Record_>(`select ${list} from ${table.kind === 'p' ? '' : 'only '}${quoteName(table)}`)).rows
 }
 
 function passes(condition: TableRule['where'][number], row: Record_): boolean {
