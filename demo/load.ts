@@ -7,6 +7,12 @@ export interface Table {
   readonly rows: readonly Row[]
 }
 
+/** What every application has for the deletes of its parents. */
+const INDEXES = [
+  'memberships (group_id)', 'wallets (owner_id)', 'folders (parent_id)', 'folders (workspace_id)', 'folders (created_by)', 'projects (owner_id)',
+  'projects (workspace_id)', 'projects (folder_id)', 'nodes (project_id)', 'files (project_id)', 'files (node_id)', 'files (owner_id)', 'events (actor_id)',
+]
+
 const ROWS_AT_ONCE = 5_000
 
 /** Inserts the rows, sets the sequences behind them and has the planner look at the tables. Resolves with the number of rows. */
@@ -20,12 +26,10 @@ export async function load(database: Database, tables: readonly Table[], signal:
       await database.query(`insert into ${name} (${columns}) select ${columns} from json_populate_recordset(null::${name}, $1)`, [JSON.stringify(some)])
       loaded += some.length
     }
-    await database.query(`select setval(s, (select max(id)::text::bigint from ${name})) from pg_get_serial_sequence('${name}', 'id') s where s is not null`)
-      .catch((error: { code?: string }) => {
-        // 42703: a table without a column id has no sequence.
-        if (error.code !== '42703') throw error
-      })
+    const counted = typeof rows[0].id === 'number'
+    if (counted) await database.query(`select setval(pg_get_serial_sequence('${name}', 'id'), (select max(id) from ${name}))`)
   }
+  for (const index of INDEXES) await database.query(`create index on ${index}`)
   await database.query('analyze')
   return loaded
 }

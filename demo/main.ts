@@ -11,7 +11,7 @@ const ONE_SIGNAL_MS = 1_000
 const PATIENCE_MS = 8_000
 const INTERRUPTED = 130
 
-/** Aborts at the first SIGINT or SIGTERM; a later second one ends the process at once, with all that it started. */
+/** Aborts at the first SIGINT, SIGTERM or SIGHUP (a closed terminal); a later second one ends the process at once, with all that it started. */
 function interruptible(view: View): AbortSignal {
   const stop = new AbortController()
   let first = 0
@@ -26,7 +26,7 @@ function interruptible(view: View): AbortSignal {
     // A server that does not answer must not hold this up: what this process started ends with it.
     setTimeout(() => process.exit(INTERRUPTED), PATIENCE_MS).unref()
   }
-  process.on('SIGINT', heard).on('SIGTERM', heard)
+  for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(name, heard)
   return stop.signal
 }
 

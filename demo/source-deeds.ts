@@ -96,11 +96,15 @@ function placeDeeds(): Deed[] {
     { weight: 2, run: async (w) => w.query(`update folders set name = name || '*' where id = $1 and length(name) < 40`, [(await any(w, 'folders'))?.id]) },
     // Under an earlier folder that lies at the top: so no folder becomes its own ancestor.
     { weight: 2, run: async (w) => w.query('update folders set parent_id = (select min(id) from folders where parent_id is null) where id = $1 and parent_id is not null', [(await any(w, 'folders', 'id > 40'))?.id]) },
-    { weight: 0.5, run: async (w) => w.query('delete from folders where id = $1', [(await any(w, 'folders', 'id > 40'))?.id]) },
+    {
+      weight: 1,
+      run: async (w) => w.query(`delete from folders f where id = $1 and not exists (select from folders where parent_id = f.id)
+        and not exists (select from projects where folder_id = f.id)`, [(await any(w, 'folders', 'id > 40'))?.id]),
+    },
     { weight: 3, run: async (w) => w.query('update projects set folder_id = $2, modified = now() where id = $1', [(await any(w, 'projects'))?.id, (await any(w, 'folders'))?.id]) },
     { weight: 1, run: async (w) => w.query('insert into workspaces (name, owner_group_id) values ($1, $2)', [`new room ${w.random.int(1, 99)}`, (await any(w, 'groups'))?.id]) },
     { weight: 1, run: async (w) => w.query('update workspaces set name = $2 where id = $1', [(await any(w, 'workspaces'))?.id, `renamed ${w.random.int(1, 99)}`]) },
-    { weight: 0.1, run: async (w) => w.query('delete from workspaces where id = $1', [(await any(w, 'workspaces', 'id > 10'))?.id]) },
+    { weight: 0.5, run: (w) => w.query(`delete from workspaces where id = (select min(id) from workspaces where name like 'new room %')`) },
   ]
 }
 
@@ -115,7 +119,12 @@ function peopleDeeds({ users, guests }: Sizes): Deed[] {
   return [
     { weight: 1.5, run: async (w) => (guest < guests ? openWallet(w, await signUp(w, person(GUEST + guest++))) : undefined) },
     { weight: 2, run: (w) => signUp(w, person(300_000 + visitor++)) },
-    { weight: 1, run: async (w) => w.query('delete from users where id = $1 and not exists (select from wallets where owner_id = $1)', [(await any(w, 'users', `id > ${users}`))?.id]) },
+    {
+      weight: 1,
+      run: async (w) => w.query(`delete from users where id = $1 and not exists (select from wallets where owner_id = $1)
+        and not exists (select from events where actor_id = $1) and not exists (select from folders where created_by = $1)`,
+      [(await any(w, 'users', `id > ${users}`))?.id]),
+    },
     {
       weight: 6,
       run: async (w) => w.query('update users set phone = $2, bio = $3, modified = now() where id = $1',

@@ -1,7 +1,7 @@
 import type { Catalog, CatalogTable } from './core/catalog.ts'
 import { tableOf } from './core/catalog.ts'
 import type { Change, Transaction } from './core/change.ts'
-import { insertsOf, keyOf } from './core/coalesce.ts'
+import { insertsOf, keyOf, type RelationNet } from './core/coalesce.ts'
 import { RekeyError } from './core/errors.ts'
 import { gather, type Gathered, type Group, isCopied, notCarried, type Since } from './core/gather.ts'
 import type { Mapping } from './core/mapping.ts'
@@ -15,7 +15,7 @@ import { copyTotals, count, type Outcome } from './core/totals.ts'
 import { emptyWrite, type ProofBook, type Standing, writeMove, writeNet } from './core/write.ts'
 import { decisionCache, type Decisions } from './decisions.ts'
 import type { Destination, IdMap, Source } from './ports.ts'
-import { type Conflict, resolveKeys, resolveNets, type ResolveDeps } from './resolve.ts'
+import { type Conflict, followKey, resolveKeys, resolveNets, type ResolveDeps } from './resolve.ts'
 
 export interface PlannerOptions {
   readonly mapping: Mapping
@@ -99,7 +99,7 @@ export function createPlanner(options: PlannerOptions): Planner {
       const conflicts: Conflict[] = []
       for (const group of gathered.groups) {
         conflicts.push(...(await resolveNets([...group.nets.values()], deps)))
-        await resolveMoves(group, deps)
+        conflicts.push(...(await resolveMoves(group, deps)))
       }
       const checks = options.checks === 'set' && (isFragment(transactions) || prefersSet(gathered, programOf)) ? 'set' : 'engine'
       const left = new Set(conflicts.map(({ program, key }) => `${nameOf(program.rule.source)}\n${key}`))
@@ -133,13 +133,20 @@ function prefersSet(gathered: Gathered, programOf: (relation: Relation) => Progr
   return gathered.groups.some((group) => [...group.nets.keys()].some((relation) => programOf(relation).rule.triggers === 'off'))
 }
 
-async function resolveMoves(group: Group, deps: ResolveDeps): Promise<void> {
+async function resolveMoves(group: Group, deps: ResolveDeps): Promise<Conflict[]> {
+  const conflicts: Conflict[] = []
   for (const { program, old, row } of group.moves) {
     if (!program.asks && !program.rule.ledger) continue
-    const nets = [insertsOf(program.relation, [row])]
-    if (program.rule.entity && deps.scope.isDecided(program.rule.entity)) await resolveKeys(program.rule.entity, [keyOf(old, program.key)], deps)
-    await resolveNets(nets, deps)
+    const { entity } = program.rule
+    if (entity && deps.scope.isDecided(entity)) {
+      const [from, to] = [keyOf(old, program.key), keyOf(row, program.key)]
+      await resolveKeys(entity, [from], deps)
+      await deps.decisions.load(entity, [to])
+      followKey(program, { from, to, row }, deps)
+    }
+    conflicts.push(...(await resolveNets([insertsOf(program.relation, [row])], deps)))
   }
+  return conflicts
 }
 
 interface Build extends ResolveDeps {
@@ -159,6 +166,14 @@ function standingOf(program: Program, key: string, build: Build): Standing {
   return decision.kind === 'merged' && keeps(program) ? 'merged' : 'skip'
 }
 
+/**
+ * A row that goes and that no decision knows was never written by us: it came and went between two commits here. Its key, where that is
+ * composed of other ids, may well be a row of the destination's own.
+ */
+function neverWritten(program: Program, net: RelationNet, key: string, build: Build): boolean {
+  return program.rule.ledger && net.keyed?.get(key)?.kind === 'delete' && !build.decisions.get(ledgerName(program), key)
+}
+
 /** True when the policy may change anything in a row of the destination. */
 function keeps(program: Program): boolean {
   return program.rule.merge !== null && [...program.rule.merge.keep.values()].some((keep) => keep !== 'destination')
@@ -171,7 +186,7 @@ function partOf(group: Group, build: Build): Part {
     const asked = program.rule.ledger || build.left.size > 0
     const write = writeNet(program, net, {
       scope: build.scope, target: build.targetOf(program), converging: build.converging, prove: build.checks === 'set', book: build.book,
-      standing: asked ? (key: string, _row: Row) => standingOf(program, key, build) : null,
+      standing: asked ? (key: string, _row: Row) => (neverWritten(program, net, key, build) ? 'skip' : standingOf(program, key, build)) : null,
     })
     writes.push({ rank: build.rankOf(program), write })
   }

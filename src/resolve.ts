@@ -231,6 +231,16 @@ function judge(program: Program, ids: readonly string[], ours: ReadonlySet<strin
   return { id: ids[0] }
 }
 
+/** A row whose key changes stays what it is: its new key is decided by its old one, not by a look-up that would find the row itself. */
+export function followKey(program: Program, { from, to, row }: { from: string; to: string; row: Row }, deps: ResolveDeps): void {
+  const entity = ledgerName(program)
+  const known = deps.decisions.get(entity, to)
+  if (known && known.kind !== 'dangling') return
+  const before = deps.decisions.get(entity, from)!
+  if (before.kind === 'merged' || before.kind === 'pinned') deps.decisions.decide({ ...before, key: to })
+  else decideInserted(program, to, row, deps)
+}
+
 /** Ours, under its computed id, or under its key columns where those are kept or composed of other ids. */
 function decideInserted(program: Program, key: string, row: Row, deps: ResolveDeps): void {
   const { rule } = program

@@ -162,6 +162,8 @@ function mode(checks: WritePlan['checks'], options: DestinationOptions): string[
 /** Makes our tables, takes the pipeline, makes the stages. */
 async function begin(wire: Wire, options: DestinationOptions): Promise<{ writer: string; checkpoint: Checkpoint }> {
   const { pipeline } = options
+  // A commit that a crash of the destination may take back must not free WAL at the source; other levels are the operator's choice.
+  await wire.send(`select set_config('synchronous_commit', 'on', false) where current_setting('synchronous_commit') = 'off'`)
   await makeStages(wire, options)
   if (options.join) {
     const read = await wire.send(`set lock_timeout = ${options.lockTimeoutMs}; ${READ_CHECKPOINT} where pipeline = ${quoteLiteral(pipeline)}`)

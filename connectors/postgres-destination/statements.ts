@@ -159,6 +159,7 @@ function moves(write: TableWrite, { columns, lines }: ColumnSet, all: All): void
   const sets = set.map((name) => `${quoteIdent(name)} = s.${quoteIdent(name)}`).join(', ')
   const update = `update ${quoteName(write.target)} t set ${sets} from ${stage} s where ${joined(write.target, write.rule.targetKey, stage, old)} returning 1`
   all.out.sql.push(counted(update, lines.rows, nameOf(write.target), 'RK002'))
+  proveFixed(write, names, stage, all)
 }
 
 /** Foreign keys of any table that point at this one. */
@@ -247,7 +248,8 @@ function noneLeft(child: CatalogTable, fk: ForeignKey, { target, stage, key, col
   const again = `not exists (select 1 from ${quoteName(fk.target)} p where ${key.map((k, i) => `p.${quoteIdent(k)} ${equalsOf(target, k)} s.${quoteIdent(columns[i])}`).join(' and ')})`
   const goes = `not exists (select 1 from ${stage} g where ${key.map((k, i) => `g.${quoteIdent(columns[i])} ${equalsOf(child, k)} c.${quoteIdent(k)}`).join(' and ')})`
   const unless = going ? (self ? ` and ${goes}` : '') : ` and ${again}`
-  const count = `select count(*) from (select 1 from ${quoteName(child)} c join ${stage} s on ${on}${unless} limit 1) x`
+  // No limit: it would make the planner walk the stages row by row for the one that is not there, which is quadratic.
+  const count = `select count(*) from ${quoteName(child)} c join ${stage} s on ${on}${unless}`
   return `select rekey.expect(0, (${count}), ${quoteLiteral(fk.name)}, '23503')`
 }
 

@@ -36,7 +36,7 @@ export function truncateMessage(
     for (const { child, fk } of pointing) {
       const on = fk.columns.map((column, i) => `c.${quoteIdent(column)} ${equalsOf(child, column)} t.${quoteIdent(fk.targetColumns[i])}`).join(' and ')
       const goes = rules.find((other) => nameOf(other.target) === nameOf(child))
-      const left = `select 1 from ${quoteName(child)} c join ${quoteName(target)} t on ${on} where ${owned(rule, 't')}${goes ? ` and not (${owned(goes, 'c')})` : ''} limit 1`
+      const left = `select 1 from ${quoteName(child)} c join ${quoteName(target)} t on ${on} where ${owned(rule, 't')}${goes ? ` and not (${owned(goes, 'c')})` : ''}`
       out.sql.push(`select rekey.expect(0, (select count(*) from (${left}) x), ${quoteLiteral(fk.name)}, '23503')`)
     }
   }

@@ -45,7 +45,9 @@ function serverError(fields: ErrorFields): RekeyError {
   const known = KNOWN[fields.code ?? '']
   const data = /^2[23]/.test(fields.code ?? '')
   const text = data ? `${fields.code} at ${place || 'a value'}` : `${fields.code}: ${fields.message}`
-  return new RekeyError(known ?? (data ? 'CONFLICT' : 'REMOTE'), text, { sqlstate: fields.code ?? 'XX000' })
+  // Class 42 is a statement that the server does not take: it stays so, however often it is sent.
+  const other = fields.code?.startsWith('42') ? 'INTERNAL' : 'REMOTE'
+  return new RekeyError(known ?? (data ? 'CONFLICT' : other), text, { sqlstate: fields.code ?? 'XX000' })
 }
 const KNOWN: Record<string, 'FENCED' | 'ROW_COUNT' | 'PRIVILEGE'> = { RK001: 'FENCED', RK002: 'ROW_COUNT', '42501': 'PRIVILEGE' }
 
