@@ -1,4 +1,5 @@
 import type { Transaction } from './core/change.ts'
+import { converge, mayConverge } from './converge.ts'
 import type { RekeyError } from './core/errors.ts'
 import { type Blocked, isBehind } from './core/parking.ts'
 import { pendingTransactions } from './core/pending.ts'
@@ -16,7 +17,7 @@ const LOOK_MS = 2_000
  */
 export async function deliver(options: DeliverOptions, signal: AbortSignal): Promise<void> {
   const { log, batch } = options
-  const state: State = { committed: options.checkpoint, chain: options.checkpoint, blocked: await options.parked.waiting(), lookedAt: 0, midway: false, partial: null }
+  const state: State = { committed: options.checkpoint, chain: options.checkpoint, blocked: await options.parked.waiting(), lookedAt: 0, midway: false, partial: null, left: true, rounds: 0 }
   const flights: Flight[] = []
   const reader = log.read(signal)[Symbol.asyncIterator]()
   const pending = pendingTransactions()
@@ -26,6 +27,10 @@ export async function deliver(options: DeliverOptions, signal: AbortSignal): Pro
     if (flights.length === 0 && !state.midway && !state.partial && options.now() - state.lookedAt >= LOOK_MS) {
       state.lookedAt = options.now()
       await retryParked(options, state)
+    }
+    if (flights.length === 0 && mayConverge(state)) {
+      await converge(options, state)
+      continue
     }
     const full = pending.rows() >= batch.rows || pending.bytes() >= batch.bytes
     if (pending.length() > 0 && (flights.length === 0 || (full && flights.length < batch.inFlight))) {

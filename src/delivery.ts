@@ -7,7 +7,7 @@ import type { Checkpoint, Decision, Parked, Part, Totals, WritePlan } from './co
 import { releaseWrites } from './core/write.ts'
 import type { Relation } from './core/relation.ts'
 import type { Planned, Planner } from './planner.ts'
-import type { ChangeLog, Destination, ParkedRows } from './ports.ts'
+import type { ChangeLog, Destination, ParkedRows, Source } from './ports.ts'
 
 export interface DeliverOptions {
   readonly log: ChangeLog
@@ -25,6 +25,9 @@ export interface DeliverOptions {
   readonly convergeAt: (messages: readonly string[], commitLsn: Lsn) => Lsn | null
   readonly onApplied: (applied: Applied) => void
   readonly point: (name: string) => Promise<void>
+  readonly readSource: Source['read']
+  /** Sends a marker through the stream behind everything that was read of the source so far: convergeAt tells when it comes. */
+  readonly mark: () => Promise<void>
   readonly now: () => number
   readonly pause: (ms: number, signal: AbortSignal) => Promise<void>
 }
@@ -67,6 +70,9 @@ export interface State {
   blocked: Blocked
   /** Parts of a source transaction were sent that is not complete. */
   midway: boolean
+  /** Rows were left while the stream was behind the copy; how often they were read again. */
+  left: boolean
+  rounds: number
   /** When parked rows were last looked at, by the clock of `now`. */
   lookedAt: number
   /** What was found so far in a transaction that is applied carefully, fragment by fragment. */

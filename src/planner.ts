@@ -29,6 +29,8 @@ export interface PlannerOptions {
   readonly relations: ReadonlyMap<string, Relation>
   readonly checks: 'engine' | 'set'
   readonly since?: Since
+  /** Decisions kept in memory. */
+  readonly cachedDecisions?: number
 }
 
 /** A plan's writes and what they count as; conflicts are rows that a person must decide about and that were left out. */
@@ -58,7 +60,7 @@ export interface Planner {
 export function createPlanner(options: PlannerOptions): Planner {
   const { mapping, minters, catalog, since = new Map() } = options
   const programs = new WeakMap<Relation, Program>()
-  const decisions = decisionCache(options.idMap)
+  const decisions = decisionCache(options.idMap, options.cachedDecisions)
   const { rank } = orderTables(catalog.tables)
   const scope: Scope = {
     minters,
@@ -84,7 +86,9 @@ export function createPlanner(options: PlannerOptions): Planner {
       if (ids.length === 0) return new Set()
       const found = await options.idMap.findIds(ids)
       const pending = decisions.pendingIds(entity)
-      return new Set([...found.filter((d) => d.entity === entity && d.kind === 'inserted').map((d) => d.id), ...ids.filter((id) => pending.has(id))])
+      const strategy = mapping.entities.get(entity)?.strategy
+      const proves = strategy?.kind === 'prefixed' && strategy.form === 'ordered'
+      return new Set([...found.filter((d) => d.entity === entity && d.kind === 'inserted').map((d) => d.id), ...ids.filter((id) => pending.has(id) || (proves && minters.get(entity)!.unmint(id) !== null))])
     },
     readSource: async (table, column, keys) => {
       const relation = options.relations.get(table)

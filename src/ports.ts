@@ -58,6 +58,8 @@ export interface ParkedRows {
   waiting(): Promise<Blocked>
   /** Rows that a person wants tried again, with all that waits behind others, in the order of the source; nothing when none is wanted. */
   due(): Promise<readonly ParkedRow[]>
+  /** Rows that failed while the stream was behind the copy, to be read again. */
+  left(): Promise<readonly ParkedRow[]>
   /** These were tried and go on waiting. */
   keep(ids: readonly string[]): Promise<void>
   /** Everything that waits is to be tried again. */

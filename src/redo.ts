@@ -51,14 +51,16 @@ async function repeat(redo: readonly Transaction[], options: DeliverOptions, sta
  */
 export async function carefully(transactions: readonly Transaction[], options: DeliverOptions, state: State): Promise<void> {
   const { planner, destination, mapping } = options
+  const ahead = converging(transactions, state.committed)
   const result = await applyCarefully(itemsOf(transactions), {
-    planner, destination, mapping, converging: converging(transactions, state.committed), parkedBefore: state.blocked,
+    planner, destination, mapping, converging: ahead, leave: ahead, parkedBefore: state.blocked,
   })
   const partial = (state.partial ??= { totals: {}, parked: [] })
   for (const { table, outcome } of result.outcomes) count(partial.totals, table, outcome)
   for (const parked of result.parked) {
     partial.parked.push(parked)
-    block(state.blocked, parked.table, parked.key)
+    if (parked.left) state.left = true
+    else block(state.blocked, parked.table, parked.key)
   }
   if (!transactions.at(-1)!.last) return
   const totals = copyTotals(state.committed.totals)
@@ -69,7 +71,8 @@ export async function carefully(transactions: readonly Transaction[], options: D
   await destination.apply(planOf({ planned: nothing, decisions, before: state.committed, next, last: true, parked: partial.parked }))
   state.partial = null
   state.chain = next
-  accept({ transactions, decisions, next, parked: partial.parked.length, parts: [], done: Promise.resolve(null) }, options, state)
+  const waiting = partial.parked.filter((one) => !one.left).length
+  accept({ transactions, decisions, next, parked: waiting, parts: [], done: Promise.resolve(null) }, options, state)
 }
 
 /** Parked rows that are to be tried again, with those behind them: what goes through now is done, the rest goes on waiting. */
@@ -85,7 +88,7 @@ export async function retryParked(options: DeliverOptions, state: State): Promis
     const transaction = { epoch: 0, xid: 0, commitLsn, endLsn: commitLsn, commitMicros: 0, changes: [change], first: ordinal, last: true, bytes: 0, messages: [] }
     return { transaction, change, ordinal, id: row.id }
   })
-  const result = await applyCarefully(items, { planner, destination, mapping, converging: true, parkedBefore: new Map() })
+  const result = await applyCarefully(items, { planner, destination, mapping, converging: true, leave: false, parkedBefore: new Map() })
   const failed = new Set(result.failed.map((item) => (item as (typeof items)[number]).id))
   const totals = copyTotals(state.committed.totals)
   for (const { table, outcome } of result.outcomes) if (outcome !== 'parked') recount(totals, table, outcome)

@@ -207,7 +207,9 @@ async function matchReady(program: Program, ready: readonly Ready[], deps: Resol
     const ours = await deps.ours(entity, answers.flat())
     const settled = new Set<string>()
     asked.forEach((one, at) => {
-      const verdict = judge(program, answers[at], ours)
+      // A row under this very id is this row: an earlier transaction wrote it and its decision was lost with another one.
+      const own = program.rule.entity !== null && deps.mapping.entities.get(program.rule.entity)!.strategy.kind === 'prefixed' ? mintRaw(program.rule.entity, one.key, deps) : null
+      const verdict = judge(program, answers[at].filter((id) => id !== own), ours)
       const natural = `${i}:${JSON.stringify(one.naturals.get(i))}`
       const twin = taken.get(natural)
       if (verdict === 'none' && twin === undefined) return void taken.set(natural, one.key)

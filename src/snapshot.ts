@@ -7,7 +7,7 @@ import { type Blocked, block } from './core/parking.ts'
 import type { Checkpoint, Decision, Parked, Totals, WritePlan } from './core/plan.ts'
 import { nameOf, type Relation } from './core/relation.ts'
 import type { Row } from './core/row.ts'
-import { count } from './core/totals.ts'
+import { count, reopen } from './core/totals.ts'
 import { type ProofBook, proofWrites, releaseWrites } from './core/write.ts'
 import { type Planned, type Planner, totalled } from './planner.ts'
 import type { CopyChunk, Destination, Source } from './ports.ts'
@@ -190,21 +190,15 @@ async function copyCarefully(chunk: CopyChunk, context: ChunkContext): Promise<v
     const parked: Parked[] = []
     let rows = 0
     for await (const block of blocks(chunk, context)) {
-      const result = await applyCarefully(itemsOf([block]), { planner, destination: writer, mapping: context.mapping, converging: true, parkedBefore: blocked })
-      const left = context.converging ? result.parked.filter((p) => p.sqlstate === '23503') : []
-      const kept = result.parked.filter((p) => !left.includes(p))
-      parked.push(...kept)
+      const result = await applyCarefully(itemsOf([block]), { planner, destination: writer, mapping: context.mapping, converging: true, leave: context.converging, parkedBefore: blocked })
+      parked.push(...result.parked)
       rows += block.changes.length
-      if (chunk.pass === 1) {
-        const outcomes = [...result.outcomes]
-        for (const { outcome } of outcomes) if (outcome !== 'parked') count(totals, table, outcome)
-        if (kept.length > 0) count(totals, table, 'parked', kept.length)
-        if (left.length > 0) count(totals, table, { skipped: 'left to the stream' }, left.length)
-      }
+      if (chunk.pass === 1) for (const { outcome } of result.outcomes) count(totals, table, outcome)
+      else for (const p of result.parked) reopen(totals, p.table)
     }
     const decisions = planner.decisions.taken()
     await writer.apply(planOf(NOTHING, decisions, { checkpoint, totals, parked, chunk: { table, pass: chunk.pass, index: chunk.index, rows, since: context.since.get(table) ?? null } }))
-    for (const p of parked) block(blocked, p.table, p.key)
+    for (const p of parked) if (!p.left) block(blocked, p.table, p.key)
     planner.decisions.committed(decisions)
     onChunk({ table, pass: chunk.pass, rows, finished: true })
   })

@@ -225,7 +225,7 @@ function records(plan: WritePlan, pipeline: string, message: Message): void {
   }
   for (const d of plan.decisions) if (d.replaces) message.sql.push(replaceDangling(d, pipeline))
   if (plan.parked.length > 0) {
-    message.sql.push('copy rekey.parked (pipeline, tbl, key, op, sqlstate, reason, change, behind, commit_lsn, ordinal) from stdin')
+    message.sql.push('copy rekey.parked (pipeline, tbl, key, op, sqlstate, reason, change, behind, commit_lsn, ordinal, state) from stdin')
     message.copies.push([parkedLines(plan.parked, pipeline).view()])
   }
   if (plan.unparked.length > 0) message.sql.push(`update rekey.parked set state = 'done' where id in (${plan.unparked.map((id) => BigInt(id)).join(', ')})`)
@@ -240,7 +240,7 @@ function replaceDangling({ entity, key, id, kind, rule, evidence }: Decision, pi
 function parkedLines(parked: readonly Parked[], pipeline: string): Lines {
   const lines = new Lines(parked.length * 256)
   for (const p of parked) {
-    lines.line([pipeline, p.table, fromRaw(p.key), p.op, p.sqlstate, p.reason, p.change, p.behind ? 't' : 'f', formatLsn(p.commitLsn), String(p.ordinal)])
+    lines.line([pipeline, p.table, fromRaw(p.key), p.op, p.sqlstate, p.reason, p.change, p.behind ? 't' : 'f', formatLsn(p.commitLsn), String(p.ordinal), p.left ? 'left' : 'waiting'])
   }
   return lines
 }

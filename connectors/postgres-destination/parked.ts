@@ -22,6 +22,13 @@ export function parkedRows(query: Query, pipeline: string): ParkedRows {
       return rows.filter((row) => String(row[5]) === 'true' || row[5] === 't').map(([id, table, change, lsn, ordinal]): ParkedRow => (
         { id: id!, table: table!, change: change!, commitLsn: parseLsn(lsn!), ordinal: Number(ordinal) }))
     },
+    async left() {
+      const rows = await query(
+        `select id::text, tbl, change, commit_lsn::text, ordinal::text from rekey.parked where pipeline = $1 and state = 'left' order by commit_lsn, ordinal, id`,
+        [pipeline],
+      )
+      return rows.map(([id, table, change, lsn, ordinal]): ParkedRow => ({ id: id!, table: table!, change: change!, commitLsn: parseLsn(lsn!), ordinal: Number(ordinal) }))
+    },
     async keep(ids) {
       await query(`update rekey.parked set state = 'waiting' where pipeline = $1 and id = any ($2::bigint[]) and state = 'retry'`, [pipeline, ids])
     },

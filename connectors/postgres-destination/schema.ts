@@ -68,7 +68,7 @@ create table if not exists rekey.parked (
   behind boolean not null,
   commit_lsn pg_lsn not null,
   ordinal bigint not null,
-  state text not null default 'waiting' check (state in ('waiting', 'waived', 'retry', 'done')),
+  state text not null default 'waiting' check (state in ('waiting', 'waived', 'retry', 'done', 'left')),
   note text,
   parked_at timestamptz not null default clock_timestamp()
 );

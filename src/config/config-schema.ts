@@ -38,7 +38,7 @@ export const configSchema = z.strictObject({
   checks: z.enum(['engine', 'set']).default('engine')
     .describe("engine: Postgres's own triggers prove the foreign keys; set: rekey proves them in bulk (needs session_replication_role)"),
   snapshot: z.strictObject({
-    rowsPerChunk: count(100, 10_000_000).default(50_000),
+    rowsPerChunk: count(100, 10_000_000).default(100_000),
     workers: count(1, 32).default(2),
   }).prefault({}),
   batch: z.strictObject({
@@ -51,7 +51,7 @@ export const configSchema = z.strictObject({
   memory: z.strictObject({
     queue: size.prefault('32MiB').describe('Changes read and not yet applied'),
     transaction: size.prefault('16MiB').describe('Changes received and not yet taken by the queue'),
-    ledger: size.prefault('128MiB').describe('Cached decisions'),
+    ledger: size.prefault('64MiB').describe('Decisions of the ledger that are kept at hand'),
   }).prefault({}),
   retry: z.strictObject({
     first: duration.prefault('500ms'),

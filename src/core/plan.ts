@@ -67,6 +67,8 @@ export interface Parked {
   readonly change: string
   /** True when it waits behind another parked row. */
   readonly behind: boolean
+  /** It failed while the stream was behind the copy: it is read again when the stream has come there. */
+  readonly left: boolean
   readonly commitLsn: Lsn
   readonly ordinal: number
 }

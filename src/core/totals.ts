@@ -22,6 +22,13 @@ export function recount(totals: Record<string, Totals>, table: string, outcome: 
   count(totals, table, outcome)
 }
 
+/** A row that was counted as inserted waits after all. */
+export function reopen(totals: Record<string, Totals>, table: string): void {
+  const t = (totals[table] ??= noTotals())
+  t.inserted -= 1
+  t.parked += 1
+}
+
 export function skippedOf(t: Totals): number {
   return Object.values(t.skipped).reduce((sum, n) => sum + n, 0)
 }

@@ -22,3 +22,8 @@ export function destinationOf({ config, mapping, catalogs }: Opened, more: { tak
     url: config.destination.url, pipeline: config.pipeline, mapping, catalog: catalogs.destination, checks: config.checks, lockTimeoutMs: 10_000, ...more,
   })
 }
+
+/** How many decisions fit: about 400 bytes each, in two generations. */
+export function decisionsIn(bytes: number): number {
+  return Math.max(1_000, Math.floor(bytes / 800))
+}

@@ -14,7 +14,7 @@ import { addTotals } from '../core/totals.ts'
 import { createPlanner } from '../planner.ts'
 import type { Chunk, CopyChunk } from '../ports.ts'
 import { snapshot } from '../snapshot.ts'
-import { type Bridge, destinationOf } from './bridge.ts'
+import { type Bridge, decisionsIn, destinationOf } from './bridge.ts'
 import { capturedTables, namesOf } from './open.ts'
 
 /** The initial copy: what is open of it. Under the snapshot that came with the slot while that lives, else under a newer one. */
@@ -43,6 +43,7 @@ export async function copy(bridge: Bridge, checkpoint: Checkpoint, signal: Abort
     meter.copying(chunks)
     const planner = (m: Mapping) => createPlanner({
       mapping: m, minters: opened.minters, catalog: catalogs.destination, idMap: main.idMap, destination: main.destination, source: open.source, relations, checks: config.checks,
+      cachedDecisions: decisionsIn(config.memory.ledger),
     })
     await snapshot({
       source: open.source, mapping, relations, chunks, checkpoint, point, converging: resumed, since: later?.since ?? new Map(), blocked: await parkedRows(main.query, config.pipeline).waiting(),

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import { directLog } from '../../connectors/direct/log.ts'
 import { copiedSince } from '../../connectors/postgres-destination/chunks.ts'
 import { parkedRows } from '../../connectors/postgres-destination/parked.ts'
@@ -11,7 +12,7 @@ import { relationsOf } from '../core/relations.ts'
 import { deliver } from '../deliver.ts'
 import { RestartStream } from '../delivery.ts'
 import { createPlanner } from '../planner.ts'
-import type { Bridge } from './bridge.ts'
+import { type Bridge, decisionsIn } from './bridge.ts'
 import { namesOf, type Opened } from './open.ts'
 
 /** Capture and delivery side by side, until the signal aborts or one of them fails. */
@@ -22,7 +23,8 @@ export async function stream(
   const { config, mapping, catalogs } = opened
   const log = directLog({ maxBytes: config.memory.queue })
   const open = openSource({ url: config.source.url, ...namesOf(config), epoch: checkpoint.epoch, queueBytes: config.memory.transaction })
-  const marker = `converged ${checkpoint.epoch}`
+  // Never the same twice: one that an earlier run sent may be on its way, too.
+  let marker = `converged ${randomUUID()}`
   let latest = checkpoint
   const stop = new AbortController()
   const ended = AbortSignal.any([signal, stop.signal])
@@ -31,7 +33,7 @@ export async function stream(
     const relations = relationsOf(catalogs.source, mapping)
     const planner = createPlanner({
       mapping, minters: opened.minters, catalog: catalogs.destination, idMap: main.idMap, destination: main.destination, source: open.source,
-      relations, checks: config.checks, since: await copiedSince(main.query, config.pipeline),
+      relations, checks: config.checks, cachedDecisions: decisionsIn(config.memory.ledger), since: await copiedSince(main.query, config.pipeline),
     })
     meter.streaming(checkpoint)
     const parked = parkedRows(main.query, config.pipeline)
@@ -43,6 +45,11 @@ export async function stream(
         onApplied: (applied) => {
           latest = applied.checkpoint
           meter.applied(applied)
+        },
+        readSource: open.source.read,
+        async mark() {
+          marker = `converged ${randomUUID()}`
+          await opened.source.query('select pg_logical_emit_message(false, $1, $2)', ['rekey', marker])
         },
         pause: sleep,
       }, ended),

@@ -6,7 +6,7 @@ export async function drained(rig: Rig, options: { readonly seconds?: number; re
   await rig.source.query("select pg_logical_emit_message(false, 'rekey', 'heartbeat')")
   for (const end = Date.now() + (options.seconds ?? 60) * 1_000; ;) {
     const [at] = await rig.destination.query(
-      `select (end_lsn >= '${row.lsn}')::text as reached, phase, end_lsn from rekey.checkpoint where pipeline = '${rig.config.pipeline}'`).catch(() => [])
+      `select (end_lsn >= '${row.lsn}' and converge_lsn > '0/0' and not exists (select from rekey.parked where state = 'left'))::text as reached, phase, end_lsn from rekey.checkpoint where pipeline = '${rig.config.pipeline}'`).catch(() => [])
     if (at?.reached === 'true' && at.phase === 'stream') return
     const why = options.failed?.()
     if (why !== undefined) throw new Error(`the bridge ended: ${why}`)

@@ -70,7 +70,7 @@ ${options.config ?? ''}`
       const [row] = await source.query('select pg_current_wal_lsn()::text as lsn')
       await source.query("select pg_logical_emit_message(false, 'rekey', 'heartbeat')")
       for (let tries = 0; ; tries++) {
-        const [at] = await destination.query(`select (end_lsn >= '${row.lsn}')::text as reached, phase from rekey.checkpoint where pipeline = '${config.pipeline}'`).catch(() => [])
+        const [at] = await destination.query(`select (end_lsn >= '${row.lsn}' and converge_lsn > '0/0' and not exists (select from rekey.parked where state = 'left'))::text as reached, phase from rekey.checkpoint where pipeline = '${config.pipeline}'`).catch(() => [])
         if (at?.reached === 'true' && at.phase === 'stream') return
         await Promise.race([running.ended, new Promise((resolve) => setTimeout(resolve, 20))])
         if (tries > 2_000) throw new Error('not caught up')
