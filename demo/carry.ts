@@ -24,8 +24,11 @@ export interface CarryOptions {
 
 const CATCH_UP_MS = 120_000
 
-/** Copies, streams for some seconds while the writers go on, stops them and waits for the last change. Resolves when the bridge has ended. */
-export async function carry(stage: Stage, { seconds, writers, view, signal }: CarryOptions): Promise<Carried> {
+/**
+ * Copies, streams for some seconds while the writers go on, stops them and waits for the last change. Resolves when the bridge has
+ * ended.
+ */
+export async function carry(stage: Stage, { seconds: wanted, writers, view, signal }: CarryOptions): Promise<Carried> {
   const stop = new AbortController()
   const either = AbortSignal.any([signal, stop.signal])
   const lags: number[] = []
@@ -39,22 +42,27 @@ export async function carry(stage: Stage, { seconds, writers, view, signal }: Ca
   }
   const began = performance.now()
   const ended = run(stage.config, { takeover: false }, { progress, note: view.note }, either)
-  const failed = [ended.then(() => Promise.reject(signal.aborted ? signal.reason : new Error('the run ended by itself'))), ...writers.map((writer) => writer.ended)]
+  const tooSoon = ended.then(() => Promise.reject(signal.aborted ? signal.reason : new Error('the run ended by itself')))
+  const failed = [tooSoon, ...writers.map((writer) => writer.ended)]
   const unless = <T>(work: Promise<T>): Promise<T | void> => Promise.race([work, ...failed])
   for (const one of failed) one.catch(() => {})
   try {
     await unless(streams)
     const copied = performance.now()
-    await unless(sleep(seconds * 1_000, undefined, { signal }))
+    await unless(sleep(wanted * 1_000, undefined, { signal }))
     const stopped = performance.now()
     const seen = lags.length
     await Promise.all(writers.map((writer) => writer.stop()))
-    await Promise.race([caughtUp(stage, either), failed[0]])
+    await Promise.race([caughtUp(stage, either), tooSoon])
     const caught = performance.now()
     stop.abort()
     const checkpoint = await ended
     view.settle()
-    return { checkpoint, copySeconds: (copied - began) / 1_000, streamSeconds: (stopped - copied) / 1_000, catchUpSeconds: (caught - stopped) / 1_000, lag: lagOf(lags.slice(0, seen)) }
+    const seconds = (from: number, to: number): number => (to - from) / 1_000
+    return {
+      checkpoint, copySeconds: seconds(began, copied), streamSeconds: seconds(copied, stopped), catchUpSeconds: seconds(stopped, caught),
+      lag: lagOf(lags.slice(0, seen)),
+    }
   } finally {
     view.settle()
     stop.abort()
@@ -73,7 +81,8 @@ async function caughtUp({ source, destination, config }: Stage, signal: AbortSig
   const [{ lsn }] = await source.query('select pg_current_wal_insert_lsn()::text as lsn')
   await source.query(`select pg_logical_emit_message(false, 'rekey', 'heartbeat')`)
   for (const end = Date.now() + CATCH_UP_MS; Date.now() < end;) {
-    const [at] = await destination.query('select (end_lsn >= $2::pg_lsn)::text as reached from rekey.checkpoint where pipeline = $1', [config.pipeline, lsn])
+    const sql = 'select (end_lsn >= $2::pg_lsn)::text as reached from rekey.checkpoint where pipeline = $1'
+    const [at] = await destination.query(sql, [config.pipeline, lsn])
     if (at?.reached === 'true') return
     await sleep(50, undefined, { signal })
   }

@@ -4,31 +4,38 @@ import type { Deed, Writing } from './writer.ts'
 
 /** What the users of the destination do with their own rows. Each row that they write is remembered as it then looks. */
 export function destinationDeeds(own: OwnRows): Deed[] {
-  const keys = (table: string): string[] => [...own.keys()].filter((key) => key.startsWith(`${table}\t`)).map((key) => key.slice(table.length + 1))
-  const known = { users: keys('users'), projects: keys('projects'), nodes: keys('nodes'), wallets: keys('wallets'), folders: keys('folders') }
+  const keys = (table: string): string[] =>
+    [...own.keys()].filter((key) => key.startsWith(`${table}\t`)).map((key) => key.slice(table.length + 1))
+  const [users, projects, nodes] = ['users', 'projects', 'nodes'].map(keys)
   const events: string[] = []
   const write = async (w: Writing, table: string, sql: string, params: readonly unknown[]): Promise<void> =>
     remember(own, await w.query(`with t as (${sql} returning *) select ${digestColumns(table)} from t`, params))
+  const update = (weight: number, table: string, set: string, value: (w: Writing) => unknown): Deed => {
+    const ids = keys(table)
+    return { weight, run: (w) => write(w, table, `update ${table} set ${set} where id = $1`, [w.random.pick(ids), value(w)]) }
+  }
   return [
     {
       weight: 6,
       run: async (w) => {
         const id = nativeId(w.random, 'evt')
-        await write(w, 'events', `insert into events (id, actor_id, subject_type, subject_id, note) values ($1, $2, 'node', $3, 'here')`, [id, w.random.pick(known.users), w.random.pick(known.nodes)])
+        const sql = `insert into events (id, actor_id, subject_type, subject_id, note) values ($1, $2, 'node', $3, 'here')`
+        await write(w, 'events', sql, [id, w.random.pick(users), w.random.pick(nodes)])
         events.push(id)
       },
     },
-    { weight: 6, run: (w) => write(w, 'nodes', 'update nodes set progress = $2 where id = $1', [w.random.pick(known.nodes), w.random.int(0, 100)]) },
-    { weight: 3, run: (w) => write(w, 'projects', 'update projects set description = $2, modified = now() where id = $1', [w.random.pick(known.projects), `theirs ${w.random.int(1, 99)}`]) },
-    { weight: 3, run: (w) => write(w, 'wallets', 'update wallets set credits = credits + 1 where id = $1', [w.random.pick(known.wallets)]) },
-    { weight: 1, run: (w) => write(w, 'folders', 'update folders set name = $2 where id = $1', [w.random.pick(known.folders), `drawer ${w.random.int(1, 999)}`]) },
-    { weight: 1, run: (w) => write(w, 'users', 'update users set full_name = $2 where id = $1', [w.random.pick(known.users), `Renamed here ${w.random.int(1, 99)}`]) },
+    update(6, 'nodes', 'progress = $2', (w) => w.random.int(0, 100)),
+    update(3, 'projects', 'description = $2, modified = now()', (w) => `theirs ${w.random.int(1, 99)}`),
+    update(3, 'wallets', 'credits = credits + $2', (w) => w.random.int(1, 5)),
+    update(1, 'folders', 'name = $2', (w) => `drawer ${w.random.int(1, 999)}`),
+    update(1, 'users', 'full_name = $2', (w) => `Renamed here ${w.random.int(1, 99)}`),
     {
       weight: 1,
       run: async (w) => {
         const id = nativeId(w.random, 'nod')
-        await write(w, 'nodes', `insert into nodes (id, project_id, label) values ($1, $2, 'new here')`, [id, w.random.pick(known.projects)])
-        known.nodes.push(id)
+        const sql = `insert into nodes (id, project_id, label) values ($1, $2, 'new here')`
+        await write(w, 'nodes', sql, [id, w.random.pick(projects)])
+        nodes.push(id)
       },
     },
     {

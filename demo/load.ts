@@ -9,8 +9,10 @@ export interface Table {
 
 /** What every application has for the deletes of its parents. */
 const INDEXES = [
-  'memberships (group_id)', 'wallets (owner_id)', 'folders (parent_id)', 'folders (workspace_id)', 'folders (created_by)', 'projects (owner_id)',
-  'projects (workspace_id)', 'projects (folder_id)', 'nodes (project_id)', 'files (project_id)', 'files (node_id)', 'files (owner_id)', 'events (actor_id)',
+  'memberships (group_id)', 'wallets (owner_id)', 'folders (parent_id)', 'folders (workspace_id)', 'folders (created_by)',
+  'projects (owner_id)',
+  'projects (workspace_id)', 'projects (folder_id)', 'nodes (project_id)', 'files (project_id)', 'files (node_id)', 'files (owner_id)',
+  'events (actor_id)',
 ]
 
 const ROWS_AT_ONCE = 5_000
@@ -23,7 +25,8 @@ export async function load(database: Database, tables: readonly Table[], signal:
       signal.throwIfAborted()
       const some = rows.slice(at, at + ROWS_AT_ONCE)
       const columns = Object.keys(some[0]).join(', ')
-      await database.query(`insert into ${name} (${columns}) select ${columns} from json_populate_recordset(null::${name}, $1)`, [JSON.stringify(some)])
+      await database.query(`insert into ${name} (${columns}) select ${columns} from json_populate_recordset(null::${name}, $1)`,
+        [JSON.stringify(some)])
       loaded += some.length
     }
     const counted = typeof rows[0].id === 'number'

@@ -11,7 +11,8 @@ const ONE_SIGNAL_MS = 1_000
 const PATIENCE_MS = 8_000
 const INTERRUPTED = 130
 
-/** Aborts at the first SIGINT, SIGTERM or SIGHUP (a closed terminal); a later second one ends the process at once, with all that it started. */
+/** Aborts at the first SIGINT, SIGTERM or SIGHUP (a closed terminal); a later second one ends the process at once,
+with all that it started. */
 function interruptible(view: View): AbortSignal {
   const stop = new AbortController()
   let first = 0
@@ -78,7 +79,8 @@ async function keep({ source, destination, configFile }: Stage, view: View, sign
 }
 
 // The reader of a pipe may leave early (`npm run demo | head`).
-for (const stream of [process.stdout, process.stderr]) stream.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : 1))
+for (const stream of [process.stdout, process.stderr]) stream.on('error', (error: NodeJS.ErrnoException) =>
+  process.exit(error.code === 'EPIPE' ? 0 : 1))
 
 try {
   const options = readOptions(process.argv.slice(2))

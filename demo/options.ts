@@ -28,13 +28,15 @@ export function readOptions(argv: readonly string[]): Options {
   const { values } = parseArgs({
     args: [...argv], allowPositionals: false,
     options: {
-      keep: { type: 'boolean', default: false }, json: { type: 'boolean', default: false }, help: { type: 'boolean', short: 'h', default: false },
+      keep: { type: 'boolean', default: false }, json: { type: 'boolean', default: false },
+      help: { type: 'boolean', short: 'h', default: false },
       scale: { type: 'string', default: '1' }, seconds: { type: 'string', default: '20' }, seed: { type: 'string', default: '1' },
     },
   })
   return {
     keep: values.keep, json: values.json, help: values.help, scale: number('--scale', values.scale, { least: 0.01, most: 100 }),
-    seconds: number('--seconds', values.seconds, { least: 1, most: 86_400 }), seed: number('--seed', values.seed, { least: 0, most: 2 ** 32 - 1 }),
+    seconds: number('--seconds', values.seconds, { least: 1, most: 86_400 }),
+    seed: number('--seed', values.seed, { least: 0, most: 2 ** 32 - 1 }),
   }
 }
 

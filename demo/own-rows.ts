@@ -2,7 +2,8 @@ import type { Database, TextRow } from '../test/support/database.ts'
 
 /** Keys of the destination's tables, in the order in which they can be read and compared. */
 export const KEYS: Readonly<Record<string, readonly string[]>> = {
-  products: ['id'], groups: ['id'], users: ['id'], memberships: ['user_id', 'group_id'], sessions: ['token'], wallets: ['id'], preferences: ['user_id', 'name'],
+  products: ['id'], groups: ['id'], users: ['id'], memberships: ['user_id', 'group_id'], sessions: ['token'], wallets: ['id'],
+  preferences: ['user_id', 'name'],
   workspaces: ['id'], folders: ['id'], projects: ['id'], nodes: ['id'], files: ['path'], events: ['id'],
 }
 

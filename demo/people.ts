@@ -1,7 +1,9 @@
 import type { Random } from '../test/support/random.ts'
 
-const FIRST = ['Ada', 'Grace', 'Alan', 'Barbara', 'Edsger', 'Frances', 'Donald', 'Hedy', 'Niklaus', 'Radia', 'Tony', 'Margaret', 'Ken', 'Sophie', 'José', 'Zoë']
-const LAST = ['Lovelace', 'Hopper', 'Turing', 'Liskov', 'Dijkstra', 'Allen', 'Knuth', 'Lamarr', 'Wirth', 'Perlman', 'Hoare', 'Hamilton', 'Müller']
+const FIRST = ['Ada', 'Grace', 'Alan', 'Barbara', 'Edsger', 'Frances', 'Donald', 'Hedy', 'Niklaus', 'Radia', 'Tony', 'Margaret', 'Ken',
+  'Sophie', 'José', 'Zoë']
+const LAST = ['Lovelace', 'Hopper', 'Turing', 'Liskov', 'Dijkstra', 'Allen', 'Knuth', 'Lamarr', 'Wirth', 'Perlman', 'Hoare', 'Hamilton',
+  'Müller']
 
 export interface Person {
   readonly first: string
@@ -46,7 +48,8 @@ export interface Sizes {
 export function sizesOf(scale: number): Sizes {
   const at = (n: number, least: number): number => Math.max(least, Math.round(n * scale))
   return {
-    users: at(200, 40), groups: at(40, 8), products: 6, workspaces: at(20, 4), folders: at(300, 30), projects: at(3_000, 60), nodesPerProject: 5,
+    users: at(200, 40), groups: at(40, 8), products: 6, workspaces: at(20, 4), folders: at(300, 30), projects: at(3_000, 60),
+    nodesPerProject: 5,
     events: at(30_000, 300), guests: at(200, 60), locals: at(100, 20), theirProjects: at(400, 20),
   }
 }

@@ -32,8 +32,10 @@ async function tellCheck({ opened, source }: Operated, view: View): Promise<void
 
 function planTable({ tables, totals }: PlanFile): string[] {
   const skipped = (t: PlanFile['tables'][number]): number => Object.values(t.skipped).reduce((sum, n) => sum + n, 0)
-  const cells = (of: Omit<PlanFile['totals'], 'bytes'>): string[] => [of.rows, of.new, of.matched, of.skipped, of.conflict, of.orphan + of.invalid].map(formatCount)
+  const cells = (of: Omit<PlanFile['totals'], 'bytes'>): string[] =>
+    [of.rows, of.new, of.matched, of.skipped, of.conflict, of.orphan + of.invalid].map(formatCount)
   const titles = ['ROWS', 'NEW', 'MERGED', 'SKIPPED', 'CONFLICTS', 'INVALID']
   const columns = [{ title: 'TABLE' }, { title: 'VERDICT' }, ...titles.map((title) => ({ title, align: 'right' as const }))]
-  return renderTable(columns, [...tables.map((t) => [t.table, t.verdict, ...cells({ ...t, skipped: skipped(t) })]), ['all', '', ...cells(totals)]])
+  return renderTable(columns, [...tables.map((t) => [t.table, t.verdict, ...cells({ ...t, skipped: skipped(t) })]),
+    ['all', '', ...cells(totals)]])
 }

@@ -20,17 +20,20 @@ export interface Proof {
 }
 
 export function holds(proof: Proof): boolean {
-  return proof.compared > 0 && proof.differences.length === 0 && proof.touched.length === 0 && Object.keys(proof.strays).length === 0 && proof.wrongPeople.length === 0
+  return proof.compared > 0 && proof.differences.length === 0 && proof.touched.length === 0 && Object.keys(proof.strays).length === 0 &&
+    proof.wrongPeople.length === 0
 }
 
 /** Both sides must be quiet: writers stopped, the stream caught up. */
 export async function prove(ends: Ends, opened: Opened, own: OwnRows): Promise<Proof> {
   const { config, mapping, minters, catalogs } = opened
   const differences = await compare({
-    sourceUrl: ends.source.url, destinationUrl: ends.destination.url, mapping, minters, source: catalogs.source, destination: catalogs.destination, pipeline: config.pipeline,
+    sourceUrl: ends.source.url, destinationUrl: ends.destination.url, mapping, minters, source: catalogs.source,
+    destination: catalogs.destination, pipeline: config.pipeline,
   })
   const ledger = await ends.destination.query(`select entity, old, new, kind from rekey.id_map where pipeline = $1 and kind in ('merged', 'pinned')`, [config.pipeline])
-  const people = ledger.filter(({ entity, kind }) => entity === 'users' && kind === 'merged').map(({ old, new: id }) => ({ old: old!, id: id! }))
+  const people = ledger.filter(({ entity, kind }) => entity === 'users' && kind === 'merged').map(({ old, new: id }) =>
+    ({ old: old!, id: id! }))
   const now = await readRows(ends.destination)
   const merged = new Set(people.map(({ id }) => `users\t${id}`))
   const touched = [...own].filter(([key, digest]) => {

@@ -26,11 +26,13 @@ export async function residentBefore({ source, destination }: Ends): Promise<Tex
 /** Some rows that tell what rekeying and merging mean. */
 export async function takeSamples(ends: Ends, minters: Opened['minters'], before: TextRow): Promise<Sample[]> {
   const id = (entity: string, old: string): string => minters.get(entity)!.mint(old)!
-  const pair = async (title: string, from: readonly [string, unknown], to: readonly [string, unknown], had: TextRow | null = null): Promise<Sample[]> => {
+  const pair = async (title: string, from: readonly [string, unknown], to: readonly [string, unknown],
+    had: TextRow | null = null): Promise<Sample[]> => {
     const [[source], [after]] = await Promise.all([ends.source.query(from[0], [from[1]]), ends.destination.query(to[0], [to[1]])])
     return source && after ? [{ title, source, before: had, after }] : []
   }
-  const [namesake] = await ends.source.query(`select old from unnest($1::bigint[]) old join users on id = old order by old limit 1`, [[3, 23, 43, 63].filter(isNamesake)])
+  const [namesake] = await ends.source.query(`select old from unnest($1::bigint[]) old join users on id = old order by old limit 1`,
+    [[3, 23, 43, 63].filter(isNamesake)])
   const [deep] = await ends.source.query(`${TREE} select t.id from tree t where depth >= 3 and t.path not like '%\\*%' order by depth, t.id limit 1`)
   const [file] = await ends.source.query(`select path, project_id, node_id from files where path like project_id || '/' || node_id || '/%' and project_id > 1 order by project_id, path limit 1`)
   const [project] = await ends.source.query(`select id from projects where shared_with <> '{}' and ui ? 'notes' order by id limit 1`)
@@ -38,14 +40,19 @@ export async function takeSamples(ends: Ends, minters: Opened['minters'], before
   const user = 'id, email, name'
   const place = 'id, name, parent_id, path'
   return [
-    ...(await pair('A person that both sides know: merged, nobody is doubled', [`select ${user}, first_name, last_name, phone, bio, modified from users where id = $1`, 17],
+    ...(await pair('A person that both sides know: merged, nobody is doubled',
+      [`select ${user}, first_name, last_name, phone, bio, modified from users where id = $1`, 17],
       [`select ${user}, full_name, phone, bio, modified from users where id = $1`, before.id], before)),
-    ...(await pair('Another person with the same user name: moved under a free one', [`select ${user} from users where id = $1`, namesake.old],
+    ...(await pair('Another person with the same user name: moved under a free one',
+      [`select ${user} from users where id = $1`, namesake.old],
       [`select ${user} from users where id = $1`, id('users', namesake.old!)])),
-    ...(await pair('A project: the ids inside its JSON follow, numbers that are no ids stay', ['select id, owner_id, shared_with, ui, settings from projects where id = $1', project.id],
+    ...(await pair('A project: the ids inside its JSON follow, numbers that are no ids stay',
+      ['select id, owner_id, shared_with, ui, settings from projects where id = $1', project.id],
       ['select id, owner_id, shared_with, ui, settings from projects where id = $1', id('projects', project.id!)])),
-    ...(await pair('A folder in folders', [`${TREE} select ${place} from tree where id = $1`, deep.id], [`${TREE} select ${place} from tree where id = $1`, id('folders', deep.id!)])),
-    ...(await pair('A file: the ids in its path follow', ['select path, size from files where path = $1', file.path], ['select path, size from files where path = $1', filePath])),
+    ...(await pair('A folder in folders', [`${TREE} select ${place} from tree where id = $1`, deep.id],
+      [`${TREE} select ${place} from tree where id = $1`, id('folders', deep.id!)])),
+    ...(await pair('A file: the ids in its path follow', ['select path, size from files where path = $1', file.path],
+      ['select path, size from files where path = $1', filePath])),
   ]
 }
 

@@ -40,7 +40,8 @@ export async function openStage(signal: AbortSignal): Promise<Stage> {
     release()
   }
   try {
-    const started = await Promise.allSettled([majors.source, majors.destination].map((major) => startPostgres({ major, settings: { max_slot_wal_keep_size: '4GB' } })))
+    const started = await Promise.allSettled([majors.source, majors.destination].map((major) =>
+      startPostgres({ major, settings: { max_slot_wal_keep_size: '4GB' } })))
     servers.push(...started.flatMap((one) => (one.status === 'fulfilled' ? [one.value] : [])))
     for (const one of started) if (one.status === 'rejected') throw one.reason
     signal.throwIfAborted()

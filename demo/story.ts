@@ -62,7 +62,8 @@ export async function play(stage: Stage, options: Options, view: View, signal: A
       const closes = Object.values(summary.tables).every((t) => t.closes) && summary.totals.closes
       const { copySeconds: copy, streamSeconds: stream, catchUpSeconds: catchUp, lag } = carried
       return {
-        ok: closes && holds(proof) && summary.totals.parked === 0, majors: stage.majors, rows, written, seconds: { copy, stream, catchUp }, lag,
+        ok: closes && holds(proof) && summary.totals.parked === 0, majors: stage.majors, rows, written, seconds: { copy, stream, catchUp },
+        lag,
         planned, totals: summary.totals, tables: summary.tables, closes, equal: holds(proof), proof,
       }
     })
@@ -81,7 +82,8 @@ async function fill({ source, destination }: Stage, { seed }: Options, { sizes, 
   }
   const chance = random({ seed, quiet: true })
   const both = await Promise.allSettled([
-    one(source, 'source', sourceRows(chance, sizes)), one(destination, 'destination', destinationRows(random({ seed: seed + 1, quiet: true }), sizes)),
+    one(source, 'source', sourceRows(chance, sizes)), one(destination, 'destination',
+      destinationRows(random({ seed: seed + 1, quiet: true }), sizes)),
   ])
   const [at, there] = both.map((side) => {
     if (side.status === 'rejected') throw side.reason
@@ -92,7 +94,8 @@ async function fill({ source, destination }: Stage, { seed }: Options, { sizes, 
   return { source: at, destination: there }
 }
 
-async function startWriters(stage: Stage, { seed }: Options, { sizes, own }: { readonly sizes: Sizes; readonly own: OwnRows }): Promise<Writer[]> {
+async function startWriters(stage: Stage, { seed }: Options,
+  { sizes, own }: { readonly sizes: Sizes; readonly own: OwnRows }): Promise<Writer[]> {
   const chance = (more: number) => random({ seed: seed + more, quiet: true })
   return [
     await startWriter({ url: stage.source.url, random: chance(2), perSecond: 150, deeds: sourceDeeds(sizes) }),
@@ -109,7 +112,8 @@ function tellTotals({ checkpoint, copySeconds, streamSeconds, catchUpSeconds, la
   view.say(`   writers stopped; the last change had arrived ${formatSeconds(catchUpSeconds)} later`)
   view.say()
   for (const line of totalsTable(summary.tables, summary.totals)) view.say(`   ${line}`)
-  view.verdict(Object.values(summary.tables).every((t) => t.closes), 'totals close: read = inserted + updated + merged + deleted + skipped + parked, in each table')
+  view.verdict(Object.values(summary.tables).every((t) => t.closes),
+    'totals close: read = inserted + updated + merged + deleted + skipped + parked, in each table')
   return summary
 }
 
@@ -123,7 +127,8 @@ async function tellParked({ destination }: Stage, view: View): Promise<void> {
 async function tellProof(work: () => Promise<Proof>, view: View): Promise<Proof> {
   view.step('The proof', 'Both sides are quiet now. Each row is worked out again from the source, one by one, and compared.')
   const proof = await work()
-  view.verdict(proof.compared > 0 && proof.differences.length === 0, `${formatCount(proof.compared)} rows of the source: ${formatCount(proof.differences.length)} differ at the destination`)
+  view.verdict(proof.compared > 0 && proof.differences.length === 0,
+    `${formatCount(proof.compared)} rows of the source: ${formatCount(proof.differences.length)} differ at the destination`)
   for (const { table, what, key, detail } of proof.differences.slice(0, 10)) view.say(`       ${table} ${key}: ${what} ${detail}`)
   view.verdict(proof.wrongPeople.length === 0, `${formatCount(proof.mergedPeople)} people known to both sides: each merged with the one who has the same e-mail`)
   view.verdict(proof.touched.length === 0, `${formatCount(proof.own)} rows of the destination's own: ${formatCount(proof.touched.length)} touched beyond what the mapping allows`)

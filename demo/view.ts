@@ -20,7 +20,7 @@ export interface View extends RunEvents {
   say(line?: string): void
   /** A result that is as it should be, or not. */
   verdict(good: boolean, line: string): void
-  /** Leaves the live lines as they are. */
+  /** Takes the live lines away; what follows tells more. */
   settle(): void
   readonly paint: Paint
 }
@@ -67,16 +67,22 @@ interface Live extends RunEvents {
 function screenView(out: Output): Live {
   const columns = (): number => out.columns ?? 80
   const screen = openScreen((text) => void out.write(text), columns)
+  let shown = false
   return {
     progress(p) {
       const rows = out.rows ?? 24
       const lines = progressLines(p, { columns: columns(), rows })
       const table = p.phase === 'stream' ? tableOf(p) : []
       const fits = lines.length + table.length < rows && table.every((line) => line.length < columns())
+      shown = true
       screen.draw([...lines, ...(fits ? table : [])])
     },
     note: (note) => screen.print(note.text),
-    settle: () => screen.end(),
+    settle() {
+      if (shown) screen.draw([])
+      shown = false
+      screen.end()
+    },
   }
 }
 

@@ -83,6 +83,8 @@ export interface Destination {
    * be under way. Rejects with RekeyError (sqlstate set) with nothing applied.
    */
   apply(plan: WritePlan): Promise<void>
+  /** Rolls back what is open: nothing remains of attempts and of parts whose plan was not the last. */
+  undo(): Promise<void>
   /** The chunks of the initial copy, made by `make` and kept on the first call; done is true for those that a committed plan completed. */
   chunks(make: () => Promise<readonly CopyChunk[]>): Promise<readonly CopyChunk[]>
 }

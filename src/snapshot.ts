@@ -116,7 +116,7 @@ async function copyFast(chunk: CopyChunk, context: ChunkContext): Promise<void> 
     const { planned, decisions } = await context.turn(() => planBlock(planner, { block, book, mayExist: chunk.pass === 2 || context.converging }))
     if (planned.conflicts.length > 0) {
       await flight
-      await abandon(writer)
+      await writer.undo()
       throw new RekeyError('CONFLICT', 'rows of a chunk need a decision')
     }
     made.push(...decisions)
@@ -146,11 +146,6 @@ interface Block {
 async function planBlock(planner: Planner, { block, book, mayExist }: Block): Promise<{ planned: Planned; decisions: Decision[] }> {
   const planned = await planner.plan([block], mayExist, book)
   return { planned, decisions: planner.decisions.taken() }
-}
-
-/** Rolls back what is open on a writer: an apply that cannot succeed does it. */
-async function abandon(writer: Destination): Promise<void> {
-  await writer.open()
 }
 
 async function* blocks(chunk: CopyChunk, { source, relations }: ChunkContext): AsyncGenerator<Transaction> {
@@ -183,7 +178,7 @@ async function copyCarefully(chunk: CopyChunk, context: ChunkContext): Promise<v
   const { writer, checkpoint, onChunk, blocked } = context
   const planner = context.planners[chunk.pass]
   const table = nameOf(chunk.table)
-  await writer.open()
+  await writer.undo()
   await context.turn(async () => {
     planner.decisions.reset()
     const totals: Record<string, Totals> = {}

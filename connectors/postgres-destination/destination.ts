@@ -8,8 +8,8 @@ import { orderTables } from '../../src/core/order.ts'
 import { nameOf } from '../../src/core/relation.ts'
 import { Lines } from '../../src/core/out.ts'
 import type { Checkpoint, Decision, Parked, TableWrite, Totals, WritePlan } from '../../src/core/plan.ts'
-import { quoteLiteral } from '../../src/core/quote.ts'
-import { APPLICATION_NAME, sessionOptions } from '../../src/core/session.ts'
+import { quoteIdent, quoteLiteral } from '../../src/core/quote.ts'
+import { APPLICATION_NAME, connectionSettings } from '../../src/core/session.ts'
 import type { Destination, IdMap } from '../../src/ports.ts'
 import { findDecisions, findIds, inlined, matchRows, type Query } from './lookup.ts'
 import { chunkList } from './chunks.ts'
@@ -28,6 +28,8 @@ export interface DestinationOptions {
   readonly takeover: boolean
   /** Join the writer that holds the pipeline (a further connection of the same process) instead of becoming a new one. */
   readonly join?: () => string
+  /** Schemas in which trigger functions of the application find what they name without one; ours always name it. */
+  readonly searchPath: readonly string[]
   readonly lockTimeoutMs: number
   /** Awaited at named places between two effects; for tests that stop the process there. */
   readonly point: (name: string) => Promise<void>
@@ -91,8 +93,10 @@ export function postgresDestination(options: DestinationOptions): PostgresDestin
   const destination: Destination = {
     async open() {
       await close()
-      const wire = await openWire(options.url, `${APPLICATION_NAME} ${options.pipeline}`)
-      const lookups = new Client({ connectionString: options.url, options: sessionOptions(), application_name: APPLICATION_NAME })
+      const wire = await openWire(options.url, {
+        application_name: `${APPLICATION_NAME} ${options.pipeline}`, search_path: ['pg_catalog', ...options.searchPath.map(quoteIdent)].join(', '),
+      })
+      const lookups = new Client(connectionSettings(options.url))
       lookups.on('error', () => {})
       try {
         await lookups.connect()
@@ -121,6 +125,11 @@ export function postgresDestination(options: DestinationOptions): PostgresDestin
         await wire.send(`rollback to ${name}; release ${name}`)
         throw error
       }
+    },
+    async undo() {
+      open = false
+      gone = null
+      await live().wire.send('rollback')
     },
     async apply(plan) {
       const { wire, writer } = live()

@@ -1,6 +1,6 @@
 import { Client, type Connection } from 'pg'
 import { RekeyError } from '../../src/core/errors.ts'
-import { sessionOptions } from '../../src/core/session.ts'
+import { connectionSettings } from '../../src/core/session.ts'
 
 /** What one multi-statement message came to: a command tag per statement, and the text rows of those that return any. */
 export interface Answer {
@@ -51,8 +51,9 @@ function serverError(fields: ErrorFields): RekeyError {
 }
 const KNOWN: Record<string, 'FENCED' | 'ROW_COUNT' | 'PRIVILEGE'> = { RK001: 'FENCED', RK002: 'ROW_COUNT', '42501': 'PRIVILEGE' }
 
-export async function openWire(url: string, application: string): Promise<Wire> {
-  const client = new Client({ connectionString: url, options: sessionOptions(), application_name: application, keepAlive: true })
+/** `settings` are added to the session's. */
+export async function openWire(url: string, settings: Readonly<Record<string, string>>): Promise<Wire> {
+  const client = new Client(connectionSettings(url, settings))
   client.on('error', () => {})
   try {
     await client.connect()

@@ -1,6 +1,6 @@
 import pg from 'pg'
 import { RekeyError, verdictOf, type ErrorCode } from '../../src/core/errors.ts'
-import { APPLICATION_NAME, sessionOptions } from '../../src/core/session.ts'
+import { connectionSettings } from '../../src/core/session.ts'
 
 export interface ConnectOptions {
   /** A connection that speaks the replication commands (and simple-protocol SQL). */
@@ -34,24 +34,11 @@ export async function connect(url: string, options: ConnectOptions = {}): Promis
 
 /** The configuration of such a connection, for a library that connects by itself. Throws RekeyError CONFIG. */
 export function clientConfig(url: string, options: ConnectOptions = {}): pg.ClientConfig {
-  let parsed: URL
   try {
-    parsed = new URL(url)
+    return { ...connectionSettings(url, options.settings), ...(options.replication ? { replication: 'database' } : {}) } as pg.ClientConfig
   } catch {
     throw new RekeyError('CONFIG', 'the source URL is not a postgres:// URL')
   }
-  const own = parsed.searchParams.get('options')
-  parsed.searchParams.delete('options')
-  parsed.searchParams.delete('application_name')
-  return {
-    connectionString: parsed.href,
-    // Ours come last, so they win over those of the URL.
-    options: [...(own ? [own] : []), sessionOptions(options.settings)].join(' '),
-    application_name: APPLICATION_NAME,
-    keepAlive: true,
-    connectionTimeoutMillis: 15_000,
-    ...(options.replication ? { replication: 'database' } : {}),
-  } as pg.ClientConfig
 }
 
 /** SQLSTATE of a server's error; undefined for a broken connection. */

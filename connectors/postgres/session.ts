@@ -1,6 +1,6 @@
 import pg from 'pg'
 import { RekeyError, verdictOf } from '../../src/core/errors.ts'
-import { APPLICATION_NAME, sessionOptions } from '../../src/core/session.ts'
+import { connectionSettings } from '../../src/core/session.ts'
 
 /**
  * One plain SQL session on either side, for questions: catalogs, settings, status. Values come as the server's text. A connection that was
@@ -21,9 +21,7 @@ export async function openSession(url: string, side: 'source' | 'destination'): 
   let live: pg.Client | null = null
   const connected = async (): Promise<pg.Client> => {
     if (live) return live
-    const client = new pg.Client({
-      connectionString: url, options: sessionOptions(), application_name: APPLICATION_NAME, keepAlive: true, connectionTimeoutMillis: 15_000, types: asText,
-    })
+    const client = new pg.Client({ ...connectionSettings(url), types: asText })
     const gone = (): void => {
       if (live === client) live = null
     }

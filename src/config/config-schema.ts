@@ -32,7 +32,10 @@ export const configSchema = z.strictObject({
   secret: z.string().refine((text) => Buffer.byteLength(text, 'utf8') >= 16, 'at least 16 bytes')
     .describe('Key of the ids, at least 16 bytes; whoever has it can compute them. Keep it: without it ids cannot be made again'),
   source: database,
-  destination: database,
+  destination: database.extend({
+    searchPath: z.array(z.string().min(1)).default([])
+      .describe('Schemas for trigger functions and checks of the application that name tables without a schema'),
+  }),
   mapping: z.string().min(1).describe('Folder with mapping.yaml, relative to this file'),
   log: z.enum(['direct']).default('direct').describe('Where changes wait: direct is the replication slot itself'),
   checks: z.enum(['engine', 'set']).default('engine')

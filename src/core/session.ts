@@ -35,3 +35,27 @@ export function sessionOptions(more: Readonly<Record<string, string>> = {}): str
     .map(([name, value]) => `-c ${name}=${value.replace(/[\\\s]/g, '\\$&')}`)
     .join(' ')
 }
+
+export interface ConnectionSettings {
+  readonly connectionString: string
+  readonly options: string
+  readonly application_name: string
+  readonly keepAlive: true
+  readonly connectionTimeoutMillis: number
+}
+
+/**
+ * How every connection of ours is opened: the URL without its own options and application name, whose options come first so that ours win.
+ * Throws a TypeError on what is not a URL.
+ */
+export function connectionSettings(url: string, more: Readonly<Record<string, string>> = {}): ConnectionSettings {
+  const parsed = new URL(url)
+  const own = parsed.searchParams.get('options')
+  parsed.searchParams.delete('options')
+  parsed.searchParams.delete('application_name')
+  const settings = { ...SESSION, ...more }
+  return {
+    connectionString: parsed.href, options: [...(own ? [own] : []), sessionOptions(more)].join(' '), application_name: settings.application_name,
+    keepAlive: true, connectionTimeoutMillis: 15_000,
+  }
+}

@@ -38,7 +38,8 @@ async function foldersOf({ child }: Played): Promise<string[]> {
 }
 
 async function said(demo: Played, text: string): Promise<void> {
-  for (const end = Date.now() + 40_000; !demo.said.stderr.includes(text) && Date.now() < end;) await new Promise((resolve) => setTimeout(resolve, 20))
+  for (const end = Date.now() + 40_000; !demo.said.stderr.includes(text) && Date.now() < end;) await new Promise((resolve) =>
+    setTimeout(resolve, 20))
   expect(demo.said.stderr).toContain(text)
 }
 
@@ -49,7 +50,8 @@ test('the demo proves itself, and leaves nothing', async () => {
   expect(servers.length).toBeGreaterThanOrEqual(2)
   expect([await demo.code, demo.said.stderr]).toEqual([0, expect.stringContaining('Everything arrived')])
   const result = JSON.parse(demo.said.stdout.trimEnd().split('\n').at(-1)!) as Result
-  expect(result).toMatchObject({ ok: true, equal: true, closes: true, proof: { differences: [], touched: [], strays: {}, wrongPeople: [] } })
+  expect(result).toMatchObject({ ok: true, equal: true, closes: true,
+    proof: { differences: [], touched: [], strays: {}, wrongPeople: [] } })
   for (const [table, t] of Object.entries(result.tables)) {
     expect([table, t.inserted + t.updated + t.merged + t.deleted + skippedOf(t) + t.parked, 0]).toEqual([table, t.read, t.parked])
   }

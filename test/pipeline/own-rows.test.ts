@@ -24,7 +24,8 @@ test('a row that comes and goes at the source before it is applied takes no row 
     await rig.source.query('begin; insert into memberships values (1, 1); delete from memberships; commit')
     await rig.caughtUp(running)
     await running.stop()
-    expect(await rig.destination.query('select * from memberships')).toEqual([{ user_id: 'usr_ada', group_id: 'grp_everyone', role: 'owner' }])
+    expect(await rig.destination.query('select * from memberships')).toEqual([{ user_id: 'usr_ada', group_id: 'grp_everyone',
+      role: 'owner' }])
     expect(await rig.differences()).toEqual([])
   } finally {
     await rig.close()
