@@ -61,8 +61,8 @@ function localUsers(random: Random, sizes: Sizes): Row[] {
 function userRow(random: Random, i: number): Row & { readonly id: string; readonly name: string } {
   const { first, last, name, email } = person(i)
   return {
-    id: nativeId(random, 'usr'), email: email.toLowerCase(), name, full_name: `${first} ${last}`, phone: i !== 17 &&
-    random.chance(0.5) ? '+41 31 000 00 00' : null,
+    id: nativeId(random, 'usr'), email: email.toLowerCase(), name, full_name: `${first} ${last}`,
+    phone: i !== 17 && random.chance(0.5) ? '+41 31 000 00 00' : null,
     bio: i !== 17 && random.chance(0.5) ? 'Here since the beginning.' : null, is_admin: false, created: timeOf(i % 1_000),
     modified: timeOf(400_000 + random.int(0, 300_000)),
   }

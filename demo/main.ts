@@ -11,8 +11,7 @@ const ONE_SIGNAL_MS = 1_000
 const PATIENCE_MS = 8_000
 const INTERRUPTED = 130
 
-/** Aborts at the first SIGINT, SIGTERM or SIGHUP (a closed terminal); a later second one ends the process at once,
-with all that it started. */
+/** Aborts at the first SIGINT, SIGTERM or SIGHUP (a closed terminal); a later second one ends the process and all that it started. */
 function interruptible(view: View): AbortSignal {
   const stop = new AbortController()
   let first = 0
@@ -39,7 +38,7 @@ async function main(options: Options): Promise<number> {
   let stage: Stage | null = null
   try {
     view.say(view.paint.bold('rekey demo: a live application moves into another live one, and neither stops.'))
-    view.step('Two servers start', 'Two real Postgres servers of different majors, for this demo alone. Nothing else on this machine is touched.')
+    view.step('Two servers start', 'Two real Postgres servers, for this demo alone. Nothing else on this machine is touched.')
     stage = await openStage(signal)
     view.say(`   source       Postgres ${stage.majors.source}  ${stage.source.url}`)
     view.say(`   destination  Postgres ${stage.majors.destination}  ${stage.destination.url}`)

@@ -11,7 +11,7 @@ import type { View } from './view.ts'
 export async function checkAndPlan({ config }: Stage, view: View): Promise<PlanFile['totals']> {
   return operate(config, async (operated) => {
     await tellCheck(operated, view)
-    view.step('rekey plan', 'A dry run over every row: how many are new, how many meet a row that is there already, how many need a person.')
+    view.step('rekey plan', 'A dry run over every row: how many are new, how many are there already, how many need a person.')
     const plan = await planRun(operated, { samples: 0, onBlock: () => {} })
     for (const line of planTable(plan)) view.say(`   ${line}`)
     view.say(`   The copy should take about ${formatSeconds(plan.estimate.seconds)}. The numbers go on changing: people are working.`)

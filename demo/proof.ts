@@ -31,7 +31,8 @@ export async function prove(ends: Ends, opened: Opened, own: OwnRows): Promise<P
     sourceUrl: ends.source.url, destinationUrl: ends.destination.url, mapping, minters, source: catalogs.source,
     destination: catalogs.destination, pipeline: config.pipeline,
   })
-  const ledger = await ends.destination.query(`select entity, old, new, kind from rekey.id_map where pipeline = $1 and kind in ('merged', 'pinned')`, [config.pipeline])
+  const ledger = await ends.destination.query(
+    `select entity, old, new, kind from rekey.id_map where pipeline = $1 and kind in ('merged', 'pinned')`, [config.pipeline])
   const people = ledger.filter(({ entity, kind }) => entity === 'users' && kind === 'merged').map(({ old, new: id }) =>
     ({ old: old!, id: id! }))
   const now = await readRows(ends.destination)
@@ -64,7 +65,12 @@ async function countStrays({ source }: Ends, { mapping }: Opened, { own, now, le
   return { compared, strays }
 }
 
-async function wrongPeople({ source, destination }: Ends, people: readonly { readonly old: string; readonly id: string }[]): Promise<string[]> {
+interface Merged {
+  readonly old: string
+  readonly id: string
+}
+
+async function wrongPeople({ source, destination }: Ends, people: readonly Merged[]): Promise<string[]> {
   const theirs = new Map((await destination.query('select id, lower(email) as email from users')).map(({ id, email }) => [id, email]))
   const ours = new Map((await source.query('select id, lower(email) as email from users')).map(({ id, email }) => [id, email]))
   return people.filter(({ old, id }) => !theirs.has(id) || (ours.has(old) && ours.get(old) !== theirs.get(id))).map(({ old }) => old)

@@ -19,7 +19,8 @@ export interface Ends {
 /** The person at the destination who is user 17 of the source, before anything was carried. */
 export async function residentBefore({ source, destination }: Ends): Promise<TextRow> {
   const [user] = await source.query('select email from users where id = 17')
-  const [row] = await destination.query('select id, email, name, full_name, phone, bio, modified from users where lower(email) = lower($1)', [user.email])
+  const [row] = await destination.query(
+    'select id, email, name, full_name, phone, bio, modified from users where lower(email) = lower($1)', [user.email])
   return row
 }
 
@@ -33,8 +34,9 @@ export async function takeSamples(ends: Ends, minters: Opened['minters'], before
   }
   const [namesake] = await ends.source.query(`select old from unnest($1::bigint[]) old join users on id = old order by old limit 1`,
     [[3, 23, 43, 63].filter(isNamesake)])
-  const [deep] = await ends.source.query(`${TREE} select t.id from tree t where depth >= 3 and t.path not like '%\\*%' order by depth, t.id limit 1`)
-  const [file] = await ends.source.query(`select path, project_id, node_id from files where path like project_id || '/' || node_id || '/%' and project_id > 1 order by project_id, path limit 1`)
+  const [deep] = await ends.source.query(`${TREE} select id from tree where depth <= 3 order by depth desc, id limit 1`)
+  const [file] = await ends.source.query(
+    `select path, project_id, node_id from files where project_id > 1 and path not like '%.old' order by project_id, path limit 1`)
   const [project] = await ends.source.query(`select id from projects where shared_with <> '{}' and ui ? 'notes' order by id limit 1`)
   const filePath = `${id('projects', file.project_id!)}/${id('nodes', file.node_id!)}/${file.path!.split('/').slice(2).join('/')}`
   const user = 'id, email, name'
@@ -71,9 +73,13 @@ export function showSamples(samples: readonly Sample[], view: View): void {
       cells.push(['here now', after[name], fresh])
       const shown = cells.filter(([, value]) => value !== undefined)
       const short = shown.every(([, value]) => JSON.stringify(value).length <= 36)
-      const text = shown.map(([side, value, paint]) => `${dim(`${side}:`)} ${paint(value === null ? 'null' : value!.replaceAll('\n', '\\n').replaceAll('\t', '\\t'))}`)
+      const text = shown.map(([side, value, paint]) => `${dim(`${side}:`)} ${paint(oneLine(value ?? null))}`)
       if (short) view.say(`     ${name.padEnd(12)} ${text.join('   ')}`)
       else text.forEach((line, i) => view.say(`     ${(i === 0 ? name : '').padEnd(12)} ${line}`))
     }
   }
+}
+
+function oneLine(value: string | null): string {
+  return value === null ? 'null' : value.replaceAll('\n', '\\n').replaceAll('\t', '\\t')
 }

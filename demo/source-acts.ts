@@ -15,10 +15,11 @@ export async function newProject(w: Writing): Promise<void> {
   const [project] = await w.query(
     `insert into projects (name, owner_id, product_id, folder_id, settings) values ($1, $2, 1 + $2::bigint % 3, $3, $4) returning id`,
     [`new study ${w.random.int(1, 9_999)}`, owner, folder, '{"threshold": 17,  "iterations": [1, 2]}'])
-  const nodes = await w.query(`insert into nodes (project_id, label) select $1::bigint, 'step ' || i from generate_series(1, 3) i returning id`, [project.id])
+  const nodes = await w.query(
+    `insert into nodes (project_id, label) select $1::bigint, 'step ' || i from generate_series(1, 3) i returning id`, [project.id])
   await w.query(`insert into files (path, project_id, node_id, owner_id, size)
-    select $1::bigint || '/' || n || '/out.csv', $1, n, $2::bigint,
-    n * 10 from unnest($3::bigint[]) n`, [project.id, owner, nodes.map(({ id }) => id)])
+    select $1::bigint || '/' || n || '/out.csv', $1, n, $2::bigint, n * 10
+    from unnest($3::bigint[]) n`, [project.id, owner, nodes.map(({ id }) => id)])
   const slides = `{"${nodes[1].id}": {"position": 0}}`
   const notes = `[{"author": ${owner}, "text": "new", "size": 17}]`
   await w.query('update projects set ui = $2 where id = $1',

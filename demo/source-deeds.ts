@@ -54,7 +54,8 @@ function placeDeeds(): Deed[] {
       async (w) => [`new ${w.random.int(1, 99)}`, await anyRow(w, 'users')]),
     on(2, 'folders', `update folders set name = name || '*' where id = $1 and length(name) < 40`),
     // Under the first folder, which lies at the top: so none becomes its own ancestor.
-    on(2, 'folders', `update folders set parent_id = (select min(id) from folders where parent_id is null) where id = $1 and parent_id is not null`),
+    on(2, 'folders', `update folders set parent_id = (select min(id) from folders where parent_id is null)
+      where id = $1 and parent_id is not null`),
     on(1, 'folders', `delete from folders f where id = $1 and id > 40 and not exists (select from folders where parent_id = f.id)
       and not exists (select from projects where folder_id = f.id)`),
     on(3, 'projects', 'update projects set folder_id = $2, modified = now() where id = $1', async (w) => [await anyRow(w, 'folders')]),

@@ -50,7 +50,7 @@ export async function play(stage: Stage, options: Options, view: View, signal: A
     view.say('   about 150 transactions a second at the source, 25 at the destination, until the end of step 6')
     const planned = await checkAndPlan(stage, view)
     signal.throwIfAborted()
-    view.step('rekey run', `Copies what is there, then carries every change over as it happens. The demo lets it stream for ${formatSeconds(options.seconds)}.`)
+    view.step('rekey run', `Copies what is there, then carries every change over as it happens: here for ${formatSeconds(options.seconds)}.`)
     const carried = await carry(stage, { seconds: options.seconds, writers, view, signal })
     const written = { source: writers[0].written, destination: writers[1].written }
     return await withDatabases(stage.config, async (opened) => {
@@ -75,7 +75,8 @@ export async function play(stage: Stage, options: Options, view: View, signal: A
 interface Filling { readonly sizes: Sizes; readonly view: View; readonly signal: AbortSignal }
 
 async function fill({ source, destination }: Stage, { seed }: Options, { sizes, view, signal }: Filling): Promise<Result['rows']> {
-  view.step('A live application on each side', 'The source counts its keys (17, 18, …). The destination has texts as keys (usr_…), and rows of its own.')
+  view.step('A live application on each side',
+    'The source counts its keys (17, 18, …). The destination has texts as keys (usr_…), and rows of its own.')
   const one = async (database: Database, schema: string, tables: Table[]): Promise<number> => {
     await database.query(await readFile(new URL(`../mappings/demo/${schema}.sql`, import.meta.url), 'utf8'))
     return load(database, tables, signal)
@@ -107,8 +108,10 @@ type Told = Carried & { readonly written: Result['written']; readonly view: View
 
 function tellTotals({ checkpoint, copySeconds, streamSeconds, catchUpSeconds, lag, written, view }: Told): Summary {
   const summary = summaryOf('demo', checkpoint)
-  view.say(`   copied in ${formatSeconds(copySeconds)}, streamed for ${formatSeconds(streamSeconds)}; lag ${formatSeconds(lag.median)} (at most ${formatSeconds(lag.most)})`)
-  view.say(`   meanwhile ${formatCount(written.source.transactions)} transactions at the source and ${formatCount(written.destination.transactions)} at the destination`)
+  const [most, usual] = [lag.most, lag.median].map(formatSeconds)
+  const [here, there] = [written.source.transactions, written.destination.transactions].map(formatCount)
+  view.say(`   copied in ${formatSeconds(copySeconds)}, streamed for ${formatSeconds(streamSeconds)}; lag ${usual} (at most ${most})`)
+  view.say(`   meanwhile ${here} transactions at the source and ${there} at the destination`)
   view.say(`   writers stopped; the last change had arrived ${formatSeconds(catchUpSeconds)} later`)
   view.say()
   for (const line of totalsTable(summary.tables, summary.totals)) view.say(`   ${line}`)
@@ -119,7 +122,8 @@ function tellTotals({ checkpoint, copySeconds, streamSeconds, catchUpSeconds, la
 
 /** Rows that wait for a person: none, in this demo. */
 async function tellParked({ destination }: Stage, view: View): Promise<void> {
-  const rows = await destination.query(`select tbl, op, sqlstate, reason, count(*)::text as n from rekey.parked where state <> 'done' group by 1, 2, 3, 4 order by 1, 2, 3, 4`)
+  const rows = await destination.query(`select tbl, op, sqlstate, reason, count(*)::text as n from rekey.parked where state <> 'done'
+    group by 1, 2, 3, 4 order by 1, 2, 3, 4`)
   view.verdict(rows.length === 0, `${rows.length === 0 ? 'no row is' : 'rows are'} parked`)
   for (const { tbl, op, sqlstate, reason, n } of rows) view.say(`       ${tbl}: ${n} x ${op} ${sqlstate} ${reason}`)
 }
@@ -130,10 +134,13 @@ async function tellProof(work: () => Promise<Proof>, view: View): Promise<Proof>
   view.verdict(proof.compared > 0 && proof.differences.length === 0,
     `${formatCount(proof.compared)} rows of the source: ${formatCount(proof.differences.length)} differ at the destination`)
   for (const { table, what, key, detail } of proof.differences.slice(0, 10)) view.say(`       ${table} ${key}: ${what} ${detail}`)
-  view.verdict(proof.wrongPeople.length === 0, `${formatCount(proof.mergedPeople)} people known to both sides: each merged with the one who has the same e-mail`)
-  view.verdict(proof.touched.length === 0, `${formatCount(proof.own)} rows of the destination's own: ${formatCount(proof.touched.length)} touched beyond what the mapping allows`)
+  view.verdict(proof.wrongPeople.length === 0,
+    `${formatCount(proof.mergedPeople)} people known to both sides: each merged with the one who has the same e-mail`)
+  view.verdict(proof.touched.length === 0,
+    `${formatCount(proof.own)} rows of the destination's own: ${formatCount(proof.touched.length)} touched beyond what the mapping allows`)
   for (const key of proof.touched.slice(0, 10)) view.say(`       ${key.replaceAll('\t', ' ')}`)
   const strays = Object.entries(proof.strays)
-  view.verdict(strays.length === 0, `every other row stands for exactly one row of the source${strays.map(([table, n]) => `; not in ${table}: ${n}`).join('')}`)
+  const where = strays.map(([table, n]) => `; not in ${table}: ${n}`).join('')
+  view.verdict(strays.length === 0, `every other row stands for exactly one row of the source${where}`)
   return proof
 }

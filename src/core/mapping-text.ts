@@ -69,6 +69,6 @@ const RESERVED = /^(true|false|null|yes|no|on|off|y|n|~)$/i
 /** Plain where YAML reads it back as the same text; else in double quotes, whose escapes are those of JSON. */
 function scalar(value: unknown): string {
   if (typeof value === 'number' || typeof value === 'boolean' || value === null) return String(value)
-  const text = String(value)
+  const text = typeof value === 'string' ? value : JSON.stringify(value)
   return /^[A-Za-z_][\w.()-]*( [\w.()-]+)*$/.test(text) && (!RESERVED.test(text) || text === 'on') ? text : JSON.stringify(text)
 }

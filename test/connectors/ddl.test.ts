@@ -10,6 +10,8 @@ import { ddl, type Side } from '../../src/ddl.ts'
 import { client, createDatabase, type Database } from '../support/database.ts'
 import { server } from '../support/servers.ts'
 
+const byName = (a: readonly unknown[], b: readonly unknown[]): number => String(a[0]).localeCompare(String(b[0]))
+
 const SOURCE = `
   create type mood as enum ('sad', 'ok');
   create type spot as (x integer, y integer);
@@ -152,7 +154,7 @@ describe.each([14, 18] as const)('ddl on Postgres %i', (major) => {
     const { catalog } = await sideOf(destination)
     const before = side.catalog.tables.flatMap((t) => t.foreignKeys.map((f) => [f.name, f.onDelete, f.onUpdate, f.deferrable]))
     expect(catalog.tables.flatMap((t) => t.foreignKeys.map((f) =>
-      [f.name, f.onDelete, f.onUpdate, f.deferrable])).sort()).toEqual(before.sort())
+      [f.name, f.onDelete, f.onUpdate, f.deferrable])).sort(byName)).toEqual(before.sort(byName))
     expect(catalog.sequences.map((s) => s.table)).toEqual(['logs_id_seq', 'teams_no_seq'])
     expect(sql).toMatch(/-- .*id_positive/)
     expect(sql).toContain('-- trigger stamped of public.users runs public.stamp, which declares an integer')
