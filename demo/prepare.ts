@@ -27,6 +27,9 @@ async function tellCheck({ opened, source }: Operated, view: View): Promise<void
     publication: source.publicationName, checks: config.checks, workers: config.snapshot.workers,
   })
   for (const line of renderChecked(checkedOf(findings)).trimEnd().split('\n')) view.say(`   ${line}`.trimEnd())
+  if (findings.some(({ code }) => code === 'NOT_DURABLE')) {
+    view.say('   (That warning is right: these servers are thrown away in the end, so they do not wait for the disk.)')
+  }
   refuseFindings(findings)
 }
 

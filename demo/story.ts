@@ -50,7 +50,8 @@ export async function play(stage: Stage, options: Options, view: View, signal: A
     view.say('   about 150 transactions a second at the source, 25 at the destination, until the end of step 6')
     const planned = await checkAndPlan(stage, view)
     signal.throwIfAborted()
-    view.step('rekey run', `Copies what is there, then carries every change over as it happens: here for ${formatSeconds(options.seconds)}.`)
+    view.step('rekey run',
+      `Copies what is there, then carries every change over as it happens: here for ${formatSeconds(options.seconds)}.`)
     const carried = await carry(stage, { seconds: options.seconds, writers, view, signal })
     const written = { source: writers[0].written, destination: writers[1].written }
     return await withDatabases(stage.config, async (opened) => {

@@ -26,8 +26,12 @@ export async function converge(options: DeliverOptions, state: State): Promise<v
   const { planner, destination, mapping } = options
   const rows = await options.parked.left()
   state.left = rows.length > 0
-  if (!state.left) return
+  if (!state.left) {
+    state.recent = []
+    return
+  }
   const last = ++state.rounds >= ROUNDS
+  await options.visible(state.recent)
   const items = await readAgain(rows, options, state)
   const result = await applyCarefully(items, { planner, destination, mapping, converging: true, leave: !last, parkedBefore: state.blocked })
   const totals = copyTotals(state.committed.totals)

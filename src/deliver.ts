@@ -17,7 +17,7 @@ const LOOK_MS = 2_000
  */
 export async function deliver(options: DeliverOptions, signal: AbortSignal): Promise<void> {
   const { log, batch } = options
-  const state: State = { committed: options.checkpoint, chain: options.checkpoint, blocked: await options.parked.waiting(), lookedAt: 0, midway: false, partial: null, left: true, rounds: 0 }
+  const state: State = { committed: options.checkpoint, chain: options.checkpoint, blocked: await options.parked.waiting(), lookedAt: 0, midway: false, partial: null, left: true, rounds: 0, recent: [] }
   const flights: Flight[] = []
   const reader = log.read(signal)[Symbol.asyncIterator]()
   const pending = pendingTransactions()

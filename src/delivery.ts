@@ -26,6 +26,8 @@ export interface DeliverOptions {
   readonly onApplied: (applied: Applied) => void
   readonly point: (name: string) => Promise<void>
   readonly readSource: Source['read']
+  /** Resolves when a reader of the source sees these transactions: the stream may have them before they are visible there. */
+  readonly visible: (xids: readonly number[]) => Promise<void>
   /** Sends a marker through the stream behind everything that was read of the source so far: convergeAt tells when it comes. */
   readonly mark: () => Promise<void>
   readonly now: () => number
@@ -73,6 +75,8 @@ export interface State {
   /** Rows were left while the stream was behind the copy; how often they were read again. */
   left: boolean
   rounds: number
+  /** Source transactions that were applied last, while rows are left. */
+  recent: number[]
   /** When parked rows were last looked at, by the clock of `now`. */
   lookedAt: number
   /** What was found so far in a transaction that is applied carefully, fragment by fragment. */
@@ -108,11 +112,15 @@ export function planOf({ planned, decisions, before, next, last, parked = [] }: 
   }
 }
 
+/** More than can be on their way from the source's log to its readers. */
+const RECENT = 10_000
+
 export function accept(flight: Flight, options: DeliverOptions, state: State): void {
   options.planner.decisions.committed(flight.decisions)
   for (const part of flight.parts) releaseWrites(part.writes)
   if (!flight.transactions.at(-1)!.last) return
   state.committed = flight.next
+  if (state.left) state.recent = [...state.recent, ...flight.transactions.flatMap((t) => (t.xid === 0 ? [] : [t.xid]))].slice(-RECENT)
   options.log.ack(flight.next.endLsn)
   options.onApplied({
     checkpoint: flight.next, transactions: flight.transactions.filter((t) => t.last).length, parked: flight.parked,

@@ -47,6 +47,7 @@ export async function stream(
           meter.applied(applied)
         },
         readSource: open.source.read,
+        visible: (xids) => untilVisible(opened.source, xids, ended),
         async mark() {
           marker = `converged ${randomUUID()}`
           await opened.source.query('select pg_logical_emit_message(false, $1, $2)', ['rekey', marker])
@@ -86,4 +87,21 @@ function startHeartbeat({ config, source }: Opened, { marker, signal }: { marker
     }
   })()
   return { done, stop: () => stopped.abort() }
+}
+
+/**
+ * A commit is in the log, and so in the stream, before new snapshots hold it (synchronous replication can stretch that to seconds). Ids of
+ * transactions are compared as 32 bits that wrap around.
+ */
+async function untilVisible(source: Opened['source'], xids: readonly number[], signal: AbortSignal): Promise<void> {
+  for (;;) {
+    const [[most, ...running]] = await source.query(
+      "select pg_snapshot_xmax(s)::text, x.* from pg_current_snapshot() s, lateral (select string_agg(i::text, ',') from pg_snapshot_xip(s) i) x")
+    const low = (xid: string): number => Number(BigInt(xid) & 0xffffffffn)
+    const open = new Set((running[0] ?? '').split(',').filter((xid) => xid !== '').map(low))
+    const next = low(most!)
+    const seen = (xid: number): boolean => !open.has(xid) && ((next - xid) >>> 0) - 1 < 2 ** 31
+    if (signal.aborted || xids.every((xid) => seen(xid >>> 0))) return
+    await sleep(20, signal)
+  }
 }
