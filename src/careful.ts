@@ -34,7 +34,7 @@ interface Context {
   readonly destination: Destination
   readonly mapping: Mapping
   readonly converging: boolean
-  /** What fails is left, to be read again when the stream has passed the copy: nothing waits behind it. */
+  /** What fails is left, to be read again when the stream has passed the copy: nothing of later batches waits behind it. */
   readonly leave: boolean
   /** Rows parked before, and those that fail now. */
   readonly blocked: Blocked
@@ -66,7 +66,7 @@ export async function applyCarefully(items: readonly Item[], deps: Deps): Promis
       all.failed.push(...failed)
       all.parked.push(...parked)
       all.outcomes.push(...outcomes)
-      parkedBefore = blocked
+      if (!deps.leave) parkedBefore = blocked
     }
     at = end
   }
@@ -102,7 +102,7 @@ async function applyPart(items: readonly Item[], deps: Deps): Promise<Careful & 
   }
   context.failed.sort(bySource)
   return {
-    failed: context.failed.map(({ item }) => item), parked: context.failed.map((failed) => parkedOf(failed, context)),
+    failed: context.failed.map(({ item }) => item), parked: context.failed.map((failed) => parkedOf(failed, deps)),
     outcomes: [...context.outcomes, ...context.failed.map(outcomeOf)], blocked,
   }
 }
@@ -121,7 +121,7 @@ async function attempt(items: readonly Item[], context: Context): Promise<void> 
     const transactions = open.map(({ transaction, change }) => ({ ...transaction, changes: [change] }))
     const planned = await context.planner.plan(transactions, context.converging)
     if (planned.conflicts.length > 0) {
-      if (!context.leave) for (const { program, key } of planned.conflicts) block(context.blocked, nameOf(program.rule.source), key)
+      for (const { program, key } of planned.conflicts) block(context.blocked, nameOf(program.rule.source), key)
       decisions.undo(mark)
       const reasons = new Map(planned.conflicts.map(({ program, key, reason }) => [`${nameOf(program.rule.source)}\n${key}`, reason]))
       return await attemptWithout(open, reasons, context)
@@ -179,15 +179,16 @@ function setAside(item: Item, context: Context): boolean {
 function fail(item: Item, why: Omit<Failed, 'item'>, context: Context): void {
   const program = context.planner.programOf(item.change.relation)
   const key = changeKey(item.change, program)
-  if (key !== null && (!context.leave || why.behind)) block(context.blocked, nameOf(item.change.relation), key)
+  if (key !== null) block(context.blocked, nameOf(item.change.relation), key)
   context.failed.push({ item, ...why })
 }
 
-function parkedOf({ item, sqlstate, reason, behind }: Failed, { planner, leave }: Context): Parked {
+function parkedOf({ item, sqlstate, reason, behind }: Failed, { planner, mapping, leave, parkedBefore }: Deps): Parked {
   const { change, transaction, ordinal } = item
+  const left = leave && !isBehind(change, planner.programOf(change.relation), mapping, parkedBefore)
   return {
     table: nameOf(change.relation), key: changeKey(change, planner.programOf(change.relation)) ?? '', op: change.op,
-    sqlstate, reason, behind, left: leave && !behind, change: storeChange(change), commitLsn: transaction.commitLsn, ordinal,
+    sqlstate, reason, behind, left, change: storeChange(change), commitLsn: transaction.commitLsn, ordinal,
   }
 }
 

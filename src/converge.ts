@@ -26,10 +26,7 @@ export async function converge(options: DeliverOptions, state: State): Promise<v
   const { planner, destination, mapping } = options
   const rows = await options.parked.left()
   state.left = rows.length > 0
-  if (!state.left) {
-    state.recent = []
-    return
-  }
+  if (!state.left) return
   const last = ++state.rounds >= ROUNDS
   await options.visible(state.recent)
   const items = await readAgain(rows, options, state)

@@ -75,7 +75,7 @@ export interface State {
   /** Rows were left while the stream was behind the copy; how often they were read again. */
   left: boolean
   rounds: number
-  /** Source transactions that were applied last, while rows are left. */
+  /** Source transactions that were applied last. */
   recent: number[]
   /** When parked rows were last looked at, by the clock of `now`. */
   lookedAt: number
@@ -120,7 +120,8 @@ export function accept(flight: Flight, options: DeliverOptions, state: State): v
   for (const part of flight.parts) releaseWrites(part.writes)
   if (!flight.transactions.at(-1)!.last) return
   state.committed = flight.next
-  if (state.left) state.recent = [...state.recent, ...flight.transactions.flatMap((t) => (t.xid === 0 ? [] : [t.xid]))].slice(-RECENT)
+  for (const { xid } of flight.transactions) if (xid !== 0) state.recent.push(xid)
+  if (state.recent.length > 2 * RECENT) state.recent = state.recent.slice(-RECENT)
   options.log.ack(flight.next.endLsn)
   options.onApplied({
     checkpoint: flight.next, transactions: flight.transactions.filter((t) => t.last).length, parked: flight.parked,

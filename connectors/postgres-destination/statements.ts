@@ -41,7 +41,10 @@ export function partMessage(part: Part, checks: WritePlan['checks'], scope: Scop
     if (write.upserts.rows > 0) staged(write, write.upserts, true, all)
     if (write.inserts.rows > 0) inserts(write, all)
   }
-  if (checks === 'engine') return
+  if (checks === 'engine') {
+    if (!scope.gone) for (const write of [...part.writes].reverse()) if (hasChildren(write, all)) deleteStaged(write, stageOf(write.target, 'd'), all)
+    return
+  }
   for (const write of part.writes) for (const [name, lines] of write.parents) proveParents(write, name, lines, all)
   for (const write of part.writes) {
     if (write.deletes.rows > 0 && !scope.gone) proveNoneLeft(write, stageOf(write.target, 'd'), write.rule.targetKey, all)
@@ -182,7 +185,26 @@ function deletes(write: TableWrite, all: All): void {
     all.out.sql.push(`insert into ${gone} select * from ${stage}`)
     if (all.checks === 'engine') return
   }
-  deleteStaged(write, stage, all)
+  if (all.checks === 'engine' && hasChildren(write, all)) deleteChildless(write, stage, all)
+  else deleteStaged(write, stage, all)
+}
+
+function hasChildren(write: TableWrite, { scope }: All): boolean {
+  return write.deletes.rows > 0 && children(write.target, scope.tables).length > 0
+}
+
+/**
+ * Rows that nothing points at go first and free their unique values; the others wait for the writes of this part, which may point their
+ * children elsewhere, and go at its end.
+ */
+function deleteChildless({ target, rule }: TableWrite, stage: string, { scope, out }: All): void {
+  const single = rule.targetKey.length === 1
+  const where = single ? amongStaged(target, rule.targetKey[0], stage) : joined(target, rule.targetKey, stage)
+  const free = children(target, scope.tables).map(({ child, fk }) => {
+    const on = fk.columns.map((column, i) => `c.${quoteIdent(column)} ${equalsOf(child, column)} t.${quoteIdent(fk.targetColumns[i])}`)
+    return ` and not exists (select 1 from ${quoteName(child)} c where ${on.join(' and ')})`
+  })
+  out.sql.push(`delete from ${quoteName(target)} t${single ? '' : ` using ${stage} s`} where ${where}${free.join('')}`)
 }
 
 function deleteStaged({ target, rule }: TableWrite, stage: string, all: All): void {
