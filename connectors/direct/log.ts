@@ -13,6 +13,19 @@ export function directLog(options: { readonly maxBytes: number }): ChangeLog {
   let wakeReader: () => void = () => {}
   let wakeWriter: () => void = () => {}
   const full = (): boolean => bytes >= options.maxBytes
+  /** A part of the queue, so that the reader does not hold a whole one while another fills up. */
+  const take = (): Transaction[] => {
+    let n = 0
+    let size = 0
+    while (n < queue.length && size < options.maxBytes / 4) size += queue[n++].bytes
+    bytes -= size
+    if (n === queue.length) {
+      const all = queue
+      queue = []
+      return all
+    }
+    return queue.splice(0, n)
+  }
 
   return {
     async append(transactions) {
@@ -32,10 +45,8 @@ export function directLog(options: { readonly maxBytes: number }): ChangeLog {
             await new Promise<void>((resolve) => (wakeReader = resolve))
             continue
           }
-          const taken = queue
-          queue = []
-          bytes = 0
-          wakeWriter()
+          const taken = take()
+          if (!full()) wakeWriter()
           yield taken
         }
       } finally {

@@ -52,8 +52,8 @@ export const configSchema = z.strictObject({
   retain: duration.prefault('15m').describe('How far behind the destination the slot stays, so that a failover there can be replayed'),
   heartbeat: duration.prefault('10s').describe('How often a quiet source is made to move the slot on'),
   memory: z.strictObject({
-    queue: size.prefault('32MiB').describe('Changes read and not yet applied'),
-    transaction: size.prefault('16MiB').describe('Changes received and not yet taken by the queue'),
+    queue: size.prefault('16MiB').describe('Changes read and not yet applied'),
+    transaction: size.prefault('8MiB').describe('Changes received and not yet taken by the queue'),
     ledger: size.prefault('64MiB').describe('Decisions of the ledger that are kept at hand'),
   }).prefault({}),
   retry: z.strictObject({

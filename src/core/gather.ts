@@ -92,7 +92,13 @@ function place(groups: Group[], change: Change, program: Program): void {
   }
   if (!program.rule.keyed) {
     if (!tally(net, change)) throw new RekeyError('NO_KEY', `${nameOf(change.relation)} has no key and does not send old rows whole`)
-  } else if (!add(net, change, program.key)) throw new RekeyError('INTERNAL', `a change of ${nameOf(change.relation)} follows the delete of its row`)
+  } else if (!add(net, change, program.key)) {
+    if (program.rule.where.length === 0) throw new RekeyError('INTERNAL', `a change of ${nameOf(change.relation)} follows the delete of its row`)
+    // The row filter took the row away, and now it passes again.
+    const again = emptyNet(change.relation)
+    add(again, change, program.key)
+    groups.push({ ...emptyGroup(), nets: new Map([[change.relation, again]]) })
+  }
 }
 
 /** A run of key changes is one statement only while no key occurs twice in it. */

@@ -51,7 +51,7 @@ const STREAMING = ['apply.begin', 'apply.committed', 'decode.tx_end', 'produce.a
 test('killed at every place, once early and once late, while it copies and while it streams', async () => {
   const rig = await rigWith()
   const stop = new AbortController()
-  const work = workload({ url: rig.source.url, seed: chance.seed })
+  const work = workload({ url: rig.source.url, seed: chance.seed, pause: 10 })
   await rig.source.query("insert into users select i, 'x' || i || '@x.org', 'x' || i, null, null, 0 from generate_series(2000, 3500) i")
   await work.run(60)
   const busy = work.run(1e9, stop.signal)
@@ -81,7 +81,7 @@ test('killed at every place, once early and once late, while it copies and while
 test('killed at random times under load', async () => {
   const rig = await rigWith('checks: set')
   const stop = new AbortController()
-  const work = workload({ url: rig.source.url, seed: chance.seed + 1 })
+  const work = workload({ url: rig.source.url, seed: chance.seed + 1, pause: 10 })
   await work.run(100)
   const busy = work.run(1e9, stop.signal)
   let known = new Map<string, string>()
@@ -107,7 +107,7 @@ test('killed at random times under load', async () => {
 test('SIGTERM under load: what is under way is finished, exit code 0, and it goes on from there', async () => {
   const rig = await rigWith()
   const stop = new AbortController()
-  const work = workload({ url: rig.source.url, seed: chance.seed + 2 })
+  const work = workload({ url: rig.source.url, seed: chance.seed + 2, pause: 10 })
   const busy = work.run(1e9, stop.signal)
   try {
     for (let i = 0; i < 2; i++) {

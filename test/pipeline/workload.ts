@@ -90,6 +90,8 @@ export interface WorkloadOptions {
   readonly sessions?: number
   /** Ids that most statements choose from. Default 40. */
   readonly ids?: number
+  /** Milliseconds between a session's transactions. Default 0. */
+  readonly pause?: number
 }
 
 export interface Workload {
@@ -99,7 +101,7 @@ export interface Workload {
 }
 
 export function workload(options: WorkloadOptions): Workload {
-  const { sessions = 2, ids = 40 } = options
+  const { sessions = 2, ids = 40, pause = 0 } = options
   const chances = Array.from({ length: sessions }, (_, i) => random({ seed: options.seed * 31 + i, quiet: true }))
   let committed = 0
   let version = 0
@@ -112,6 +114,7 @@ export function workload(options: WorkloadOptions): Workload {
           try {
             session ??= await client(options.url)
             if (await transaction(session, { chance, ids, next: () => ++version })) committed++
+            if (pause > 0) await sleep(pause)
           } catch {
             await session?.end().catch(() => {})
             session = null
