@@ -1,6 +1,6 @@
 import type { Transaction } from './core/change.ts'
 import { converge, mayConverge } from './converge.ts'
-import type { RekeyError } from './core/errors.ts'
+import { RekeyError } from './core/errors.ts'
 import { type Blocked, isBehind } from './core/parking.ts'
 import { pendingTransactions } from './core/pending.ts'
 import { totalled, type Planned } from './planner.ts'
@@ -77,6 +77,8 @@ async function tryPlan(transactions: readonly Transaction[], options: DeliverOpt
     return await options.planner.plan(transactions, converging(transactions, state.chain))
   } catch (error) {
     if (error instanceof RangeError || (error as Error).name === 'Unmatched') return null
+    // A look-up went into a transaction that an earlier fragment has broken: what broke it is found with care.
+    if (error instanceof RekeyError && error.sqlstate === '25P02') return null
     throw error
   }
 }

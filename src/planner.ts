@@ -47,6 +47,8 @@ export interface Planned {
 
 export interface Planner {
   readonly decisions: Decisions
+  /** How the parts of a transaction in fragments are checked: all in one way. */
+  readonly fragmentChecks: WritePlan['checks']
   /**
    * Turns whole transactions, or fragments of one, into writes. Reads the ledger, the destination and the source where it must. With a
    * book, parents are collected there and proven by its owner.
@@ -97,7 +99,7 @@ export function createPlanner(options: PlannerOptions): Planner {
     },
   }
   return {
-    decisions, programOf, scope,
+    decisions, programOf, scope, fragmentChecks: options.checks,
     async plan(transactions, converging, book) {
       const gathered = gather(transactions, programOf, since)
       const conflicts: Conflict[] = []
@@ -105,7 +107,7 @@ export function createPlanner(options: PlannerOptions): Planner {
         conflicts.push(...(await resolveNets([...group.nets.values()], deps)))
         conflicts.push(...(await resolveMoves(group, deps)))
       }
-      const checks = options.checks === 'set' && (isFragment(transactions) || prefersSet(gathered, programOf)) ? 'set' : 'engine'
+      const checks = options.checks === 'set' && (isFragment(transactions) || prefersSet(gathered, { programOf, targetOf })) ? 'set' : 'engine'
       const left = new Set(conflicts.map(({ program, key }) => `${nameOf(program.rule.source)}\n${key}`))
       const build = { ...deps, since, left, converging, checks, book: book ?? null } as const
       const parts = gathered.groups.map((group) => partOf(group, build)).filter((part) => part.writes.length > 0 || part.truncate.length > 0)
@@ -132,9 +134,17 @@ function isFragment(transactions: readonly Transaction[]): boolean {
 const FEW_ROWS = 200
 
 /** Mostly new rows: the set-based proof is the cheaper promise. Tables whose triggers must not fire leave no choice. */
-function prefersSet(gathered: Gathered, programOf: (relation: Relation) => Program): boolean {
-  if (gathered.rows >= FEW_ROWS && gathered.inserts * 2 >= gathered.rows) return true
-  return gathered.groups.some((group) => [...group.nets.keys()].some((relation) => programOf(relation).rule.triggers === 'off'))
+function prefersSet(gathered: Gathered, deps: Pick<ResolveDeps, 'programOf' | 'targetOf'>): boolean {
+  const programs = gathered.groups.flatMap((group) => [...group.nets.keys()].map(deps.programOf))
+  if (programs.some((program) => program.rule.triggers === 'off')) return true
+  if (gathered.rows < FEW_ROWS || gathered.inserts * 2 < gathered.rows) return false
+  return gathered.groups.every((group) => group.moves.length === 0) && programs.every((program) => isProvable(program, deps.targetOf(program)))
+}
+
+/** Proofs are of columns that come from the source; foreign keys that a constant or a merge policy fills are left to Postgres's triggers. */
+function isProvable(program: Program, target: CatalogTable): boolean {
+  const { columns } = program.rule
+  return !keeps(program) && target.foreignKeys.every((fk) => fk.columns.every((name) => (columns.find((c) => c.target === name)?.source ?? null) !== null))
 }
 
 async function resolveMoves(group: Group, deps: ResolveDeps): Promise<Conflict[]> {

@@ -24,13 +24,15 @@ async function repeat(redo: readonly Transaction[], options: DeliverOptions, sta
   let verdict: ReturnType<typeof verdictOf> = first
   for (let tries = 0; ; tries++) {
     await options.pause(Math.min(5_000, 50 * 2 ** tries), signal)
-    if (signal.aborted) return
+    if (signal.aborted) throw new RekeyError('REMOTE', 'stopped before a batch that failed was done again')
     try {
       if (verdict === 'pause') {
         const checkpoint = await options.destination.open()
         if (checkpoint.commitLsn < state.committed.commitLsn) throw new RestartStream('the destination has lost commits', 0n)
         state.committed = state.chain = checkpoint
       }
+      state.partial = null
+      state.blocked = await options.parked.waiting()
       const open = redo.filter((t) => t.commitLsn > state.committed.commitLsn)
       if (open.length > 0) await carefully(open, options, state)
       else options.log.ack(state.committed.endLsn)
@@ -67,8 +69,9 @@ export async function carefully(transactions: readonly Transaction[], options: D
   addTotals(totals, partial.totals)
   const decisions = planner.decisions.taken()
   const next = nextCheckpoint(transactions, { ...state.committed, totals }, options)
-  const nothing = { parts: [], checks: 'engine' as const, rows: 0 }
-  await destination.apply(planOf({ planned: nothing, decisions, before: state.committed, next, last: true, parked: partial.parked }))
+  // The end of a transaction in fragments is checked as its parts were.
+  const checks = transactions.at(-1)!.first > 0 ? planner.fragmentChecks : 'engine'
+  await destination.apply(planOf({ planned: { parts: [], checks, rows: 0 }, decisions, before: state.committed, next, last: true, parked: partial.parked }))
   state.partial = null
   state.chain = next
   const waiting = partial.parked.filter((one) => !one.left).length
@@ -85,7 +88,7 @@ export async function retryParked(options: DeliverOptions, state: State): Promis
     if (!relation) throw new RekeyError('SCHEMA_CHANGED', `a parked row belongs to ${row.table}, which is no longer carried`)
     const change = loadChange(row.change, relation)
     const { commitLsn, ordinal } = row
-    const transaction = { epoch: 0, xid: 0, commitLsn, endLsn: commitLsn, commitMicros: 0, changes: [change], first: ordinal, last: true, bytes: 0, messages: [] }
+    const transaction = { epoch: 0, xid: 0, commitLsn, endLsn: commitLsn, commitMicros: 0, changes: [change], first: 0, last: true, bytes: 0, messages: [] }
     return { transaction, change, ordinal, id: row.id }
   })
   const result = await applyCarefully(items, { planner, destination, mapping, converging: true, leave: false, parkedBefore: new Map() })

@@ -40,24 +40,34 @@ export async function snapshot(options: SnapshotOptions, signal: AbortSignal): P
   const open = new Set(options.chunks.filter((chunk) => !chunk.done))
   const waiting: (() => void)[] = []
   const turn = mutex()
+  /** Chunks of the first pass that are not done, by table. */
+  const firsts = new Map<string, number>()
+  for (const chunk of open) if (chunk.pass === 1) firsts.set(nameOf(chunk.table), (firsts.get(nameOf(chunk.table)) ?? 0) + 1)
   const ready = (chunk: CopyChunk): boolean => {
-    if (chunk.pass === 2) return ![...open].some((other) => other.pass === 1)
-    const parents = options.parents.get(nameOf(chunk.table)) ?? []
-    return ![...open].some((other) => other.pass === 1 && parents.includes(nameOf(other.table)))
+    if (chunk.pass === 2) return firsts.size === 0
+    return !(options.parents.get(nameOf(chunk.table)) ?? []).some((parent) => firsts.has(parent))
+  }
+  const finish = (chunk: CopyChunk): void => {
+    open.delete(chunk)
+    taken.delete(chunk)
+    if (chunk.pass === 2) return
+    const left = firsts.get(nameOf(chunk.table))! - 1
+    if (left > 0) firsts.set(nameOf(chunk.table), left)
+    else firsts.delete(nameOf(chunk.table))
   }
   const taken = new Set<CopyChunk>()
   const worker = async (writer: Destination): Promise<void> => {
     while (open.size > taken.size) {
       signal.throwIfAborted()
-      const chunk = [...open].find((candidate) => !taken.has(candidate) && ready(candidate))
+      const chunk = firstOf(open, (candidate) => !taken.has(candidate) && ready(candidate))
       if (!chunk) {
+        if (taken.size === 0) throw new RekeyError('MAPPING', `tables that wait for each other cannot be copied: ${[...firsts.keys()].join(', ')}`)
         await new Promise<void>((resolve) => waiting.push(resolve))
         continue
       }
       taken.add(chunk)
       await copyChunk(chunk, { ...options, writer, turn, signal })
-      open.delete(chunk)
-      taken.delete(chunk)
+      finish(chunk)
       for (const wake of waiting.splice(0)) wake()
     }
     for (const wake of waiting.splice(0)) wake()
@@ -69,6 +79,11 @@ export async function snapshot(options: SnapshotOptions, signal: AbortSignal): P
     throw error
   })))
   for (const result of results) if (result.status === 'rejected') throw result.reason
+}
+
+function firstOf<T>(all: Iterable<T>, test: (one: T) => boolean): T | undefined {
+  for (const one of all) if (test(one)) return one
+  return undefined
 }
 
 interface ChunkContext extends SnapshotOptions {

@@ -10,6 +10,7 @@ export function directLog(options: { readonly maxBytes: number }): ChangeLog {
   let queue: Transaction[] = []
   let bytes = 0
   let applied: Lsn = 0n
+  let closed = false
   let wakeReader: () => void = () => {}
   let wakeWriter: () => void = () => {}
   const full = (): boolean => bytes >= options.maxBytes
@@ -34,10 +35,16 @@ export function directLog(options: { readonly maxBytes: number }): ChangeLog {
         bytes += transaction.bytes
       }
       wakeReader()
-      while (full()) await new Promise<void>((resolve) => (wakeWriter = resolve))
+      while (full() && !closed) await new Promise<void>((resolve) => (wakeWriter = resolve))
     },
     async *read(signal) {
-      const stop = (): void => wakeReader()
+      // Whoever waits for room would wait for ever once nobody reads any more.
+      const stop = (): void => {
+        closed = true
+        wakeReader()
+        wakeWriter()
+      }
+      if (signal.aborted) stop()
       signal.addEventListener('abort', stop)
       try {
         while (!signal.aborted) {
@@ -51,6 +58,7 @@ export function directLog(options: { readonly maxBytes: number }): ChangeLog {
         }
       } finally {
         signal.removeEventListener('abort', stop)
+        stop()
       }
     },
     ack(lsn) {

@@ -115,6 +115,7 @@ export function postgresDestination(options: DestinationOptions): PostgresDestin
       if (!open) await wire.send(beginning.join('; '))
       open = true
       if (fragment) gone ??= new Map()
+      const before = gone && new Map(gone)
       const name = `rekey_${++savepoints}`
       const message: Message = { sql: [`savepoint ${name}`, ...mode(checks, options)], copies: [] }
       for (const part of parts) partMessage(part, checks, scope(), message)
@@ -123,6 +124,7 @@ export function postgresDestination(options: DestinationOptions): PostgresDestin
         await wire.send(message.sql.join(';\n'), message.copies)
       } catch (error) {
         await wire.send(`rollback to ${name}; release ${name}`)
+        gone = before
         throw error
       }
     },
@@ -220,7 +222,7 @@ function finishChunk(plan: WritePlan, pipeline: string, writer: string): string 
   const { table, pass, index, rows, since } = plan.chunk!
   const where = `pipeline = ${quoteLiteral(pipeline)} and tbl = ${quoteLiteral(table)} and pass = ${pass} and index = ${index}`
   return `select rekey.guard(${quoteLiteral(pipeline)}, ${writer});
-update rekey.chunk set rows = ${rows}, since = ${since === null ? 'null' : quoteLiteral(formatLsn(since))}, totals = ${quoteLiteral(JSON.stringify(plan.totals))} where ${where}`
+with w as (update rekey.chunk set rows = ${rows}, since = ${since === null ? 'null' : quoteLiteral(formatLsn(since))}, totals = ${quoteLiteral(JSON.stringify(plan.totals))} where ${where} and rows is null returning 1) select rekey.expect(1, count(*), 'rekey.chunk', 'RK001') from w`
 }
 
 /** Ledger, parked rows, finished chunk: in the same transaction as the rows. */

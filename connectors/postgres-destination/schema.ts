@@ -88,7 +88,7 @@ end $$;
 
 create or replace function rekey.guard(p text, w bigint) returns void language plpgsql set search_path = pg_catalog as $$
 begin
-  perform 1 from rekey.checkpoint where pipeline = p and writer = w for key share;
+  perform 1 from rekey.checkpoint where pipeline = p and writer = w for share;
   if not found then
     raise exception 'another writer has taken over %', p using errcode = 'RK001';
   end if;

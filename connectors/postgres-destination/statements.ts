@@ -81,7 +81,7 @@ function mayFire(table: CatalogTable, event: 'insert' | 'update' | 'delete', che
 }
 
 function inserts(write: TableWrite, all: All): void {
-  const back = all.scope.gone?.has(nameOf(write.target)) === true && all.checks === 'engine'
+  const back = all.scope.gone?.has(nameOf(write.target)) === true
   if (back || mayFire(write.target, 'insert', all.checks)) return staged(write, write.inserts, back, all)
   all.out.sql.push(`copy ${quoteName(write.target)} (${write.columns.map(quoteIdent).join(', ')}) from stdin`)
   all.out.copies.push([write.inserts.view()])
@@ -93,7 +93,7 @@ function staged(write: TableWrite, lines: Lines, mayExist: boolean, all: All): v
   fill(stage, write.columns, lines, all)
   const columns = write.columns.map(quoteIdent)
   const key = write.rule.targetKey
-  if (all.scope.gone?.has(nameOf(write.target)) && all.checks === 'engine') {
+  if (all.scope.gone?.has(nameOf(write.target))) {
     const back = write.rule.targetKey.map((k) => `g.${quoteIdent(k)} ${equalsOf(write.target, k)} s.${quoteIdent(k)}`).join(' and ')
     all.out.sql.push(`delete from ${stageOf(write.target, 'g')} g using ${stage} s where ${back}`)
   }

@@ -1,5 +1,5 @@
 import { Client, type Connection } from 'pg'
-import { RekeyError } from '../../src/core/errors.ts'
+import { RekeyError, verdictOf } from '../../src/core/errors.ts'
 import { connectionSettings } from '../../src/core/session.ts'
 
 /** What one multi-statement message came to: a command tag per statement, and the text rows of those that return any. */
@@ -44,9 +44,10 @@ function serverError(fields: ErrorFields): RekeyError {
   const place = [fields.table, fields.column, fields.constraint].filter(Boolean).join('.')
   const known = KNOWN[fields.code ?? '']
   const data = /^2[23]/.test(fields.code ?? '')
-  const text = data ? `${fields.code} at ${place || 'a value'}` : `${fields.code}: ${fields.message}`
-  // Class 42 is a statement that the server does not take: it stays so, however often it is sent.
-  const other = fields.code?.startsWith('42') ? 'INTERNAL' : 'REMOTE'
+  // What a trigger of the application raises may hold a value; our own messages and those about names do not.
+  const text = /^(RK|42)/.test(fields.code ?? '') ? `${fields.code}: ${fields.message}` : `${fields.code} at ${place || 'a statement'}`
+  // What no repetition changes is not retried: a statement that the server does not take, a trigger that says no.
+  const other = verdictOf(fields.code) === 'stop' && fields.code !== '25P02' ? 'INTERNAL' : 'REMOTE'
   return new RekeyError(known ?? (data ? 'CONFLICT' : other), text, { sqlstate: fields.code ?? 'XX000' })
 }
 const KNOWN: Record<string, 'FENCED' | 'ROW_COUNT' | 'PRIVILEGE'> = { RK001: 'FENCED', RK002: 'ROW_COUNT', '42501': 'PRIVILEGE' }

@@ -28,12 +28,12 @@ const LOCK_TIMEOUT = '55P03'
  * each for at most `lockTimeout` (statement_timeout does not apply there); after that SLOT_CREATE names what holds it up, and nothing
  * is left behind.
  */
-export async function createSlot(url: string, name: string, options: { lockTimeout?: string } = {}): Promise<CreatedSlot> {
+export async function createSlot(url: string, name: string, options: { lockTimeout?: string; temporary?: boolean } = {}): Promise<CreatedSlot> {
   const client = await connect(url, { replication: true, settings: { lock_timeout: options.lockTimeout ?? '29s' } })
   try {
     const system = await identify(client)
     const answer = await client.query<{ consistent_point: string; snapshot_name: string }>(
-      `CREATE_REPLICATION_SLOT ${quoteIdent(name)} LOGICAL pgoutput EXPORT_SNAPSHOT`)
+      `CREATE_REPLICATION_SLOT ${quoteIdent(name)} ${options.temporary ? 'TEMPORARY ' : ''}LOGICAL pgoutput EXPORT_SNAPSHOT`)
     const { consistent_point: point, snapshot_name: snapshot } = answer.rows[0]
     const consistentLsn = parseLsn(point)
     return { ...system, consistentLsn, after: consistentLsn - 1n, snapshot, close: () => client.end() }

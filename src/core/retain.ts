@@ -17,7 +17,10 @@ export function retain(retainMs: number): Retained {
       const last = samples.at(-1)
       // One sample a second (or each, without a delay) bounds the list whatever the rate.
       if (!last || (lsn > last.lsn && (retainMs === 0 || now - last.at >= 1000))) samples.push({ lsn, at: now })
-      while (samples.length > 0 && now - samples[0].at >= retainMs) confirmed = samples.shift()!.lsn
+      while (samples.length > 0 && now - samples[0].at >= retainMs) {
+        const aged = samples.shift()!.lsn
+        if (aged > confirmed) confirmed = aged
+      }
       if (retainMs === 0 && lsn > confirmed) confirmed = lsn
       return confirmed
     },

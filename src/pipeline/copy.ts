@@ -1,6 +1,6 @@
 import { chunkTotals } from '../../connectors/postgres-destination/chunks.ts'
 import { parkedRows } from '../../connectors/postgres-destination/parked.ts'
-import { createSlot, dropSlot, type CreatedSlot } from '../../connectors/postgres-source/slot.ts'
+import { createSlot, type CreatedSlot } from '../../connectors/postgres-source/slot.ts'
 import { openSource } from '../../connectors/postgres-source/source.ts'
 import type { Catalog } from '../core/catalog.ts'
 import { RekeyError } from '../core/errors.ts'
@@ -23,7 +23,9 @@ export async function copy(bridge: Bridge, checkpoint: Checkpoint, signal: Abort
   const { config, mapping, catalogs } = opened
   const passes = planPasses(mapping, catalogs.destination)
   const relations = relationsOf(catalogs.source, mapping)
-  const { workers, rowsPerChunk } = config.snapshot
+  const { rowsPerChunk } = config.snapshot
+  // Random ids are only in the ledger, and a chunk takes along the decisions that were made for it alone.
+  const workers = [...mapping.entities.values()].some((entity) => entity.strategy.kind === 'random') ? 1 : config.snapshot.workers
   const resumed = bridge.slot === null
   const later = resumed ? await laterSlot(bridge) : null
   const made = bridge.slot ?? later?.slot
@@ -75,17 +77,14 @@ export async function copy(bridge: Bridge, checkpoint: Checkpoint, signal: Abort
 async function laterSlot({ opened, main }: Bridge): Promise<{ slot: CreatedSlot; since: Map<string, Lsn>; drop(): Promise<void> } | null> {
   const { config, mapping } = opened
   const name = `${namesOf(config).slot}_copy`
-  await dropSlot(config.source.url, name)
-  const open = (await main.destination.chunks(async () => [])).filter((chunk) => !chunk.done)
-  const tables = open.map((chunk) => nameOf(chunk.table)).filter((table) => !mapping.tables.get(table)!.keyed)
+  const known = await main.destination.chunks(async () => [])
+  const open = known.length === 0 ? capturedTables(mapping) : known.filter((chunk) => !chunk.done).map((chunk) => chunk.table)
+  const tables = open.map(nameOf).filter((table) => !mapping.tables.get(table)!.keyed)
   if (tables.length === 0) return null
-  const slot = await createSlot(config.source.url, name)
+  const slot = await createSlot(config.source.url, name, { temporary: true })
   return {
     slot, since: new Map(tables.map((table) => [table, slot.consistentLsn])),
-    async drop() {
-      await slot.close().catch(() => {})
-      await dropSlot(config.source.url, name)
-    },
+    drop: () => slot.close().catch(() => {}),
   }
 }
 
@@ -95,7 +94,8 @@ async function makeChunks(
 ): Promise<CopyChunk[]> {
   const chunks: CopyChunk[] = []
   for (const table of capturedTables(mapping)) {
-    const undivided = passes.undivided.has(nameOf(table))
+    // A table without a key is of one moment as a whole: see laterSlot.
+    const undivided = passes.undivided.has(nameOf(table)) || !mapping.tables.get(nameOf(table))!.keyed
     const made = undivided ? [{ table, index: 0, after: null, upTo: null }] : await chunksOf(table, rowsPerChunk)
     chunks.push(...made.map((chunk) => ({ ...chunk, pass: 1 as const, done: false })))
     if (passes.second.has(nameOf(table))) chunks.push(...made.map((chunk) => ({ ...chunk, pass: 2 as const, done: false })))

@@ -29,6 +29,8 @@ export async function stream(
   const stop = new AbortController()
   const ended = AbortSignal.any([signal, stop.signal])
   const beat = heartbeat(opened, checkpoint.convergeLsn === 0n ? marker : null)
+  // Its failure is awaited with the others'; until then it must not count as unhandled.
+  beat.done.catch(() => {})
   try {
     const relations = relationsOf(catalogs.source, mapping)
     const planner = createPlanner({

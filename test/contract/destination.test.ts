@@ -47,8 +47,9 @@ function destinationContract(name: string, make: () => Promise<Fixture>): void {
       const { destination } = await opened()
       let done = false
       const torn: unknown[] = []
+      let looks = 0
       const watching = (async () => {
-        while (!done) {
+        for (; !done; looks++) {
           const [parents, , ledger, lsn] = await seen()
           if (parents !== ledger || (parents ?? '').split(' ').filter(Boolean).length !== Number(lsn)) torn.push([parents, ledger, lsn])
         }
@@ -60,6 +61,7 @@ function destinationContract(name: string, make: () => Promise<Fixture>): void {
       done = true
       await watching
       expect(torn).toEqual([])
+      expect(looks).toBeGreaterThan(5)
       expect((await seen())[3]).toBe('25')
     })
 
@@ -84,8 +86,11 @@ function destinationContract(name: string, make: () => Promise<Fixture>): void {
       const { destination } = await opened()
       const first = at.plan(0n, { parents: [['a', 'A']] })
       await destination.apply(first)
-      await expect(destination.apply(at.plan(5n, { parents: [['b', 'B']] }, { decisions: [decision('b')] }))).rejects.toMatchObject({ code: 'FENCED' })
-      await expect(destination.apply({ ...first, parts: at.plan(0n, { parents: [['c', 'C']] }).parts })).rejects.toMatchObject({ code: 'FENCED' })
+      await expect(destination
+        .apply(at.plan(5n, { parents: [['b', 'B']] }, { decisions: [decision('b')] })))
+        .rejects.toMatchObject({ code: 'FENCED' })
+      await expect(destination.apply({ ...first, parts: at.plan(0n, { parents: [['c', 'C']] }).parts }))
+        .rejects.toMatchObject({ code: 'FENCED' })
       expect(await seen()).toEqual(['a', null, null, '1'])
       await destination.apply(at.plan(1n, { parents: [['b', 'B']] }))
       expect(await seen()).toEqual(['a b', null, null, '2'])
@@ -93,10 +98,14 @@ function destinationContract(name: string, make: () => Promise<Fixture>): void {
 
     it.each([
       ['a statement of the first fails', { parents: [['a', 'A'], ['a', 'again']] } satisfies Rows],
-      ['a foreign key of the first fails, which is deferred to its commit where the engine checks it', { parents: [['a', 'A']], ...failing } satisfies Rows],
+      ['a foreign key of the first fails, which is deferred to its commit where the engine checks it',
+        { parents: [['a', 'A']], ...failing } satisfies Rows],
     ])('two are under way and %s: both are undone', async (_, rows) => {
       const { destination } = await opened()
-      const both = [destination.apply(at.plan(0n, rows)), destination.apply(at.plan(1n, { parents: [['b', 'B']] }, { decisions: [decision('b')] }))]
+      const both = [
+        destination.apply(at.plan(0n, rows)),
+        destination.apply(at.plan(1n, { parents: [['b', 'B']] }, { decisions: [decision('b')] })),
+      ]
       const results = await Promise.allSettled(both)
       expect(results.map((r) => r.status)).toEqual(['rejected', 'rejected'])
       expect(await seen()).toEqual([null, null, null, '0'])
@@ -106,7 +115,8 @@ function destinationContract(name: string, make: () => Promise<Fixture>): void {
 
     it('two are under way and the second fails: the first stays', async () => {
       const { destination } = await opened()
-      const results = await Promise.allSettled([destination.apply(at.plan(0n, { parents: [['a', 'A']] })), destination.apply(at.plan(1n, failing))])
+      const both = [destination.apply(at.plan(0n, { parents: [['a', 'A']] })), destination.apply(at.plan(1n, failing))]
+      const results = await Promise.allSettled(both)
       expect(results.map((r) => r.status)).toEqual(['fulfilled', 'rejected'])
       expect(await seen()).toEqual(['a', null, null, '1'])
     })
@@ -171,7 +181,8 @@ function destinationContract(name: string, make: () => Promise<Fixture>): void {
       expect((await opened({ pipeline: 'other' })).checkpoint.phase).toBe('new')
       const newer = await opened({ takeover: true })
       expect(newer.checkpoint.commitLsn).toBe(1n)
-      await expect(older.destination.apply(at.plan(1n, { parents: [['b', 'B']] }, { decisions: [decision('b')] }))).rejects.toMatchObject({ code: 'FENCED' })
+      await expect(older.destination.apply(at.plan(1n, { parents: [['b', 'B']] }, { decisions: [decision('b')] })))
+        .rejects.toMatchObject({ code: 'FENCED' })
       expect(await seen()).toEqual(['a', null, null, '1'])
       await newer.destination.apply(at.plan(1n, { parents: [['c', 'C']] }))
       expect(await seen()).toEqual(['a c', null, null, '2'])
@@ -193,7 +204,8 @@ function destinationContract(name: string, make: () => Promise<Fixture>): void {
     it('match finds rows by their natural key, as the next plan will', async () => {
       const { destination } = await opened()
       const ask = (normalise: 'exact' | 'trim-lower', ...names: (string | null)[]) => destination.match({
-        table: { schema: 'public', table: 'parents' }, on: [{ column: 'name', normalise }], types: ['text'], key: ['id'], rows: names.map((n) => [n]),
+        table: { schema: 'public', table: 'parents' }, on: [{ column: 'name', normalise }], types: ['text'], key: ['id'],
+        rows: names.map((n) => [n]),
       })
       await destination.apply(at.plan(0n, { parents: [['a', 'Ada'], ['b', null], ['c\td', 'ÄÖ\\']] }))
       expect(await ask('exact', 'Ada', 'ada', null, 'ÄÖ\\')).toEqual([['a'], [], [], ['c\\td']])
@@ -207,7 +219,10 @@ function destinationContract(name: string, make: () => Promise<Fixture>): void {
 
     describe('chunks', () => {
       const chunk = (index: number, more: Partial<CopyChunk> = {}): CopyChunk =>
-        ({ table: { schema: 'public', table: 'parents' }, index, pass: 1, after: index === 0 ? null : [`k\\t${index}`, 'ü"'], upTo: null, done: false, ...more })
+        ({
+          table: { schema: 'public', table: 'parents' }, index, pass: 1, after: index === 0 ? null : [`k\\t${index}`, 'ü"'], upTo: null,
+          done: false, ...more,
+        })
       const finish = (index: number): Partial<WritePlan> => ({ chunk: { table: 'public.parents', pass: 1, index, rows: 1, since: null } })
 
       it('are made once and kept, and done with the plan that completes them', async () => {
@@ -239,7 +254,8 @@ function destinationContract(name: string, make: () => Promise<Fixture>): void {
       const { destination } = await opened()
       await destination.apply(at.plan(0n, { parents: [['a', 'A']] }))
       await destination.apply(at.plan(1n, { parents: [['b', 'B']] }, { last: false }))
-      await at.db.query("select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and application_name like 'rekey%'")
+      await at.db.query(`select pg_terminate_backend(pid) from pg_stat_activity
+        where datname = current_database() and application_name like 'rekey%'`)
       await sleep(50)
       await expect(destination.apply(at.plan(1n, {}))).rejects.toMatchObject({ code: 'REMOTE' })
       expect(await destination.open()).toMatchObject({ commitLsn: 1n })
@@ -250,4 +266,6 @@ function destinationContract(name: string, make: () => Promise<Fixture>): void {
 }
 
 const host: Server = await server(16, 'destination')
-for (const checks of ['engine', 'set'] satisfies Checks[]) destinationContract(`Postgres, checks: ${checks}`, () => destinationFixture(host, checks))
+for (const checks of ['engine', 'set'] satisfies Checks[]) {
+  destinationContract(`Postgres, checks: ${checks}`, () => destinationFixture(host, checks))
+}
