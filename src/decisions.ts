@@ -40,11 +40,7 @@ export function decisionCache(idMap: IdMap, capacity = 200_000): Decisions {
     keys.set(decision.key, decision)
   }
   const remember = (decision: Decision): void => {
-    if (++size > capacity) {
-      old = young
-      young = new Map()
-      size = 1
-    }
+    size++
     put(young, decision)
   }
   const get = (entity: string, key: string): Decision | undefined => {
@@ -73,6 +69,12 @@ export function decisionCache(idMap: IdMap, capacity = 200_000): Decisions {
       for (const decision of fresh) put(pending, decision)
     },
     taken() {
+      // Between plans only: what a plan has loaded stays until it is made.
+      if (size > capacity) {
+        old = young
+        young = new Map()
+        size = 0
+      }
       const taken = fresh
       fresh = []
       return taken

@@ -16,7 +16,7 @@ import { chunkList } from './chunks.ts'
 import { SCHEMA_SQL } from './schema.ts'
 import { type Message, type StageFill, stageStatements } from './stage.ts'
 import { endMessage, partMessage, type Scope } from './statements.ts'
-import { openWire, type Wire } from './wire.ts'
+import { connectError, openWire, type Wire } from './wire.ts'
 
 export interface DestinationOptions {
   readonly url: string
@@ -67,10 +67,7 @@ export function postgresDestination(options: DestinationOptions): PostgresDestin
   }
   const query: Query = async (sql, params) => {
     const { lookups } = live()
-    const { rows } = await lookups.query({ text: sql, values: [...params], rowMode: 'array' }).catch((cause: { code?: string }) => {
-      const code = cause.code && /^[0-9A-Z]{5}$/.test(cause.code) && verdictOf(cause.code) === 'stop' ? 'INTERNAL' : 'REMOTE'
-      throw new RekeyError(code, `a look-up at the destination failed (${cause.code ?? 'no answer'})`, { cause, ...(cause.code ? { sqlstate: cause.code } : {}) })
-    })
+    const { rows } = await lookups.query({ text: sql, values: [...params], rowMode: 'array' }).catch(lookupFailed)
     return rows as (string | null)[][]
   }
   /** Sees what the next plan will find: while a transaction is open, its own writes too. */
@@ -99,7 +96,9 @@ export function postgresDestination(options: DestinationOptions): PostgresDestin
       const lookups = new Client(connectionSettings(options.url))
       lookups.on('error', () => {})
       try {
-        await lookups.connect()
+        await lookups.connect().catch((cause: unknown) => {
+          throw connectError(cause)
+        })
         const { writer, checkpoint } = await begin(wire, options)
         session = { wire, lookups, writer, fill: new Map() }
         return checkpoint
@@ -109,7 +108,7 @@ export function postgresDestination(options: DestinationOptions): PostgresDestin
       }
     },
     match: (question) => matchRows(within, question, tableOf(options.catalog, question.table)),
-    chunks: (make) => chunkList(live().lookups, options.pipeline, make),
+    chunks: (make) => chunkList(live().lookups, options.pipeline, make).catch(lookupFailed),
     async attempt(parts, checks, fragment) {
       const { wire } = live()
       if (!open) await wire.send(beginning.join('; '))
@@ -162,6 +161,12 @@ export function postgresDestination(options: DestinationOptions): PostgresDestin
     findIds: (ids) => findIds(within, options.pipeline, ids),
   }
   return { destination, idMap, query, writer: () => live().writer, close }
+}
+
+function lookupFailed(cause: { code?: string }): never {
+  if (cause instanceof RekeyError) throw cause
+  const code = cause.code && /^[0-9A-Z]{5}$/.test(cause.code) && verdictOf(cause.code) === 'stop' ? 'INTERNAL' : 'REMOTE'
+  throw new RekeyError(code, `a look-up at the destination failed (${cause.code ?? 'no answer'})`, { cause, ...(cause.code ? { sqlstate: cause.code } : {}) })
 }
 
 /** Setting the role needs a privilege, even to what it is already: it is left alone where the configuration does not ask for it. */

@@ -50,7 +50,17 @@ function serverError(fields: ErrorFields): RekeyError {
   const other = verdictOf(fields.code) === 'stop' && fields.code !== '25P02' ? 'INTERNAL' : 'REMOTE'
   return new RekeyError(known ?? (data ? 'CONFLICT' : other), text, { sqlstate: fields.code ?? 'XX000' })
 }
-const KNOWN: Record<string, 'FENCED' | 'ROW_COUNT' | 'PRIVILEGE'> = { RK001: 'FENCED', RK002: 'ROW_COUNT', '42501': 'PRIVILEGE' }
+const KNOWN: Record<string, 'FENCED' | 'ROW_COUNT' | 'PRIVILEGE' | 'SCHEMA_CHANGED'> = {
+  RK001: 'FENCED', RK002: 'ROW_COUNT', '42501': 'PRIVILEGE',
+  // Undefined column, undefined table, another type, no such unique key: the destination is not what it was when the run began.
+  42703: 'SCHEMA_CHANGED', '42P01': 'SCHEMA_CHANGED', 42804: 'SCHEMA_CHANGED', '42P10': 'SCHEMA_CHANGED',
+}
+
+export function connectError(cause: unknown): RekeyError {
+  const sqlstate = (cause as { code?: string }).code
+  const code = sqlstate === '3D000' ? 'CONFIG' : sqlstate?.startsWith('28') ? 'PRIVILEGE' : 'REMOTE'
+  return new RekeyError(code, `cannot connect to the destination (${sqlstate ?? 'no answer'})`, { cause })
+}
 
 /** `settings` are added to the session's. */
 export async function openWire(url: string, settings: Readonly<Record<string, string>>): Promise<Wire> {
@@ -59,9 +69,7 @@ export async function openWire(url: string, settings: Readonly<Record<string, st
   try {
     await client.connect()
   } catch (cause) {
-    const sqlstate = (cause as { code?: string }).code
-    const code = sqlstate === '3D000' ? 'CONFIG' : sqlstate?.startsWith('28') ? 'PRIVILEGE' : 'REMOTE'
-    throw new RekeyError(code, `cannot connect to the destination (${sqlstate ?? 'no answer'})`, { cause })
+    throw connectError(cause)
   }
   const connection = (client as unknown as { connection: Connection & { stream: import('node:net').Socket } }).connection
   const pid = (client as unknown as { processID: number }).processID

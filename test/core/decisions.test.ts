@@ -34,13 +34,23 @@ describe('decisions', () => {
     expect([decisions.get('users', '1')?.id, decisions.get('users', '3'), decisions.get('groups', '1')]).toEqual(['usr_1', undefined, undefined])
   })
 
-  it('is bounded: of many, at most two generations are kept', async () => {
+  it('what one plan has loaded is at hand until it is made, however small the memory', async () => {
+    const { idMap } = ledger(...numbers(0, 1_000).map((key) => decision(key)))
+    const decisions = decisionCache(idMap, 10)
+    await decisions.load('users', numbers(0, 1_000))
+    expect(numbers(0, 1_000).filter((key) => !decisions.get('users', key))).toEqual([])
+  })
+
+  it('is bounded: of many plans, at most two generations are kept', async () => {
     const { idMap, asked } = ledger(...numbers(0, 1_000).map((key) => decision(key)))
     const decisions = decisionCache(idMap, 100)
-    for (let i = 0; i < 1_000; i += 50) await decisions.load('users', numbers(i, i + 50))
+    for (let i = 0; i < 1_000; i += 50) {
+      await decisions.load('users', numbers(i, i + 50))
+      decisions.taken()
+    }
     asked.length = 0
     const kept = numbers(0, 1_000).filter((key) => decisions.get('users', key))
-    expect(kept.length).toBeLessThanOrEqual(200)
+    expect(kept.length).toBeLessThanOrEqual(300)
     expect(kept).toEqual(expect.arrayContaining(numbers(950, 1_000)))
     await decisions.load('users', ['0'])
     expect([asked, decisions.get('users', '0')?.id]).toEqual([[['0']], 'usr_0'])

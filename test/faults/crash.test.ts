@@ -36,7 +36,7 @@ async function chunks(rig: Rig): Promise<Map<string, string>> {
 async function settled(rig: Rig, child: Child): Promise<void> {
   let over: string | undefined
   void child.ended.then(() => (over = child.lines.slice(-3).join(' | ')))
-  await drained(rig, { failed: () => over })
+  await drained(rig, { seconds: 200, failed: () => over })
   child.kill('SIGTERM')
   expect(await child.ended).toEqual({ code: 0, signal: null })
   expect(await rig.destination.query("select tbl, key, op, sqlstate, reason, change from rekey.parked where state <> 'done'")).toEqual([])
@@ -76,7 +76,7 @@ test('killed at every place, once early and once late, while it copies and while
     await busy
     await rig.close()
   }
-}, 180_000)
+}, 400_000)
 
 test('killed at random times under load', async () => {
   const rig = await rigWith('checks: set')

@@ -63,6 +63,7 @@ test('a slot whose WAL the server gave up is lost: at the start', async () => {
       await rig.source.query("insert into elsewhere.flood select repeat('x', 1000) from generate_series(1, 20000)")
       await rig.source.query('select pg_switch_wal()')
       await rig.source.query('checkpoint')
+      await rig.source.query('drop schema elsewhere cascade')
     }
     expect(await restarted(rig, flood)).toEqual({ code: 'SLOT_LOST', exit: 5 })
   } finally {

@@ -15,7 +15,7 @@ export interface Child {
   readonly lines: readonly string[]
   /** The most memory that it said it used, bytes. */
   readonly rss: number
-  /** Resolves when it has come this far; rejects when it ends before. */
+  /** Resolves when it has come this far, or farther; rejects when it ends before. */
   reached(phase: 'snapshot' | 'stream'): Promise<void>
   kill(signal: NodeJS.Signals): void
 }
@@ -60,7 +60,7 @@ export function startChild(config: Config, options: { readonly failpoints?: stri
     get rss() { return rss },
     async reached(phase) {
       for (;;) {
-        if (lines.some((line) => line.startsWith(`at ${phase} `))) return
+        if (lines.some((line) => line.startsWith(`at ${phase} `) || line.startsWith('at stream '))) return
         if (child.exitCode !== null || child.signalCode !== null) throw new Error(`the bridge ended before ${phase}: ${lines.slice(-3).join(' | ')}`)
         await new Promise<void>((resolve) => (heard = resolve))
       }
