@@ -82,6 +82,13 @@ test('links are cut in the middle of a message', () => survives(async ({ links }
   }
 }))
 
+test('the link to the source freezes for longer than its timeout', () => survives(async ({ links }) => {
+  await sleep(200)
+  links.source.freeze()
+  await sleep(5_000)
+  links.source.thaw()
+}))
+
 test('the link to the destination freezes, and what comes one way is lost', () => survives(async ({ links }) => {
   await sleep(200)
   links.destination.freeze()
