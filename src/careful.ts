@@ -47,10 +47,11 @@ export function itemsOf(transactions: readonly Transaction[]): Item[] {
 }
 
 /**
- * Applies changes inside the destination's open transaction and finds those that cannot be: halves of what fails are tried under a
- * savepoint each, down to the single change. A row may fail only because its parent comes later in the same source transaction (a
- * deferred constraint, a cycle), so what failed is tried again together until nothing more goes through; the rest is parked, with all that
- * depends on it behind. No row is tried again past a truncate. Nothing is committed here. Throws what is not a row's own fault.
+ * Applies changes inside the destination's open transaction and finds those that cannot be. Whole source transactions are tried, under a
+ * savepoint each, as many at once as go through: only where one ends is the source known to hold its constraints. One that fails by itself
+ * is taken apart, down to the single change; a row may fail only because its parent comes later in the same transaction (a deferred
+ * constraint, a cycle), so what failed is tried again together until nothing more goes through. The rest is parked, with all that depends
+ * on it behind. No row is tried again past a truncate. Nothing is committed here. Throws what is not a row's own fault.
  */
 export async function applyCarefully(items: readonly Item[], deps: Deps): Promise<Careful> {
   const all = { failed: [] as Item[], parked: [] as Parked[], outcomes: [] as Context['outcomes'] }
@@ -90,20 +91,60 @@ async function truncate(items: readonly Item[], { planner, destination, convergi
 }
 
 async function applyPart(items: readonly Item[], deps: Deps): Promise<Careful & { readonly blocked: Blocked }> {
-  const blocked: Blocked = new Map([...deps.parkedBefore].map(([table, keys]) => [table, new Set(keys)]))
+  const blocked: Blocked = copyBlocked(deps.parkedBefore)
   const context: Context = { ...deps, blocked, outcomes: [], failed: [] }
-  await attempt(items, context)
-  for (let before = Infinity; context.failed.length > 0 && context.failed.length < before;) {
-    before = context.failed.length
-    const again = context.failed.splice(0).sort(bySource).map(({ item }) => item)
-    context.blocked.clear()
-    for (const [table, keys] of deps.parkedBefore) context.blocked.set(table, new Set(keys))
-    await attempt(again, context)
-  }
+  await inTransactions(items, context)
+  // Only behind the copy can a later transaction make an earlier one possible; else a second try would come after what followed it.
+  if (deps.converging) await again(context, deps.parkedBefore)
   context.failed.sort(bySource)
   return {
     failed: context.failed.map(({ item }) => item), parked: context.failed.map((failed) => parkedOf(failed, deps)),
     outcomes: [...context.outcomes, ...context.failed.map(outcomeOf)], blocked,
+  }
+}
+
+function copyBlocked(blocked: Blocked): Blocked {
+  return new Map([...blocked].map(([table, keys]) => [table, new Set(keys)]))
+}
+
+/** As many source transactions at once as go through: half as many after a failure, twice as many after a success. */
+async function inTransactions(items: readonly Item[], context: Context): Promise<void> {
+  const units: Item[][] = []
+  for (const item of items) {
+    if (units.at(-1)?.[0].transaction === item.transaction) units.at(-1)!.push(item)
+    else units.push([item])
+  }
+  let size = Math.max(1, units.length >> 1)
+  for (let at = 0; at < units.length;) {
+    const count = Math.min(size, units.length - at)
+    for (let i = at; i < at + count; i++) units[i] = notBehind(units[i], context)
+    if (count === 1) await inTransaction(units[at], context)
+    else if (await attempt(units.slice(at, at + count).flat(), context)) {
+      size = count >> 1
+      continue
+    }
+    at += count
+    size = 2 * count
+  }
+}
+
+/** One source transaction, whole or in parts; what its own later rows make possible is done before anything of another one is. */
+async function inTransaction(items: readonly Item[], context: Context): Promise<void> {
+  const before = copyBlocked(context.blocked)
+  const earlier = context.failed.splice(0)
+  await inHalves(items, context)
+  await again(context, before)
+  context.failed.unshift(...earlier)
+}
+
+/** What failed is tried again, in the source's order, until nothing more goes through. */
+async function again(context: Context, blockedBefore: Blocked): Promise<void> {
+  for (let before = Infinity; context.failed.length > 0 && context.failed.length < before;) {
+    before = context.failed.length
+    const items = context.failed.splice(0).sort(bySource).map(({ item }) => item)
+    context.blocked.clear()
+    for (const [table, keys] of copyBlocked(blockedBefore)) context.blocked.set(table, keys)
+    await inHalves(items, context)
   }
 }
 
@@ -112,50 +153,60 @@ function bySource(a: Failed, b: Failed): number {
   return a.item.ordinal - b.item.ordinal
 }
 
-async function attempt(items: readonly Item[], context: Context): Promise<void> {
-  const open = items.filter((item) => !setAside(item, context))
-  if (open.length === 0) return
+async function inHalves(items: readonly Item[], context: Context): Promise<void> {
+  const open = notBehind(items, context)
+  const fault = await attempt(open, context)
+  if (!fault) return
+  if (open.length === 1) return fail(open[0], { sqlstate: fault.sqlstate, reason: fault.reason, behind: false }, context)
+  const rest = withoutConflicts(open, fault.conflicts, context)
+  if (rest.length < open.length) return inHalves(rest, context)
+  const half = open.length >> 1
+  await inHalves(open.slice(0, half), context)
+  await inHalves(open.slice(half), context)
+}
+
+interface Fault {
+  readonly sqlstate: string
+  readonly reason: string
+  /** Reasons of the rows that stand in conflict, by conflictName. */
+  readonly conflicts: ReadonlyMap<string, string>
+}
+
+/** All or nothing of it; null when it went through. */
+async function attempt(items: readonly Item[], context: Context): Promise<Fault | null> {
+  if (items.length === 0) return null
   const { decisions } = context.planner
   const mark = decisions.mark()
   try {
-    const transactions = open.map(({ transaction, change }) => ({ ...transaction, changes: [change] }))
+    const transactions = items.map(({ transaction, change }) => ({ ...transaction, changes: [change] }))
     const planned = await context.planner.plan(transactions, context.converging)
     if (planned.conflicts.length > 0) {
-      for (const { program, key } of planned.conflicts) block(context.blocked, nameOf(program.rule.source), key)
       decisions.undo(mark)
-      const reasons = new Map(planned.conflicts.map(({ program, key, reason }) => [`${nameOf(program.rule.source)}\n${key}`, reason]))
-      return await attemptWithout(open, reasons, context)
+      const conflicts = new Map(planned.conflicts.map(({ program, key, reason }) => [`${nameOf(program.rule.source)}\n${key}`, reason]))
+      return { sqlstate: 'RK003', reason: planned.conflicts[0].reason, conflicts }
     }
     if (planned.parts.length > 0) await context.destination.attempt(planned.parts, planned.checks, transactions.some((t) => !t.last || t.first > 0))
     context.outcomes.push(...planned.outcomes)
+    return null
   } catch (error) {
-    const fault = faultOf(error)
+    const fault = { ...faultOf(error), conflicts: new Map<string, string>() }
     decisions.undo(mark)
-    if (open.length === 1) {
-      fail(open[0], { ...fault, behind: false }, context)
-      return
-    }
-    const half = open.length >> 1
-    await attempt(open.slice(0, half), context)
-    await attempt(open.slice(half), context)
+    return fault
   }
 }
 
 /** The first change of a conflicting row carries the reason; what follows it, and what refers to it, waits behind. */
-async function attemptWithout(items: readonly Item[], reasons: ReadonlyMap<string, string>, context: Context): Promise<void> {
-  const rest: Item[] = []
+function withoutConflicts(items: readonly Item[], reasons: ReadonlyMap<string, string>, context: Context): Item[] {
   const named = new Set<string>()
-  for (const item of items) {
+  return items.filter((item) => {
     const program = context.planner.programOf(item.change.relation)
     const name = `${nameOf(item.change.relation)}\n${changeKey(item.change, program) ?? ''}`
     const reason = reasons.get(name)
-    if (reason === undefined || named.has(name)) rest.push(item)
-    else {
-      named.add(name)
-      context.failed.push({ item, sqlstate: 'RK003', reason, behind: false })
-    }
-  }
-  await attempt(rest, context)
+    if (reason === undefined || named.has(name)) return true
+    named.add(name)
+    fail(item, { sqlstate: 'RK003', reason, behind: false }, context)
+    return false
+  })
 }
 
 /** Rows' own faults only: SQLSTATE classes 22 and 23, values that a mapping cannot read. Anything else is thrown on. */
@@ -167,6 +218,11 @@ function faultOf(error: unknown): { sqlstate: string; reason: string } {
   }
   if (error instanceof RangeError || (error as Error).name === 'Unmatched') return { sqlstate: '22P02', reason: 'a value does not have the form that the mapping says' }
   throw error
+}
+
+/** Without what waits behind a failed row. */
+function notBehind(items: readonly Item[], context: Context): Item[] {
+  return items.filter((item) => !setAside(item, context))
 }
 
 function setAside(item: Item, context: Context): boolean {

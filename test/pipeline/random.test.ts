@@ -49,3 +49,23 @@ test.each(runs)('seed $seed, begun $start the workload, checks: $checks', async 
     await rig.close()
   }
 })
+
+test('what piled up while nobody read is applied in large batches', async () => {
+  const rig = await createRig({ servers, sourceSql: SOURCE_SQL, destinationSql: DESTINATION_SQL, mapping: MAPPING })
+  try {
+    await rig.destination.query(THEIRS_SQL)
+    const work = workload({ url: rig.source.url, seed: first })
+    await work.run(50)
+    let running = rig.start()
+    await rig.caughtUp(running)
+    await running.stop()
+    await work.run(700)
+    running = rig.start()
+    await rig.caughtUp(running)
+    await running.stop()
+    expect(await rig.destination.query("select tbl, key, op, sqlstate, reason from rekey.parked where state <> 'done'")).toEqual([])
+    expect(await rig.differences()).toEqual([])
+  } finally {
+    await rig.close()
+  }
+})
