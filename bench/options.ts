@@ -15,8 +15,9 @@ export interface Options {
   readonly scale: number
   readonly samples: number
   readonly major: Major
-  /** Given to rekey's configuration; null leaves rekey's own default. */
-  readonly checks: 'engine' | 'set' | null
+  /** How rekey is configured: what its bulk work is made for, or its careful defaults. */
+  readonly checks: 'engine' | 'set'
+  readonly indexes: 'keep' | 'rebuild'
   readonly profile: boolean
 }
 
@@ -27,7 +28,9 @@ export const USAGE = `Usage: npm run bench -- [options]
   --runs N             interleaved pairs per workload (default 5, quick 3)
   --rows FACTOR        size of the workloads, 1 is full (default 1, quick 0.3)
   --major N            Postgres 14 to 18 (default 15)
-  --checks engine|set  how rekey proves foreign keys (default: rekey's own)
+  --checks engine|set  how rekey proves foreign keys (default set)
+  --indexes keep|rebuild
+                       what rekey's copy does with plain indexes of large tables (default rebuild)
   --contenders native,rekey
   --profile            CPU profiles of rekey into bench/profiles`
 
@@ -38,7 +41,7 @@ export function parseOptions(args: readonly string[]): Options {
     options: {
       quick: { type: 'boolean', default: false }, json: { type: 'boolean', default: false }, profile: { type: 'boolean', default: false },
       only: { type: 'string' }, contenders: { type: 'string' }, checks: { type: 'string' },
-      runs: { type: 'string' }, rows: { type: 'string' }, major: { type: 'string' },
+      indexes: { type: 'string' }, runs: { type: 'string' }, rows: { type: 'string' }, major: { type: 'string' },
     },
   })
   const { quick, json, profile } = values
@@ -50,7 +53,8 @@ export function parseOptions(args: readonly string[]): Options {
     scale: numberOf(values.rows ?? (quick ? '0.3' : '1'), '--rows', { least: 0.001, most: 100, whole: false }),
     samples: 400,
     major: numberOf(values.major ?? '15', '--major', { least: 14, most: 18, whole: true }) as Major,
-    checks: values.checks === undefined ? null : listOf(values.checks, ['engine', 'set'] as const, '--checks')[0],
+    checks: listOf(values.checks ?? 'set', ['engine', 'set'] as const, '--checks')[0],
+    indexes: listOf(values.indexes ?? 'rebuild', ['keep', 'rebuild'] as const, '--indexes')[0],
   }
 }
 

@@ -27,23 +27,25 @@ export const MAPPING = {
 }
 
 /** The content of rekey.yaml for one run; everything that is not said here is rekey's default. */
-export function configOf(of: { readonly phase: string; readonly source: string; readonly destination: string }, checks: Options['checks']) {
+export function configOf(
+  of: { readonly phase: string; readonly source: string; readonly destination: string }, { checks, indexes }: Pick<Options, 'checks' | 'indexes'>,
+) {
   return {
     pipeline: `bench_${of.phase}`, deployment: 'bench', secret: 'not a secret: for the benchmark',
     source: { url: of.source }, destination: { url: of.destination }, mapping: 'mapping',
-    ...(checks === null ? {} : { checks }),
+    checks, snapshot: { indexes },
   }
 }
 
 /** rekey as its users run it: the built command in a process of its own. */
-export function rekey(place: Place, options: Pick<Options, 'checks' | 'profile'>): Contender {
+export function rekey(place: Place, options: Pick<Options, 'checks' | 'indexes' | 'profile'>): Contender {
   const { source, destination } = place
 
   async function start({ subject, database }: Pick<Trial, 'subject' | 'database'>, profile: boolean): Promise<Running> {
     const folder = path.join(place.folder, database)
     await mkdir(path.join(folder, 'mapping'), { recursive: true })
     const ends = { source: source.url(subject.database), destination: destination.url(database) }
-    const config = configOf({ phase: subject.phase, ...ends }, options.checks)
+    const config = configOf({ phase: subject.phase, ...ends }, options)
     await writeFile(path.join(folder, 'rekey.yaml'), stringify(config))
     await writeFile(path.join(folder, 'mapping/mapping.yaml'), stringify(MAPPING))
     const flags = profile ? ['--cpu-prof', `--cpu-prof-dir=${PROFILES}`] : []

@@ -7,14 +7,6 @@ export interface Table {
   readonly rows: readonly Row[]
 }
 
-/** What every application has for the deletes of its parents. */
-const INDEXES = [
-  'memberships (group_id)', 'wallets (owner_id)', 'folders (parent_id)', 'folders (workspace_id)', 'folders (created_by)',
-  'projects (owner_id)',
-  'projects (workspace_id)', 'projects (folder_id)', 'nodes (project_id)', 'files (project_id)', 'files (node_id)', 'files (owner_id)',
-  'events (actor_id)',
-]
-
 const ROWS_AT_ONCE = 5_000
 
 /** Inserts the rows, sets the sequences behind them and has the planner look at the tables. Resolves with the number of rows. */
@@ -32,7 +24,6 @@ export async function load(database: Database, tables: readonly Table[], signal:
     const counted = typeof rows[0].id === 'number'
     if (counted) await database.query(`select setval(pg_get_serial_sequence('${name}', 'id'), (select max(id) from ${name}))`)
   }
-  for (const index of INDEXES) await database.query(`create index on ${index}`)
   await database.query('analyze')
   return loaded
 }

@@ -39,3 +39,18 @@ export async function openWallet(w: Writing, user: string): Promise<void> {
   const [{ id }] = await w.query(`insert into wallets (owner_id, product_id, name) values ($1, 1, 'first') returning id`, [user])
   await w.query(`insert into preferences values ($1, 'preferred_wallet', jsonb_build_object('value', $2::bigint))`, [user, id])
 }
+
+/** Somebody leaves: wallet, account and all that hangs on it, unless there is still a project or a file. */
+export async function closeAccount(w: Writing, wallet: string | null): Promise<void> {
+  const [owner] = await w.query(`select owner_id from wallets t where id = $1 and not exists (select from projects where owner_id = t.owner_id)
+    and not exists (select from files where owner_id = t.owner_id)`, [wallet])
+  if (!owner) return
+  await w.query('delete from wallets where owner_id = $1', [owner.owner_id])
+  await w.query('delete from users where id = $1', [owner.owner_id])
+}
+
+/** A node goes over to another project, with its files, whose paths begin with the project. */
+export async function moveNode(w: Writing, node: string | null, project: string | null): Promise<void> {
+  await w.query('update nodes set project_id = $2 where id = $1', [node, project])
+  await w.query(`update files set project_id = $2, path = $2::bigint || substr(path, strpos(path, '/')) where node_id = $1`, [node, project])
+}

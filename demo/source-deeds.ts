@@ -1,5 +1,5 @@
 import { GUEST, isShared, person, type Person, type Sizes } from './people.ts'
-import { anyRow, newProject, openWallet, runNode } from './source-acts.ts'
+import { anyRow, closeAccount, moveNode, newProject, openWallet, runNode } from './source-acts.ts'
 import type { Deed, Writing } from './writer.ts'
 
 /** What the users of the source do, over all of its tables. */
@@ -44,21 +44,24 @@ function fileDeeds(): Deed[] {
     on(8, 'nodes', `update files set size = $2, etag = md5($2::bigint::text) where path = ${one}`, (w) => [w.random.int(0, 1e9)]),
     on(3, 'nodes', `update files set path = path || '.old' where path = ${one} and length(path) < 60`),
     on(4, 'nodes', `delete from files where path = ${one}`),
+    { weight: 2, run: async (w) => moveNode(w, await anyRow(w, 'nodes'), await anyRow(w, 'projects')) },
   ]
 }
 
-/** Only what is empty is deleted, workspaces and folders. */
+/** Folders and workspaces go with all that is in them; projects only leave their folder. */
 function placeDeeds(): Deed[] {
   return [
     on(3, 'folders', 'insert into folders (parent_id, name, created_by) values ($1, $2, $3)',
       async (w) => [`new ${w.random.int(1, 99)}`, await anyRow(w, 'users')]),
     on(2, 'folders', `update folders set name = name || '*' where id = $1 and length(name) < 40`),
-    // Under the first folder, which lies at the top: so none becomes its own ancestor.
-    on(2, 'folders', `update folders set parent_id = (select min(id) from folders where parent_id is null)
-      where id = $1 and parent_id is not null`),
-    on(1, 'folders', `delete from folders f where id = $1 and id > 40 and not exists (select from folders where parent_id = f.id)
-      and not exists (select from projects where folder_id = f.id)`),
+    on(2, 'folders', `with recursive below as (
+        select id from folders where id = $1 union all select f.id from folders f join below on f.parent_id = below.id)
+      update folders set parent_id = $2 where id = $1 and not exists (select from below where id = $2)`,
+    async (w) => [await anyRow(w, 'folders')]),
+    on(0.5, 'folders', `delete from folders f where id = $1 and (select count(*) from folders where parent_id = f.id) < 3`),
     on(3, 'projects', 'update projects set folder_id = $2, modified = now() where id = $1', async (w) => [await anyRow(w, 'folders')]),
+    on(2, 'projects', 'update projects set workspace_id = $2 where id = $1', async (w) => [await anyRow(w, 'workspaces')]),
+    on(1, 'folders', 'update folders set workspace_id = $2 where id = $1', async (w) => [await anyRow(w, 'workspaces')]),
     on(1, 'groups', 'insert into workspaces (owner_group_id, name) values ($1, $2)', (w) => [`new room ${w.random.int(1, 99)}`]),
     on(1, 'workspaces', 'update workspaces set name = $2 where id = $1', (w) => [`room ${w.random.int(1, 99)}, renamed`]),
     statement(0.5, `delete from workspaces where id = (select min(id) from workspaces where name like 'new room %')`),
@@ -77,8 +80,8 @@ function peopleDeeds({ users, guests }: Sizes): Deed[] {
   return [
     { weight: 1.5, run: async (w) => (guest < guests ? openWallet(w, await signUp(w, person(GUEST + guest++))) : undefined) },
     { weight: 2, run: (w) => signUp(w, person(300_000 + visitor++)) },
-    on(1, 'users', `delete from users where id = $1 and id > $2 and not exists (select from wallets where owner_id = $1)
-      and not exists (select from events where actor_id = $1) and not exists (select from folders where created_by = $1)`, () => [users]),
+    on(1, 'users', 'delete from users where id = $1 and not exists (select from wallets where owner_id = $1)'),
+    { weight: 0.3, run: async (w) => closeAccount(w, await anyRow(w, 'wallets')) },
     statement(6, 'update users set phone = $2, bio = $3, modified = now() where id = $1', ({ random }) => [
       random.int(1, users), `+41 44 ${random.int(1_000_000, 9_999_999)}`, random.chance(0.2) ? null : `Changed ${random.int(1, 99)} times`,
     ]),

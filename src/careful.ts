@@ -1,12 +1,12 @@
+import { attempt, attemptOrExchange, type Fault, sqlstateOf, type Trying } from './attempt.ts'
 import type { Change, Transaction } from './core/change.ts'
 import { RekeyError, verdictOf } from './core/errors.ts'
+import { mayBeFirst } from './core/gather.ts'
 import type { Mapping } from './core/mapping.ts'
 import { type Blocked, block, changeKey, isBehind, storeChange } from './core/parking.ts'
 import type { Parked } from './core/plan.ts'
 import { nameOf } from './core/relation.ts'
-import type { Outcome } from './core/totals.ts'
-import type { Planner } from './planner.ts'
-import type { Destination } from './ports.ts'
+import { type Outcome, TRUNCATED } from './core/totals.ts'
 
 /** One change on its own, with its place in the source's history. */
 export interface Item {
@@ -20,6 +20,8 @@ export interface Careful {
   readonly failed: readonly Item[]
   readonly parked: readonly Parked[]
   readonly outcomes: readonly { readonly table: string; readonly outcome: Outcome }[]
+  /** Tables whose rows of ours all went: what was parked of them before has nothing to wait for. */
+  readonly truncated: readonly string[]
 }
 
 interface Failed {
@@ -29,16 +31,12 @@ interface Failed {
   readonly behind: boolean
 }
 
-interface Context {
-  readonly planner: Planner
-  readonly destination: Destination
+interface Context extends Trying {
   readonly mapping: Mapping
-  readonly converging: boolean
   /** What fails is left, to be read again when the stream has passed the copy: nothing of later batches waits behind it. */
   readonly leave: boolean
   /** Rows parked before, and those that fail now. */
   readonly blocked: Blocked
-  readonly outcomes: { table: string; outcome: Outcome }[]
   readonly failed: Failed[]
 }
 
@@ -54,15 +52,19 @@ export function itemsOf(transactions: readonly Transaction[]): Item[] {
  * on it behind. No row is tried again past a truncate. Nothing is committed here. Throws what is not a row's own fault.
  */
 export async function applyCarefully(items: readonly Item[], deps: Deps): Promise<Careful> {
-  const all = { failed: [] as Item[], parked: [] as Parked[], outcomes: [] as Context['outcomes'] }
+  const all: Mutable = { failed: [], parked: [], outcomes: [], truncated: [] }
   let { parkedBefore } = deps
   for (let at = 0; at < items.length;) {
     const truncates = items[at].change.op === 'truncate'
     let end = at + 1
     while (end < items.length && (items[end].change.op === 'truncate') === truncates) end++
     const part = items.slice(at, end)
-    if (truncates) all.outcomes.push(...(await truncate(part, deps)))
-    else {
+    if (truncates) {
+      const outcomes = await truncate(part, deps)
+      retire(all, part, deps)
+      all.outcomes.push(...outcomes)
+      parkedBefore = new Map([...parkedBefore].filter(([table]) => !all.truncated.includes(table)))
+    } else {
       const { failed, parked, outcomes, blocked } = await applyPart(part, { ...deps, parkedBefore })
       all.failed.push(...failed)
       all.parked.push(...parked)
@@ -74,7 +76,23 @@ export async function applyCarefully(items: readonly Item[], deps: Deps): Promis
   return all
 }
 
-type Deps = Omit<Context, 'blocked' | 'outcomes' | 'failed'> & { readonly parkedBefore: Blocked }
+type Deps = Omit<Context, 'blocked' | 'outcomes' | 'failed' | 'exchanged'> & { readonly parkedBefore: Blocked }
+
+interface Mutable {
+  failed: Item[]
+  parked: Parked[]
+  outcomes: Context['outcomes']
+  truncated: string[]
+}
+
+/** What failed of a table before its truncate would come back on its own: it goes with the others. */
+function retire(all: Mutable, items: readonly Item[], { planner }: Deps): void {
+  const tables = items.filter(({ change }) => planner.programOf(change.relation).rule.truncate === 'owned').map(({ change }) => nameOf(change.relation))
+  all.failed = all.failed.filter(({ change }) => !tables.includes(nameOf(change.relation)))
+  all.parked = all.parked.filter(({ table }) => !tables.includes(table))
+  all.outcomes = all.outcomes.map((one) => (one.outcome === 'parked' && tables.includes(one.table) ? { ...one, outcome: TRUNCATED } : one))
+  all.truncated.push(...tables)
+}
 
 /** A truncate that waited would take rows along that came after it: it goes through now, or a person must act. */
 async function truncate(items: readonly Item[], { planner, destination, converging }: Deps): Promise<Context['outcomes']> {
@@ -90,15 +108,19 @@ async function truncate(items: readonly Item[], { planner, destination, convergi
   return [...planned.outcomes]
 }
 
-async function applyPart(items: readonly Item[], deps: Deps): Promise<Careful & { readonly blocked: Blocked }> {
+type PartResult = Omit<Careful, 'truncated'> & { readonly blocked: Blocked }
+
+async function applyPart(items: readonly Item[], deps: Deps): Promise<PartResult> {
   const blocked: Blocked = copyBlocked(deps.parkedBefore)
-  const context: Context = { ...deps, blocked, outcomes: [], failed: [] }
+  const context: Context = { ...deps, blocked, outcomes: [], failed: [], exchanged: new Map() }
   await inTransactions(items, context)
   // Only behind the copy can a later transaction make an earlier one possible; else a second try would come after what followed it.
   if (deps.converging) await again(context, deps.parkedBefore)
   context.failed.sort(bySource)
+  // One that must be read again is read when the stream has come further, and so is all that may have failed for want of it.
+  const leave = deps.leave || context.failed.some((failed) => wantsReading(failed, deps))
   return {
-    failed: context.failed.map(({ item }) => item), parked: context.failed.map((failed) => parkedOf(failed, deps)),
+    failed: context.failed.map(({ item }) => item), parked: context.failed.map((failed) => parkedOf(failed, { ...deps, leave })),
     outcomes: [...context.outcomes, ...context.failed.map(outcomeOf)], blocked,
   }
 }
@@ -111,7 +133,9 @@ function copyBlocked(blocked: Blocked): Blocked {
 async function inTransactions(items: readonly Item[], context: Context): Promise<void> {
   const units: Item[][] = []
   for (const item of items) {
-    if (units.at(-1)?.[0].transaction === item.transaction) units.at(-1)!.push(item)
+    const before = units.at(-1)?.[0].transaction
+    // Rows that are tried again or read again come as transactions of their own, but belong together.
+    if (before && (before === item.transaction || (before.commitLsn !== 0n && before.commitLsn === item.transaction.commitLsn))) units.at(-1)!.push(item)
     else units.push([item])
   }
   let size = Math.max(1, units.length >> 1)
@@ -141,10 +165,12 @@ async function inTransaction(items: readonly Item[], context: Context): Promise<
 async function again(context: Context, blockedBefore: Blocked): Promise<void> {
   for (let before = Infinity; context.failed.length > 0 && context.failed.length < before;) {
     before = context.failed.length
-    const items = context.failed.splice(0).sort(bySource).map(({ item }) => item)
+    const failed = context.failed.splice(0).sort(bySource)
     context.blocked.clear()
     for (const [table, keys] of copyBlocked(blockedBefore)) context.blocked.set(table, keys)
-    await inHalves(items, context)
+    // Those that may only exchange values go together, whatever else failed between them.
+    const [exchanging, others] = [true, false].map((one) => failed.filter(({ sqlstate }) => (sqlstate === '23505') === one).map(({ item }) => item))
+    for (const items of [exchanging, others]) if (items.length > 0) await inHalves(items, context)
   }
 }
 
@@ -155,9 +181,9 @@ function bySource(a: Failed, b: Failed): number {
 
 async function inHalves(items: readonly Item[], context: Context): Promise<void> {
   const open = notBehind(items, context)
-  const fault = await attempt(open, context)
+  const fault = await attemptOrExchange(open, context)
   if (!fault) return
-  if (open.length === 1) return fail(open[0], { sqlstate: fault.sqlstate, reason: fault.reason, behind: false }, context)
+  if (open.length === 1) return fail(open[0], { sqlstate: fault.sqlstate, reason: fault.reason, behind: fault.behind }, context)
   const rest = withoutConflicts(open, fault.conflicts, context)
   if (rest.length < open.length) return inHalves(rest, context)
   const half = open.length >> 1
@@ -165,59 +191,18 @@ async function inHalves(items: readonly Item[], context: Context): Promise<void>
   await inHalves(open.slice(half), context)
 }
 
-interface Fault {
-  readonly sqlstate: string
-  readonly reason: string
-  /** Reasons of the rows that stand in conflict, by conflictName. */
-  readonly conflicts: ReadonlyMap<string, string>
-}
-
-/** All or nothing of it; null when it went through. */
-async function attempt(items: readonly Item[], context: Context): Promise<Fault | null> {
-  if (items.length === 0) return null
-  const { decisions } = context.planner
-  const mark = decisions.mark()
-  try {
-    const transactions = items.map(({ transaction, change }) => ({ ...transaction, changes: [change] }))
-    const planned = await context.planner.plan(transactions, context.converging)
-    if (planned.conflicts.length > 0) {
-      decisions.undo(mark)
-      const conflicts = new Map(planned.conflicts.map(({ program, key, reason }) => [`${nameOf(program.rule.source)}\n${key}`, reason]))
-      return { sqlstate: 'RK003', reason: planned.conflicts[0].reason, conflicts }
-    }
-    if (planned.parts.length > 0) await context.destination.attempt(planned.parts, planned.checks, transactions.some((t) => !t.last || t.first > 0))
-    context.outcomes.push(...planned.outcomes)
-    return null
-  } catch (error) {
-    const fault = { ...faultOf(error), conflicts: new Map<string, string>() }
-    decisions.undo(mark)
-    return fault
-  }
-}
-
 /** The first change of a conflicting row carries the reason; what follows it, and what refers to it, waits behind. */
-function withoutConflicts(items: readonly Item[], reasons: ReadonlyMap<string, string>, context: Context): Item[] {
+function withoutConflicts(items: readonly Item[], conflicts: Fault['conflicts'], context: Context): Item[] {
   const named = new Set<string>()
   return items.filter((item) => {
     const program = context.planner.programOf(item.change.relation)
     const name = `${nameOf(item.change.relation)}\n${changeKey(item.change, program) ?? ''}`
-    const reason = reasons.get(name)
-    if (reason === undefined || named.has(name)) return true
+    const conflict = conflicts.get(name)
+    if (conflict === undefined || named.has(name)) return true
     named.add(name)
-    fail(item, { sqlstate: 'RK003', reason, behind: false }, context)
+    fail(item, { sqlstate: sqlstateOf(conflict), reason: conflict.reason, behind: conflict.behind }, context)
     return false
   })
-}
-
-/** Rows' own faults only: SQLSTATE classes 22 and 23, values that a mapping cannot read. Anything else is thrown on. */
-function faultOf(error: unknown): { sqlstate: string; reason: string } {
-  if (error instanceof RekeyError) {
-    if (error.code === 'ROW_COUNT') return { sqlstate: 'RK002', reason: error.message }
-    if (error.sqlstate && verdictOf(error.sqlstate) === 'data') return { sqlstate: error.sqlstate, reason: error.message }
-    throw error
-  }
-  if (error instanceof RangeError || (error as Error).name === 'Unmatched') return { sqlstate: '22P02', reason: 'a value does not have the form that the mapping says' }
-  throw error
 }
 
 /** Without what waits behind a failed row. */
@@ -236,7 +221,12 @@ function fail(item: Item, why: Omit<Failed, 'item'>, context: Context): void {
   const program = context.planner.programOf(item.change.relation)
   const key = changeKey(item.change, program)
   if (key !== null) block(context.blocked, nameOf(item.change.relation), key)
-  context.failed.push({ item, ...why })
+  const reason = why.sqlstate === '23505' ? context.exchanged.get(why.reason) ?? why.reason : why.reason
+  context.failed.push({ item, ...why, reason })
+}
+
+function wantsReading({ item: { change }, sqlstate }: Failed, { planner }: Deps): boolean {
+  return (sqlstate === 'RK002' || sqlstate === '22P02') && mayBeFirst(change, planner.programOf(change.relation))
 }
 
 function parkedOf({ item, sqlstate, reason, behind }: Failed, { planner, mapping, leave, parkedBefore }: Deps): Parked {

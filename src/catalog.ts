@@ -46,7 +46,9 @@ const COLUMNS = `
   where a.attnum > 0 and not a.attisdropped and c.relkind in ('r', 'p', 'v', 'm', 'f') and ${USER_SCHEMA}
   order by a.attrelid, a.attnum`
 
-/** Equality operators that are not built in (citext, hstore, …), by type: that of the default btree operator class, domains as their base. */
+/**
+ * Equality operators that are not built in (citext, hstore, …), by type: that of the default btree operator class, domains as their base.
+ */
 const EQUALS = `
   with recursive base as (
     select t.oid, t.oid as type from pg_catalog.pg_type t where t.typtype <> 'd'

@@ -1,6 +1,7 @@
 import { readDestinationFacts, readSourceFacts, type Asking } from './check-facts.ts'
 import type { Catalog } from './core/catalog.ts'
 import { judgeAccess } from './core/check-access.ts'
+import { judgeCycles } from './core/check-cycles.ts'
 import { judgeMapping, type PlacedProblem } from './core/check-mapping.ts'
 import { judgeReplication } from './core/check-replication.ts'
 import { judgeSchema } from './core/check-schema.ts'
@@ -57,7 +58,8 @@ export async function check(options: CheckOptions): Promise<Finding[]> {
     ...judgeServers(servers), ...replication,
     ...judgeAccess({ source: sourceFacts, destination: destinationFacts, captured, written, checks,
       triggersOff: carried.some((r) => r.triggers === 'off') }),
-    ...judgeSchema({ source, destination, mapping }), ...judgeMapping(mapping, options.problems, replication), ...judgeCapacity(servers),
+    ...judgeSchema({ source, destination, mapping }), ...judgeCycles(mapping, catalogs.destination),
+    ...judgeMapping(mapping, options.problems, replication), ...judgeCapacity(servers),
   )
   return sortFindings(findings)
 }

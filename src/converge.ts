@@ -26,7 +26,10 @@ export async function converge(options: DeliverOptions, state: State): Promise<v
   const { planner, destination, mapping } = options
   const rows = await options.parked.left()
   state.left = rows.length > 0
-  if (!state.left) return
+  if (!state.left) {
+    state.rounds = 0
+    return
+  }
   const last = ++state.rounds >= ROUNDS
   await options.visible(state.recent)
   const items = await readAgain(rows, options, state)
@@ -44,6 +47,7 @@ export async function converge(options: DeliverOptions, state: State): Promise<v
   state.blocked = await options.parked.waiting()
   const parked = result.parked.filter((one) => !one.left).length
   options.onApplied({ checkpoint: next, transactions: 0, rows: items.length, parked, commitMicros: 0 })
+  if (!result.parked.some((one) => one.left)) state.rounds = 0
   await options.mark()
 }
 

@@ -3,6 +3,7 @@ import { converge, mayConverge } from './converge.ts'
 import { RekeyError } from './core/errors.ts'
 import { type Blocked, isBehind } from './core/parking.ts'
 import { pendingTransactions } from './core/pending.ts'
+import { nameOf } from './core/relation.ts'
 import { totalled, type Planned } from './planner.ts'
 import { accept, converging, type DeliverOptions, type Flight, nextCheckpoint, planOf, RestartStream, type State } from './delivery.ts'
 import { carefully, recover, retryParked } from './redo.ts'
@@ -53,7 +54,8 @@ export async function deliver(options: DeliverOptions, signal: AbortSignal): Pro
 
 /** Plans a batch and sends it; null when it was done here and now, carefully. */
 async function launch(transactions: readonly Transaction[], options: DeliverOptions, state: State, flights: Flight[]): Promise<Flight | null> {
-  const careful = state.partial !== null || transactions[0].commitLsn <= options.carefulUntil || waitsBehind(transactions, options, state.blocked)
+  const careful = state.partial !== null || transactions[0].commitLsn <= options.carefulUntil
+    || waitsBehind(transactions, options, state.blocked) || (await truncatesParked(transactions, options)) || options.planner.adopts(transactions, converging(transactions, state.chain))
   const planned = careful ? null : await tryPlan(transactions, options, state)
   if (planned === null || planned.conflicts.length > 0) {
     if (state.midway) throw new RestartStream('a transaction in fragments needs care', transactions[0].commitLsn)
@@ -86,6 +88,16 @@ async function tryPlan(transactions: readonly Transaction[], options: DeliverOpt
 function waitsBehind(transactions: readonly Transaction[], options: DeliverOptions, blocked: Blocked): boolean {
   if (blocked.size === 0) return false
   return transactions.some((t) => t.changes.some((change) => isBehind(change, options.planner.programOf(change.relation), options.mapping, blocked)))
+}
+
+/** A truncate takes along what is parked of its table. */
+async function truncatesParked(transactions: readonly Transaction[], { planner, parked }: DeliverOptions): Promise<boolean> {
+  for (const { changes } of transactions) {
+    for (const { op, relation } of changes) {
+      if (op === 'truncate' && planner.programOf(relation).rule.truncate === 'owned' && (await parked.of(nameOf(relation))).length > 0) return true
+    }
+  }
+  return false
 }
 
 /** The oldest flight has come down: acknowledge it, or undo and repeat all that are in the air. */

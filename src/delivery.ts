@@ -38,6 +38,7 @@ export interface Applied {
   readonly checkpoint: Checkpoint
   readonly transactions: number
   readonly rows: number
+  /** Rows that wait now and did not before; negative when some of those that waited went through. */
   readonly parked: number
   /** Commit time of the newest transaction, microseconds since the epoch; 0 when the batch has none. */
   readonly commitMicros: number
@@ -80,7 +81,15 @@ export interface State {
   /** When parked rows were last looked at, by the clock of `now`. */
   lookedAt: number
   /** What was found so far in a transaction that is applied carefully, fragment by fragment. */
-  partial: { totals: Record<string, Totals>; parked: Parked[] } | null
+  partial: Unfinished | null
+}
+
+/** A source transaction of which not all fragments have come yet. */
+export interface Unfinished {
+  readonly totals: Record<string, Totals>
+  parked: Parked[]
+  /** Parked rows of earlier transactions, by id, that a truncate of their table took along: their tables. */
+  readonly retired: Map<string, string>
 }
 
 export function converging(transactions: readonly Transaction[], checkpoint: Checkpoint): boolean {

@@ -34,7 +34,7 @@ interface Found {
 export async function findConflicts(rows: readonly Row[], planned: Found, of: Of): Promise<Map<number, ConflictRow>> {
   const { program } = of
   const found = new Map<number, ConflictRow>()
-  const left = new Map(planned.conflicts.filter((c) => c.program === program).map((c) => [c.key, c.reason]))
+  const left = new Map(planned.conflicts.filter((c) => c.program === program && !c.behind).map((c) => [c.key, c.reason]))
   const fresh: number[] = []
   for (const [i, row] of rows.entries()) {
     const key = keyOf(row, program.key)

@@ -50,7 +50,7 @@ export async function dryRun(options: DryRunOptions): Promise<PlanFile> {
   const overlay = overlayOf(mapping, options)
   const planner = createPlanner({
     ...options, catalog: catalogs.destination, checks: 'engine', idMap: overlay.idMap, destination: { match: overlay.match },
-    source: { read: options.read },
+    source: { read: options.read }, dry: true,
   })
   const parents = parentsOf({ ...options, source: catalogs.source, destination: catalogs.destination })
   const run: Run = { ...options, planner, overlay, parents, conflicts: [], most: options.samples ?? 5 }
@@ -124,7 +124,7 @@ async function planBlock(rows: readonly Row[], block: Block): Promise<void> {
       block.plan.rows++
       block.plan.skipped[outcome.skipped] = (block.plan.skipped[outcome.skipped] ?? 0) + 1
       if (outcome.skipped !== 'pinned' && isGone(row, block)) run.parents.absent(program, row)
-    } else if (orphans.has(i)) tell(row, 'orphan', block)
+    } else if (orphans.has(i) || outcome === 'parked') tell(row, 'orphan', block)
     else tell(row, outcome === 'merged' ? 'matched' : 'new', block)
   })
 }

@@ -50,7 +50,8 @@ function minterOf(entity: Entity, key: DeploymentKey, fits: Shape): Minter {
       return { ordered: null, mint: (text) => (fits(text) ? typeId(strategy.prefix, v7({}, Buffer.alloc(16))) : null), unmint: () => null }
     case 'literal': {
       const lead = `${strategy.prefix}_`
-      return { ordered: null, mint: (text) => (fits(text) ? lead + text : null), unmint: (id) => (id.startsWith(lead) && fits(id.slice(lead.length)) ? id.slice(lead.length) : null) }
+      return { ordered: null, mint: (text) => (fits(text) ? lead + text : null),
+        unmint: (id) => (id.startsWith(lead) && fits(id.slice(lead.length)) ? id.slice(lead.length) : null) }
     }
     case 'offset':
       return { ordered: null, mint: (text) => shift(text, strategy.by), unmint: (id) => shift(id, -strategy.by) }

@@ -9,7 +9,7 @@ import { failpoints, type Point } from './failpoint.ts'
 import { type Bridge, destinationOf } from './pipeline/bridge.ts'
 import { copy } from './pipeline/copy.ts'
 import { type Opened, withDatabases } from './pipeline/open.ts'
-import { prepare } from './pipeline/prepare.ts'
+import { prepare, refuseChanges } from './pipeline/prepare.ts'
 import { stream } from './pipeline/stream.ts'
 import { startMeter, type RunEvents } from './progress.ts'
 
@@ -27,7 +27,7 @@ export interface RunOptions {
  */
 export async function run(config: Config, options: RunOptions, events: RunEvents, signal: AbortSignal): Promise<Checkpoint> {
   return withDatabases(config, async (opened) => {
-    refuseProblems(opened)
+    await refuseProblems(opened)
     await refuseWalLevel(opened)
     const point = options.point ?? failpoints(process.env['REKEY_FAILPOINTS'])
     const main = destinationOf(opened, { takeover: options.takeover, point })
@@ -43,11 +43,11 @@ export async function run(config: Config, options: RunOptions, events: RunEvents
   })
 }
 
-function refuseProblems({ problems, config, mapping }: Opened): void {
+async function refuseProblems(opened: Opened): Promise<void> {
+  const { problems, config, mapping } = opened
   const errors = problems.filter((p) => p.severity === 'error').map((p) => `${p.place} ${p.where}: ${p.message}`)
+  if (errors.length > 0) await refuseChanges(opened, errors)
   const silent = [...mapping.tables.values()].filter((rule) => rule.triggers === 'off').map((rule) => nameOf(rule.source))
-  const adopting = [...mapping.tables.values()].filter((rule) => rule.adopt !== null).map((rule) => nameOf(rule.source))
-  if (adopting.length > 0) errors.push(`adopt (${adopting.join(', ')}) can be said but not run yet: declare triggers: off`)
   if (silent.length > 0 && config.checks !== 'set') errors.push(`triggers: off (${silent.join(', ')}) needs checks: set in rekey.yaml`)
   if (errors.length > 0) throw new RekeyError('MAPPING', errors.join('\n'))
 }

@@ -1,21 +1,26 @@
+import { forgetGone, partOf } from './build.ts'
+import { FEW_ROWS, isFragment, isProvable, prefersSet } from './choose-checks.ts'
 import type { Catalog, CatalogTable } from './core/catalog.ts'
 import { tableOf } from './core/catalog.ts'
-import type { Change, Transaction } from './core/change.ts'
-import { insertsOf, keyOf, type RelationNet } from './core/coalesce.ts'
+import type { Transaction } from './core/change.ts'
+import { deleteOf, insertsOf, keyOf } from './core/coalesce.ts'
 import { RekeyError } from './core/errors.ts'
-import { gather, type Gathered, type Group, isCopied, notCarried, type Since } from './core/gather.ts'
+import { gather, type Gathered, type Group, type Since } from './core/gather.ts'
 import type { Mapping } from './core/mapping.ts'
 import { orderTables } from './core/order.ts'
-import type { Checkpoint, Part, TableWrite, Totals, TruncatedTable, WritePlan } from './core/plan.ts'
+import type { Checkpoint, Part, Totals, WritePlan } from './core/plan.ts'
+import { changesAhead, hasMakers, tablesAhead, withoutFilled } from './core/adopting.ts'
 import { compileProgram, ledgerName, type Minters, type Program } from './core/program.ts'
-import { nameOf, type Relation } from './core/relation.ts'
+import { nameOf, type Relation, type TableName } from './core/relation.ts'
 import type { Scope } from './core/rekey.ts'
-import type { Row } from './core/row.ts'
 import { copyTotals, count, type Outcome } from './core/totals.ts'
-import { emptyWrite, type ProofBook, type Standing, writeMove, writeNet } from './core/write.ts'
+import type { ProofBook } from './core/write.ts'
+import { eachOutcome } from './outcomes.ts'
+import { followKey, isUnsettled } from './decide.ts'
+import { apartFromCopy, resolveMade } from './adopt-made.ts'
 import { decisionCache, type Decisions } from './decisions.ts'
 import type { Destination, IdMap, Source } from './ports.ts'
-import { type Conflict, followKey, resolveKeys, resolveNets, type ResolveDeps } from './resolve.ts'
+import { type Conflict, resolveKeys, resolveNets, type ResolveDeps } from './resolve.ts'
 
 export interface PlannerOptions {
   readonly mapping: Mapping
@@ -25,6 +30,10 @@ export interface PlannerOptions {
   readonly idMap: IdMap
   readonly destination: Pick<Destination, 'match'>
   readonly source: Pick<Source, 'read'>
+  /** Reads the makers of adopted rows, where that is not as they are now. */
+  readonly readMakers?: Source['read']
+  /** Nothing is written, so no trigger runs: rows that one would make count as new. */
+  readonly dry?: boolean
   /** What the source's tables look like, for rows that are read and not streamed. */
   readonly relations: ReadonlyMap<string, Relation>
   readonly checks: 'engine' | 'set'
@@ -54,15 +63,29 @@ export interface Planner {
    * book, parents are collected there and proven by its owner.
    */
   plan(transactions: readonly Transaction[], converging: boolean, book?: ProofBook): Promise<Planned>
+  /** True when destination triggers may make rows for these transactions that have to be found before the rest is planned: see ahead(). */
+  adopts(transactions: readonly Transaction[], converging: boolean): boolean
+  /**
+   * The rows that make those triggers run, with what they point at: to be written in the open transaction, with triggers on, before plan()
+   * is asked, which then must take new rows as rows that may be there.
+   */
+  ahead(transactions: readonly Transaction[], converging: boolean): Promise<Planned>
+  /**
+   * Decides the rows that triggers made for rows that were just written, before anything of them is read: they may be gone at the source
+   * when a copy that was interrupted comes to them. What cannot be decided is left for later.
+   */
+  adoptMade(written: Transaction): Promise<void>
   programOf(relation: Relation): Program
+  /** True when rows of this table can be written, in one transaction with a book, before the rows that they point at: see plan(). */
+  provesLater(relation: Relation): boolean
   /** Parents that a row refers to, as (table, raw key): what it waits behind. */
   scope: Scope
 }
 
-export function createPlanner(options: PlannerOptions): Planner {
+export function createPlanner(options: PlannerOptions, shared?: Decisions): Planner {
   const { mapping, minters, catalog, since = new Map() } = options
   const programs = new WeakMap<Relation, Program>()
-  const decisions = decisionCache(options.idMap, options.cachedDecisions)
+  const decisions = shared ?? decisionCache(options.idMap, options.cachedDecisions)
   const { rank } = orderTables(catalog.tables)
   const scope: Scope = {
     minters,
@@ -75,13 +98,22 @@ export function createPlanner(options: PlannerOptions): Planner {
     if (!program) programs.set(relation, (program = compileProgram(mapping, minters, relation)))
     return program
   }
-  const targetOf = (program: Program): CatalogTable => {
-    const target = tableOf(catalog, program.rule.target)
-    if (!target) throw new RekeyError('SCHEMA_CHANGED', `the destination has no table ${nameOf(program.rule.target)}`)
+  const tableNamed = (name: TableName): CatalogTable => {
+    const target = tableOf(catalog, name)
+    if (!target) throw new RekeyError('SCHEMA_CHANGED', `the destination has no table ${nameOf(name)}`)
     return target
   }
+  const targetOf = (program: Program): CatalogTable => tableNamed(program.rule.target)
+  const readWith = (read: Source['read']): ResolveDeps['readSource'] => async (table, column, keys) => {
+    const relation = options.relations.get(table)
+    if (!relation) throw new RekeyError('MAPPING', `references point at ${table}, which is not captured`)
+    return { relation, rows: await read(relation, relation.columns.map((c) => c.name), [column], keys.map((key) => [key])) }
+  }
+  const firstMapping = shared ? null : withoutFilled(mapping)
+  const first = firstMapping && createPlanner({ ...options, mapping: firstMapping }, decisions)
+  const goesAhead = first ? tablesAhead(mapping, catalog) : new Set<string>()
   const deps: ResolveDeps = {
-    mapping, minters, decisions, scope, targetOf, programOf,
+    mapping, minters, decisions, scope, targetOf, tableNamed, programOf,
     rankOf: (program) => rank.get(nameOf(program.rule.target)) ?? 0,
     match: (question) => options.destination.match(question),
     ours: async (entity, ids) => {
@@ -90,27 +122,50 @@ export function createPlanner(options: PlannerOptions): Planner {
       const pending = decisions.pendingIds(entity)
       const strategy = mapping.entities.get(entity)?.strategy
       const proves = strategy?.kind === 'prefixed' && strategy.form === 'ordered'
-      return new Set([...found.filter((d) => d.entity === entity && d.kind === 'inserted').map((d) => d.id), ...ids.filter((id) => pending.has(id) || (proves && minters.get(entity)!.unmint(id) !== null))])
+      return new Set([...found.filter((d) => d.entity === entity && (d.kind === 'inserted' || d.kind === 'adopted')).map((d) => d.id), ...ids.filter((id) => pending.has(id) || (proves && minters.get(entity)!.unmint(id) !== null))])
     },
-    readSource: async (table, column, keys) => {
-      const relation = options.relations.get(table)
-      if (!relation) throw new RekeyError('MAPPING', `references point at ${table}, which is not captured`)
-      return { relation, rows: await options.source.read(relation, relation.columns.map((c) => c.name), [column], keys.map((key) => [key])) }
-    },
+    readSource: readWith(options.source.read),
   }
+  const withBatch = ({ groups }: Gathered): ResolveDeps => ({
+    ...deps,
+    adoption: {
+      batch: groups.flatMap((group) => [...group.nets.values()]), programOf: first?.programOf ?? programOf,
+      read: readWith(options.readMakers ?? options.source.read), dry: options.dry ?? false,
+    },
+  })
+  const relationNamed = (name: string): Relation => options.relations.get(name)!
   return {
     decisions, programOf, scope, fragmentChecks: options.checks,
-    async plan(transactions, converging, book) {
+    provesLater(relation) {
+      const program = programOf(relation)
+      const { ledger, makes, verdict } = program.rule
+      return options.checks === 'set' && !program.asks && !ledger && !makes && verdict === 'move' && isProvable(program, targetOf(program))
+    },
+    adopts: (transactions, converging) => first !== null && hasMakers(transactions, mapping, converging),
+    ahead: async (transactions, converging) => ({ ...(await first!.plan(changesAhead(transactions, { tables: goesAhead, programOf, converging }), true)), checks: 'engine' }),
+    async adoptMade(written) {
+      const gathered = gather([written], programOf, since)
+      const deps = withBatch(gathered)
+      for (const { nets } of gathered.groups) for (const net of nets.values()) await resolveMade(net, relationNamed, deps)
+    },
+    async plan(given, converging, book) {
+      const transactions = await apartFromCopy(given, { since, programOf, decisions })
       const gathered = gather(transactions, programOf, since)
+      const deps = withBatch(gathered)
+      const checks = options.checks === 'set' && (isFragment(transactions) || prefersSet(gathered, { programOf, targetOf, few: book ? 0 : FEW_ROWS })) ? 'set' : 'engine'
       const conflicts: Conflict[] = []
-      for (const group of gathered.groups) {
-        conflicts.push(...(await resolveNets([...group.nets.values()], deps)))
-        conflicts.push(...(await resolveMoves(group, deps)))
-      }
-      const checks = options.checks === 'set' && (isFragment(transactions) || prefersSet(gathered, { programOf, targetOf })) ? 'set' : 'engine'
-      const left = new Set(conflicts.map(({ program, key }) => `${nameOf(program.rule.source)}\n${key}`))
+      const parts: Part[] = []
+      const left = new Set<string>()
       const build = { ...deps, since, left, converging, checks, book: book ?? null } as const
-      const parts = gathered.groups.map((group) => partOf(group, build)).filter((part) => part.writes.length > 0 || part.truncate.length > 0)
+      // Group by group: what one deletes is no longer ours for the next.
+      for (const group of gathered.groups) {
+        const found = [...(await resolveNets([...group.nets.values()], deps)), ...(await resolveMoves(group, deps))]
+        for (const { program, key } of found) left.add(`${nameOf(program.rule.source)}\n${key}`)
+        conflicts.push(...found)
+        const part = partOf(group, build)
+        if (part.writes.length > 0 || part.truncate.length > 0) parts.push(part)
+        forgetGone(group, build)
+      }
       const visit = (each: (table: string, outcome: Outcome) => void): void => eachOutcome(transactions, build, each)
       return {
         parts, checks, conflicts, rows: gathered.rows,
@@ -125,28 +180,6 @@ export function createPlanner(options: PlannerOptions): Planner {
   }
 }
 
-/** One source transaction in several parts: all of them are checked in one way. */
-function isFragment(transactions: readonly Transaction[]): boolean {
-  return transactions.some((t) => !t.last || t.first > 0)
-}
-
-/** Below this a proof costs more than the triggers that it saves. */
-const FEW_ROWS = 200
-
-/** Mostly new rows: the set-based proof is the cheaper promise. Tables whose triggers must not fire leave no choice. */
-function prefersSet(gathered: Gathered, deps: Pick<ResolveDeps, 'programOf' | 'targetOf'>): boolean {
-  const programs = gathered.groups.flatMap((group) => [...group.nets.keys()].map(deps.programOf))
-  if (programs.some((program) => program.rule.triggers === 'off')) return true
-  if (gathered.rows < FEW_ROWS || gathered.inserts * 2 < gathered.rows) return false
-  return gathered.groups.every((group) => group.moves.length === 0) && programs.every((program) => isProvable(program, deps.targetOf(program)))
-}
-
-/** Proofs are of columns that come from the source; foreign keys that a constant or a merge policy fills are left to Postgres's triggers. */
-function isProvable(program: Program, target: CatalogTable): boolean {
-  const { columns } = program.rule
-  return !keeps(program) && target.foreignKeys.every((fk) => fk.columns.every((name) => (columns.find((c) => c.target === name)?.source ?? null) !== null))
-}
-
 async function resolveMoves(group: Group, deps: ResolveDeps): Promise<Conflict[]> {
   const conflicts: Conflict[] = []
   for (const { program, old, row } of group.moves) {
@@ -154,97 +187,23 @@ async function resolveMoves(group: Group, deps: ResolveDeps): Promise<Conflict[]
     const { entity } = program.rule
     if (entity && deps.scope.isDecided(entity)) {
       const [from, to] = [keyOf(old, program.key), keyOf(row, program.key)]
-      await resolveKeys(entity, [from], deps)
+      if ((await resolveKeys(entity, [from], deps)).length > 0) {
+        conflicts.push({ program, key: to, reason: 'its row under the old key waits for a decision', behind: true })
+        continue
+      }
       await deps.decisions.load(entity, [to])
       followKey(program, { from, to, row }, deps)
+    }
+    // What the ledger says of the old key, and what that refers to: a row that is not ours is not moved.
+    const from = keyOf(old, program.key)
+    conflicts.push(...(await resolveNets([deleteOf(program.relation, from, old)], deps)))
+    if (program.rule.ledger && isUnsettled(deps.decisions.get(ledgerName(program), from))) {
+      conflicts.push({ program, key: keyOf(row, program.key), reason: 'there is no row of ours under the old key', behind: false, absent: true })
+      continue
     }
     conflicts.push(...(await resolveNets([insertsOf(program.relation, [row])], deps)))
   }
   return conflicts
-}
-
-interface Build extends ResolveDeps {
-  readonly left: ReadonlySet<string>
-  readonly converging: boolean
-  readonly checks: 'engine' | 'set'
-  readonly book: ProofBook | null
-  readonly since: Since
-}
-
-/** What is done with a row: by the ledger, by what a person must decide first. */
-function standingOf(program: Program, key: string, build: Build): Standing {
-  if (build.left.size > 0 && build.left.has(`${nameOf(program.rule.source)}\n${key}`)) return 'skip'
-  if (!program.rule.ledger) return 'owned'
-  const decision = build.decisions.get(ledgerName(program), key)
-  if (!decision || decision.kind === 'inserted' || decision.kind === 'adopted') return 'owned'
-  return decision.kind === 'merged' && keeps(program) ? 'merged' : 'skip'
-}
-
-/**
- * A row that goes and that no decision knows was never written by us: it came and went between two commits here. Its key, where that is
- * composed of other ids, may well be a row of the destination's own.
- */
-function neverWritten(program: Program, net: RelationNet, key: string, build: Build): boolean {
-  return program.rule.ledger && net.keyed?.get(key)?.kind === 'delete' && !build.decisions.get(ledgerName(program), key)
-}
-
-/** True when the policy may change anything in a row of the destination. */
-function keeps(program: Program): boolean {
-  return program.rule.merge !== null && [...program.rule.merge.keep.values()].some((keep) => keep !== 'destination')
-}
-
-function partOf(group: Group, build: Build): Part {
-  const writes: { rank: number; write: TableWrite }[] = []
-  for (const net of group.nets.values()) {
-    const program = build.programOf(net.relation)
-    const asked = program.rule.ledger || build.left.size > 0
-    const write = writeNet(program, net, {
-      scope: build.scope, target: build.targetOf(program), converging: build.converging, prove: build.checks === 'set', book: build.book,
-      standing: asked ? (key: string, _row: Row) => (neverWritten(program, net, key, build) ? 'skip' : standingOf(program, key, build)) : null,
-    })
-    writes.push({ rank: build.rankOf(program), write })
-  }
-  if (group.moves.length > 0) {
-    const { program } = group.moves[0]
-    const write = emptyWrite(program, build.targetOf(program), 1024)
-    for (const { old, row } of group.moves) {
-      if (standingOf(program, keyOf(old, program.key), build) === 'owned') writeMove(program, old, row, write, build.scope)
-    }
-    writes.push({ rank: 0, write })
-  }
-  writes.sort((a, b) => a.rank - b.rank)
-  return { writes: writes.map(({ write }) => write), truncate: group.truncated.map((program) => truncatedTable(program, build)) }
-}
-
-function truncatedTable(program: Program, build: Build): TruncatedTable {
-  const { rule } = program
-  const strategy = rule.entity === null ? undefined : build.mapping.entities.get(rule.entity)?.strategy
-  return { target: rule.target, targetKey: rule.targetKey, prefix: !rule.ledger && strategy?.kind === 'prefixed' ? strategy.prefix : null, ledger: ledgerName(program) }
-}
-
-function eachOutcome(transactions: readonly Transaction[], build: Build, each: (table: string, outcome: Outcome) => void): void {
-  for (const transaction of transactions) {
-    for (const change of transaction.changes) {
-      const program = build.programOf(change.relation)
-      each(program.name, isCopied(transaction, program, build.since) ? IN_THE_COPY : outcomeOf(change, program, build))
-    }
-  }
-}
-
-const IN_THE_COPY = { skipped: 'in the copy' } as const
-const OWN = { insert: 'inserted', update: 'updated', delete: 'deleted', truncate: 'deleted' } as const
-
-function outcomeOf(change: Change, program: Program, build: Build): Outcome {
-  const skipped = notCarried(change, program)
-  if (skipped !== null) return { skipped }
-  const own = OWN[change.op]
-  if (change.op === 'truncate' || (!program.rule.ledger && build.left.size === 0)) return own
-  const key = keyOf((change.row ?? change.old)!, program.key)
-  if (build.left.has(`${program.name}\n${key}`)) return 'parked'
-  const decision = program.rule.ledger ? build.decisions.get(ledgerName(program), key) : undefined
-  if (!decision || decision.kind === 'inserted' || decision.kind === 'adopted') return own
-  if (decision.kind === 'pinned') return { skipped: decision.rule }
-  return change.op === 'delete' ? { skipped: 'merged rows are never deleted' } : 'merged'
 }
 
 /** Totals after these outcomes. */
@@ -253,4 +212,3 @@ export function totalled(totals: Checkpoint['totals'], planned: Planned): Record
   planned.tally(next)
   return next
 }
-

@@ -60,6 +60,10 @@ export interface ParkedRows {
   due(): Promise<readonly ParkedRow[]>
   /** Rows that failed while the stream was behind the copy, to be read again. */
   left(): Promise<readonly ParkedRow[]>
+  /** Rows of a table that wait or were waived. */
+  of(table: string): Promise<readonly string[]>
+  /** These are to be read again, as rows that were left. */
+  leave(ids: readonly string[]): Promise<void>
   /** These were tried and go on waiting. */
   keep(ids: readonly string[]): Promise<void>
   /** Everything that waits is to be tried again. */
@@ -77,6 +81,10 @@ export interface Destination {
    * `fragment`: the source transaction goes on after these changes, so what it deletes may only go at its end.
    */
   attempt(parts: readonly Part[], checks: WritePlan['checks'], fragment: boolean): Promise<void>
+  /** An attempt for rows that exchange unique values: each gets a value that nobody has before it gets its own. Rejects as attempt() does. */
+  exchange(parts: readonly Part[], checks: WritePlan['checks'], fragment: boolean): Promise<void>
+  /** Several attempts as one: when `work` resolves with false, or rejects, none of them leaves a trace. Rejects as `work` does. */
+  together(work: () => Promise<boolean>): Promise<void>
   /**
    * Rows, ledger, journal, parked rows and checkpoint in one transaction, chained to the checkpoint before it. Resolves when that
    * transaction is durable; for a plan that is not the last of its transaction, when the part is in the open transaction. Up to two may

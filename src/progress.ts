@@ -1,3 +1,4 @@
+import { lagOf } from './core/lag.ts'
 import type { Lsn } from './core/lsn.ts'
 import { formatLsn } from './core/lsn.ts'
 import type { Checkpoint, Totals } from './core/plan.ts'
@@ -12,7 +13,7 @@ export interface Progress {
   readonly tables: readonly { readonly table: string; readonly copied: number; readonly estimate: number; readonly finished: boolean }[]
   readonly totals: Readonly<Record<string, Totals>>
   readonly rowsPerSecond: number
-  /** Seconds between a commit at the source and now, for the newest applied one; 0 when everything known is applied; null before any. */
+  /** How long the oldest commit that is not applied yet waits, about; 0 when everything known is applied; null before any. */
   readonly lagSeconds: number | null
   readonly lagBytes: number | null
   readonly parked: number
@@ -42,7 +43,8 @@ export interface Meter {
 const TICK_MS = 250
 
 /** Keeps count of a run and tells about it four times a second. */
-export function startMeter({ catalogs, mapping, source }: Pick<Opened, 'catalogs' | 'mapping' | 'source'>, events: RunEvents): Meter {
+export function startMeter({ catalogs, mapping, source, config }: Pick<Opened, 'catalogs' | 'mapping' | 'source' | 'config'>,
+  events: RunEvents): Meter {
   const tables = new Map([...mapping.tables.values()].filter((rule) => rule.verdict === 'move' || rule.verdict === 'merge').map((rule) => {
     const table = catalogs.source.tables.find((t) => nameOf(t) === nameOf(rule.source))
     return [nameOf(rule.source), { copied: 0, estimate: Math.max(0, table?.rowsEstimate ?? 0), open: 1 }]
@@ -51,20 +53,20 @@ export function startMeter({ catalogs, mapping, source }: Pick<Opened, 'catalogs
   let phase: Progress['phase'] = 'starting'
   let checkpoint: Checkpoint | null = null
   let parked = 0
-  let newest = 0
-  let end: Lsn | null = null
+  const lag = lagOf(2 * config.heartbeat + 1_000)
   let asking = false
   const progress = (): Progress => ({
     phase, parked, rowsPerSecond: rates.perSecond(), totals: checkpoint?.totals ?? {}, position: formatLsn(checkpoint?.commitLsn ?? 0n),
-    tables: [...tables].map(([table, { copied, estimate, open }]) => ({ table, copied, estimate: Math.max(copied, estimate), finished: open === 0 })),
-    lagBytes: end === null || checkpoint === null ? null : Math.max(0, Number(end - checkpoint.endLsn)),
-    lagSeconds: newest === 0 ? null : Math.max(0, Date.now() / 1e3 - newest / 1e6),
+    tables: [...tables].map(([table, { copied, estimate, open }]) => ({ table, copied, estimate: Math.max(copied, estimate),
+      finished: open === 0 })),
+    lagBytes: lag.bytes(), lagSeconds: lag.seconds(Date.now()),
   })
   const stopTicking = every(TICK_MS, () => events.progress(progress()))
   const stopAsking = every(1_000, () => {
     if (asking || phase !== 'stream') return
     asking = true
-    source.query('select pg_wal_lsn_diff(pg_current_wal_lsn(), \'0/0\')::text').then(([[lsn]]) => (end = BigInt(lsn!)), () => {}).finally(() => (asking = false))
+    source.query("select pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')::text")
+      .then(([[lsn]]) => lag.sampled(BigInt(lsn!), Date.now()), () => {}).finally(() => (asking = false))
   })
   return {
     copying(chunks) {
@@ -80,13 +82,15 @@ export function startMeter({ catalogs, mapping, source }: Pick<Opened, 'catalogs
     streaming(at) {
       phase = 'stream'
       checkpoint = at
+      lag.from(at)
       for (const table of tables.values()) table.open = 0
     },
-    read() {},
+    read: (_transactions, _rows, _bytes, commitLsn) => lag.read(commitLsn, Date.now()),
     applied(applied) {
       checkpoint = applied.checkpoint
-      parked += applied.parked
-      newest = applied.commitMicros || newest
+      // Rows that wait since an earlier run are not counted here.
+      parked = Math.max(0, parked + applied.parked)
+      lag.applied(applied.checkpoint, applied.commitMicros, Date.now())
       rates.add(applied.rows)
     },
     stop() {

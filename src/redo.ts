@@ -2,8 +2,8 @@ import { applyCarefully, itemsOf } from './careful.ts'
 import type { Transaction } from './core/change.ts'
 import { RekeyError, verdictOf } from './core/errors.ts'
 import { block, loadChange } from './core/parking.ts'
-import { addTotals, copyTotals, count, recount } from './core/totals.ts'
-import { accept, converging, type DeliverOptions, type Flight, nextCheckpoint, planOf, RestartStream, type State } from './delivery.ts'
+import { addTotals, copyTotals, count, recount, TRUNCATED } from './core/totals.ts'
+import { accept, converging, type DeliverOptions, type Flight, nextCheckpoint, planOf, RestartStream, type State, type Unfinished } from './delivery.ts'
 
 /** Some flight failed: all that are in the air are undone and done again. */
 export async function recover(error: RekeyError, flights: Flight[], options: DeliverOptions, state: State, signal: AbortSignal): Promise<void> {
@@ -55,9 +55,10 @@ export async function carefully(transactions: readonly Transaction[], options: D
   const { planner, destination, mapping } = options
   const ahead = converging(transactions, state.committed)
   const result = await applyCarefully(itemsOf(transactions), {
-    planner, destination, mapping, converging: ahead, leave: ahead, parkedBefore: state.blocked,
+    planner, destination, mapping, converging: ahead, leave: ahead || (state.partial?.parked.some((one) => one.left) ?? false), parkedBefore: state.blocked,
   })
-  const partial = (state.partial ??= { totals: {}, parked: [] })
+  const partial: Unfinished = (state.partial ??= { totals: {}, parked: [], retired: new Map() })
+  for (const table of result.truncated) await retire(table, partial, options, state)
   for (const { table, outcome } of result.outcomes) count(partial.totals, table, outcome)
   for (const parked of result.parked) {
     partial.parked.push(parked)
@@ -67,15 +68,29 @@ export async function carefully(transactions: readonly Transaction[], options: D
   if (!transactions.at(-1)!.last) return
   const totals = copyTotals(state.committed.totals)
   addTotals(totals, partial.totals)
+  for (const table of partial.retired.values()) recount(totals, table, TRUNCATED)
   const decisions = planner.decisions.taken()
-  const next = nextCheckpoint(transactions, { ...state.committed, totals }, options)
+  const passed = nextCheckpoint(transactions, { ...state.committed, totals }, options)
+  // What was left is read again behind a marker that is sent now.
+  const marks = !ahead && partial.parked.some((one) => one.left)
+  const next = marks ? { ...passed, convergeLsn: 0n } : passed
   // The end of a transaction in fragments is checked as its parts were.
-  const checks = transactions.at(-1)!.first > 0 ? planner.fragmentChecks : 'engine'
-  await destination.apply(planOf({ planned: { parts: [], checks, rows: 0 }, decisions, before: state.committed, next, last: true, parked: partial.parked }))
+  const checks = transactions.some((t) => t.first > 0) ? planner.fragmentChecks : 'engine'
+  const plan = planOf({ planned: { parts: [], checks, rows: 0 }, decisions, before: state.committed, next, last: true, parked: partial.parked })
+  await destination.apply({ ...plan, unparked: [...partial.retired.keys()] })
   state.partial = null
   state.chain = next
   const waiting = partial.parked.filter((one) => !one.left).length
-  accept({ transactions, decisions, next, parked: waiting, parts: [], done: Promise.resolve(null) }, options, state)
+  accept({ transactions, decisions, next, parked: waiting - partial.retired.size, parts: [], done: Promise.resolve(null) }, options, state)
+  if (marks) await options.mark()
+}
+
+/** Rows of a table that were parked before it was truncated, in this transaction or earlier, go with the others. */
+async function retire(table: string, partial: Unfinished, { parked }: DeliverOptions, state: State): Promise<void> {
+  for (const one of partial.parked) if (one.table === table) recount(partial.totals, table, TRUNCATED)
+  partial.parked = partial.parked.filter((one) => one.table !== table)
+  for (const id of await parked.of(table)) partial.retired.set(id, table)
+  state.blocked.delete(table)
 }
 
 /** Parked rows that are to be tried again, with those behind them: what goes through now is done, the rest goes on waiting. */
@@ -96,12 +111,19 @@ export async function retryParked(options: DeliverOptions, state: State): Promis
   const totals = copyTotals(state.committed.totals)
   for (const { table, outcome } of result.outcomes) if (outcome !== 'parked') recount(totals, table, outcome)
   const decisions = planner.decisions.taken()
-  const next = { ...state.committed, totals }
+  const left = result.failed.flatMap((item, i) => (result.parked[i].left ? [(item as (typeof items)[number]).id] : []))
+  const next = { ...state.committed, totals, convergeLsn: left.length > 0 ? 0n : state.committed.convergeLsn }
   const done = due.filter((row) => !failed.has(row.id)).map((row) => row.id)
   const nothing = { parts: [], checks: 'engine' as const, rows: 0 }
   await destination.apply({ ...planOf({ planned: nothing, decisions, before: state.committed, next, last: true }), unparked: done })
   planner.decisions.committed(decisions)
   state.committed = state.chain = next
-  await options.parked.keep([...failed])
+  await options.parked.keep([...failed].filter((id) => !left.includes(id)))
+  if (left.length > 0) {
+    await options.parked.leave(left)
+    state.left = true
+    await options.mark()
+  }
   state.blocked = await options.parked.waiting()
+  options.onApplied({ checkpoint: next, transactions: 0, rows: done.length, parked: -done.length, commitMicros: 0 })
 }

@@ -44,7 +44,7 @@ async function renameColumn(program: Program, rule: RenameRule, rows: readonly R
 function namedRow(program: Program, rule: RenameRule, row: Row, deps: ResolveDeps): Named[] {
   const key = keyOf(row, program.key)
   const decision = program.rule.ledger ? deps.decisions.get(ledgerName(program), key) : undefined
-  if (program.rule.ledger && decision?.kind !== 'inserted') return []
+  if (program.rule.ledger && decision?.kind !== 'inserted' && decision?.kind !== 'adopted') return []
   const steps = rule.unique.map((name) => program.columns[program.rule.columns.findIndex((c) => c.target === name)])
   if (steps.some((step) => step.from < 0 || isUnchanged(row, step.from) || isNull(row, step.from))) return []
   const values = steps.map((step) => {

@@ -1,16 +1,12 @@
-import { applyCarefully, itemsOf } from './careful.ts'
-import type { Transaction } from './core/change.ts'
-import { RekeyError, verdictOf } from './core/errors.ts'
+import { copyChunk, type Shared } from './copy-chunk.ts'
+import { RekeyError } from './core/errors.ts'
 import type { Lsn } from './core/lsn.ts'
 import type { Mapping } from './core/mapping.ts'
-import { type Blocked, block } from './core/parking.ts'
-import type { Checkpoint, Decision, Parked, Totals, WritePlan } from './core/plan.ts'
+import { type Blocked, block, changeKey, loadChange, type ParkedRow } from './core/parking.ts'
+import type { Checkpoint } from './core/plan.ts'
 import { nameOf, type Relation } from './core/relation.ts'
-import type { Row } from './core/row.ts'
-import { count, reopen } from './core/totals.ts'
-import { type ProofBook, proofWrites, releaseWrites } from './core/write.ts'
-import { type Planned, type Planner, totalled } from './planner.ts'
-import type { CopyChunk, Destination, Source } from './ports.ts'
+import type { Planner } from './planner.ts'
+import type { CopyChunk, Destination, IdMap, Source } from './ports.ts'
 
 export interface SnapshotOptions {
   readonly source: Source
@@ -20,16 +16,25 @@ export interface SnapshotOptions {
   /** Tables whose rows must be complete before this one's first pass begins, by source table. */
   readonly parents: ReadonlyMap<string, readonly string[]>
   /** One destination connection a worker. */
-  readonly writers: readonly Destination[]
-  readonly planners: { readonly 1: Planner; readonly 2: Planner }
+  readonly writers: readonly Writer[]
+  /** Makes a planner for a pass that looks things up through this writer. */
+  readonly planner: (pass: 1 | 2, through: Pick<Writer, 'match' | 'idMap'>) => Planner
   readonly checkpoint: Checkpoint
   /** True when chunks may be read under a newer snapshot than the slot's: rows may be there already, parents may come with the stream. */
   readonly converging: boolean
   /** Tables without a key that are copied as of a later moment than the slot's. */
   readonly since: ReadonlyMap<string, Lsn>
   readonly blocked: Blocked
+  /** Rows that an earlier process left to the stream. */
+  readonly left: readonly ParkedRow[]
   readonly onChunk: (done: { readonly table: string; readonly pass: 1 | 2; readonly rows: number; readonly finished: boolean }) => void
   readonly point: (name: string) => Promise<void>
+}
+
+export interface Writer {
+  readonly destination: Destination
+  readonly match: Destination['match']
+  readonly idMap: IdMap
 }
 
 /**
@@ -39,7 +44,8 @@ export interface SnapshotOptions {
 export async function snapshot(options: SnapshotOptions, signal: AbortSignal): Promise<void> {
   const open = new Set(options.chunks.filter((chunk) => !chunk.done))
   const waiting: (() => void)[] = []
-  const turn = mutex()
+  const shared = sharedPlanners(options)
+  const waits = waitingRows(options, shared)
   /** Chunks of the first pass that are not done, by table. */
   const firsts = new Map<string, number>()
   for (const chunk of open) if (chunk.pass === 1) firsts.set(nameOf(chunk.table), (firsts.get(nameOf(chunk.table)) ?? 0) + 1)
@@ -56,29 +62,48 @@ export async function snapshot(options: SnapshotOptions, signal: AbortSignal): P
     else firsts.delete(nameOf(chunk.table))
   }
   const taken = new Set<CopyChunk>()
-  const worker = async (writer: Destination): Promise<void> => {
-    while (open.size > taken.size) {
+  /** Chunks that were begun before their parents were done: their rows need them only at the end. */
+  const early = new Set<CopyChunk>()
+  const mayBegin = (chunk: CopyChunk): boolean => chunk.pass === 1 && shared.planners[1].provesLater(options.relations.get(nameOf(chunk.table))!)
+  const next = (): CopyChunk | undefined => {
+    for (const one of early) if (ready(one)) early.delete(one)
+    const chunk = firstOf(open, (one) => !taken.has(one) && ready(one))
+    // One worker at least is left for the parents.
+    if (chunk || early.size >= options.writers.length - 1 || taken.size === early.size) return chunk
+    const begun = firstOf(open, (one) => !taken.has(one) && mayBegin(one))
+    if (begun) early.add(begun)
+    return begun
+  }
+  let failure: { readonly error: unknown } | null = null
+  const change = (): Promise<void> => new Promise((resolve) => waiting.push(resolve))
+  const wake = (): void => {
+    for (const resolve of waiting.splice(0)) resolve()
+  }
+  const parentsDone = async (chunk: CopyChunk): Promise<void> => {
+    while (!ready(chunk) && !failure) await change()
+    if (failure) throw failure.error
+  }
+  const worker = async (writer: Writer): Promise<void> => {
+    while (open.size > taken.size && !failure) {
       signal.throwIfAborted()
-      const chunk = firstOf(open, (candidate) => !taken.has(candidate) && ready(candidate))
+      const chunk = next()
       if (!chunk) {
-        if (taken.size === 0) throw new RekeyError('MAPPING', `tables that wait for each other cannot be copied: ${[...firsts.keys()].join(', ')}`)
-        await new Promise<void>((resolve) => waiting.push(resolve))
+        if (taken.size === early.size) throw new RekeyError('MAPPING', `tables that wait for each other cannot be copied: ${[...firsts.keys()].join(', ')}`)
+        await change()
         continue
       }
       taken.add(chunk)
-      await copyChunk(chunk, { ...options, writer, turn, signal })
+      await copyChunk(chunk, { ...options, writer, shared, waits, signal, parentsDone: () => parentsDone(chunk) })
       finish(chunk)
-      for (const wake of waiting.splice(0)) wake()
+      wake()
     }
-    for (const wake of waiting.splice(0)) wake()
+    wake()
   }
-  const results = await Promise.allSettled(options.writers.map((writer) => worker(writer).catch((error: unknown) => {
-    open.clear()
-    taken.clear()
-    for (const wake of waiting.splice(0)) wake()
-    throw error
+  await Promise.all(options.writers.map((writer) => worker(writer).catch((error: unknown) => {
+    failure ??= { error }
+    wake()
   })))
-  for (const result of results) if (result.status === 'rejected') throw result.reason
+  if (failure) throw (failure as { error: unknown }).error
 }
 
 function firstOf<T>(all: Iterable<T>, test: (one: T) => boolean): T | undefined {
@@ -86,132 +111,33 @@ function firstOf<T>(all: Iterable<T>, test: (one: T) => boolean): T | undefined 
   return undefined
 }
 
-interface ChunkContext extends SnapshotOptions {
-  readonly writer: Destination
-  /** Plans are made one at a time, so that each takes along exactly the decisions made for it. */
-  readonly turn: <T>(run: () => Promise<T>) => Promise<T>
-  readonly signal: AbortSignal
-}
-
-async function copyChunk(chunk: CopyChunk, context: ChunkContext): Promise<void> {
-  try {
-    await copyFast(chunk, context)
-  } catch (error) {
-    if (!isFault(error)) throw error
-    await copyCarefully(chunk, context)
+function sharedPlanners({ planner, writers }: SnapshotOptions): Shared {
+  const turn = mutex()
+  let current = writers[0]
+  // A plan finds what its own transaction holds already, and nothing of the others'.
+  const through: Pick<Writer, 'match' | 'idMap'> = {
+    match: (question) => current.match(question),
+    idMap: { find: (entity, keys) => current.idMap.find(entity, keys), findIds: (ids) => current.idMap.findIds(ids) },
   }
-}
-
-function isFault(error: unknown): boolean {
-  if (error instanceof RangeError) return true
-  if (!(error instanceof RekeyError)) return false
-  return error.code === 'ROW_COUNT' || error.code === 'CONFLICT' || verdictOf(error.sqlstate) === 'data' || verdictOf(error.sqlstate) === 'retry'
-}
-
-/** Block by block into one destination transaction, one block being written while the next is read and planned. */
-async function copyFast(chunk: CopyChunk, context: ChunkContext): Promise<void> {
-  const { writer, checkpoint, onChunk } = context
-  const planner = context.planners[chunk.pass]
-  const table = nameOf(chunk.table)
-  const made: Decision[] = []
-  let totals: Record<string, Totals> = {}
-  let rows = 0
-  const book: ProofBook = new Map()
-  let flight: Promise<Error | null> = Promise.resolve(null)
-  const send = async (plan: WritePlan): Promise<void> => {
-    const before = await flight
-    if (before) throw before
-    flight = writer.apply(plan).then(() => {
-      for (const part of plan.parts) releaseWrites(part.writes)
-      return null
-    }, (error: Error) => error)
-  }
-  for await (const block of blocks(chunk, context)) {
-    context.signal.throwIfAborted()
-    const { planned, decisions } = await context.turn(() => planBlock(planner, { block, book, mayExist: chunk.pass === 2 || context.converging }))
-    if (planned.conflicts.length > 0) {
-      await flight
-      await writer.undo()
-      throw new RekeyError('CONFLICT', 'rows of a chunk need a decision')
-    }
-    made.push(...decisions)
-    if (chunk.pass === 1) totals = totalled(totals, planned)
-    rows += block.changes.length
-    await send(planOf(planned, decisions, { checkpoint, totals: {}, chunk: null }))
-    onChunk({ table, pass: chunk.pass, rows: block.changes.length, finished: false })
-    await context.point('snap.chunk_read')
-  }
-  const proofs = { parts: [{ writes: proofWrites(book), truncate: [] }], checks: book.size > 0 ? 'set' as const : 'engine' as const, rows: 0 }
-  await send(planOf(proofs, [], { checkpoint, totals, chunk: { table, pass: chunk.pass, index: chunk.index, rows, since: context.since.get(table) ?? null } }))
-  const error = await flight
-  if (error) throw error
-  planner.decisions.committed(made)
-  onChunk({ table, pass: chunk.pass, rows: 0, finished: true })
-  await context.point('snap.chunk_written')
-}
-
-const NOTHING: Pick<Planned, 'parts' | 'checks' | 'rows'> = { parts: [], checks: 'engine', rows: 0 }
-
-interface Block {
-  readonly block: Transaction
-  readonly book: ProofBook
-  readonly mayExist: boolean
-}
-
-async function planBlock(planner: Planner, { block, book, mayExist }: Block): Promise<{ planned: Planned; decisions: Decision[] }> {
-  const planned = await planner.plan([block], mayExist, book)
-  return { planned, decisions: planner.decisions.taken() }
-}
-
-async function* blocks(chunk: CopyChunk, { source, relations }: ChunkContext): AsyncGenerator<Transaction> {
-  const relation = relations.get(nameOf(chunk.table))!
-  for await (const rows of source.copy(chunk, relation.columns.map((column) => column.name))) yield blockOf(relation, rows)
-}
-
-function blockOf(relation: Relation, rows: readonly Row[]): Transaction {
-  const changes = rows.map((row) => ({ op: 'insert' as const, relation, row, old: null, oldIsFull: false }))
-  return { epoch: 0, xid: 0, commitLsn: 0n, endLsn: 0n, commitMicros: 0, changes, first: 0, last: true, bytes: 0, messages: [] }
-}
-
-interface PlanFrame {
-  readonly checkpoint: Checkpoint
-  readonly totals: Record<string, Totals>
-  readonly chunk: WritePlan['chunk']
-  readonly parked?: readonly Parked[]
-}
-
-function planOf(planned: Pick<Planned, 'parts' | 'checks' | 'rows'>, decisions: readonly Decision[], frame: PlanFrame): WritePlan {
-  const { checkpoint, totals, chunk, parked = [] } = frame
+  const planners = { 1: planner(1, through), 2: planner(2, through) }
   return {
-    parts: planned.parts, checks: planned.checks, rows: planned.rows, decisions, parked, unparked: [], totals, chunk, last: chunk !== null,
-    before: checkpoint.commitLsn, after: { ...checkpoint },
+    planners, alone: mutex(),
+    turn: (pass, writer, run) => turn(() => {
+      current = writer
+      return run(planners[pass])
+    }),
   }
 }
 
-/** The chunk again, with each row that cannot be written found and parked, or left to the stream where the stream will bring it. */
-async function copyCarefully(chunk: CopyChunk, context: ChunkContext): Promise<void> {
-  const { writer, checkpoint, onChunk, blocked } = context
-  const planner = context.planners[chunk.pass]
-  const table = nameOf(chunk.table)
-  await writer.undo()
-  await context.turn(async () => {
-    planner.decisions.reset()
-    const totals: Record<string, Totals> = {}
-    const parked: Parked[] = []
-    let rows = 0
-    for await (const block of blocks(chunk, context)) {
-      const result = await applyCarefully(itemsOf([block]), { planner, destination: writer, mapping: context.mapping, converging: true, leave: context.converging, parkedBefore: blocked })
-      parked.push(...result.parked)
-      rows += block.changes.length
-      if (chunk.pass === 1) for (const { outcome } of result.outcomes) count(totals, table, outcome)
-      else for (const p of result.parked) reopen(totals, p.table)
-    }
-    const decisions = planner.decisions.taken()
-    await writer.apply(planOf(NOTHING, decisions, { checkpoint, totals, parked, chunk: { table, pass: chunk.pass, index: chunk.index, rows, since: context.since.get(table) ?? null } }))
-    for (const p of parked) if (!p.left) block(blocked, p.table, p.key)
-    planner.decisions.committed(decisions)
-    onChunk({ table, pass: chunk.pass, rows, finished: true })
-  })
+/** Rows that wait already: those that are parked, and those that are left to the stream. A second pass does not park them again. */
+function waitingRows({ blocked, left, relations }: SnapshotOptions, { planners }: Shared): Blocked {
+  const waits: Blocked = new Map([...blocked].map(([table, keys]) => [table, new Set(keys)]))
+  for (const { table, change } of left) {
+    const relation = relations.get(table)
+    const key = relation && changeKey(loadChange(change, relation), planners[2].programOf(relation))
+    if (key != null) block(waits, table, key)
+  }
+  return waits
 }
 
 function mutex(): <T>(run: () => Promise<T>) => Promise<T> {

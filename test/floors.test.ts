@@ -6,7 +6,8 @@ import { describe, expect, test } from 'vitest'
 /** Arrows point down only: cli, pipeline -> stages -> ports -> core; connectors -> ports, core. */
 const root = fileURLToPath(new URL('..', import.meta.url))
 const files = ['src', 'connectors'].flatMap((folder) =>
-  readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' }).filter((name) => name.endsWith('.ts')).map((name) => join(folder, name).split(sep).join('/')))
+  readdirSync(join(root, folder),
+    { recursive: true, encoding: 'utf8' }).filter((name) => name.endsWith('.ts')).map((name) => join(folder, name).split(sep).join('/')))
 
 interface Import { readonly from: string; readonly to: string }
 
@@ -39,7 +40,8 @@ describe('floors', () => {
   })
 
   test('only the pipeline names connectors', () => {
-    const wrong = imports.filter((i) => i.from.startsWith('src/') && i.to.startsWith('connectors/') && !/^src\/pipeline(\/|\.ts$)/.test(i.from))
+    const wrong = imports.filter((i) => i.from.startsWith('src/') && i.to.startsWith('connectors/')
+      && !/^src\/pipeline(\/|\.ts$)/.test(i.from))
     expect(wrong).toEqual([])
   })
 

@@ -7,17 +7,21 @@ import type { CopyChunk } from '../../src/ports.ts'
 import type { Query } from './lookup.ts'
 
 /** The chunks as remembered; on the first call they are made and stored in one statement, so that a crash leaves all of them or none. */
-export async function chunkList(client: Client, pipeline: string, make: () => Promise<readonly CopyChunk[]>): Promise<readonly CopyChunk[]> {
+export async function chunkList(client: Client, pipeline: string,
+  make: () => Promise<readonly CopyChunk[]>): Promise<readonly CopyChunk[]> {
   const read = async (): Promise<CopyChunk[]> => {
     const sql = `select schema_name, table_name, pass, index, after, up_to, rows is not null from rekey.chunk where pipeline = $1 order by tbl, pass, index`
-    const { rows } = await client.query<[string, string, string, string, string[] | null, string[] | null, boolean]>({ text: sql, values: [pipeline], rowMode: 'array' })
-    return rows.map(([schema, table, pass, index, after, upTo, done]) => ({ table: { schema, table }, pass: Number(pass) as 1 | 2, index: Number(index), after, upTo, done }))
+    const { rows } = await client.query<[string, string, string, string, string[] | null, string[] | null,
+      boolean]>({ text: sql, values: [pipeline], rowMode: 'array' })
+    return rows.map(([schema, table, pass, index, after, upTo, done]) => ({ table: { schema, table }, pass: Number(pass) as 1 | 2,
+      index: Number(index), after, upTo, done }))
   }
   const known = await read()
   if (known.length > 0) return known
   const chunks = await make()
   const columns = chunks.map((c) => ({
-    tbl: nameOf(c.table), schema_name: c.table.schema, table_name: c.table.table, pass: c.pass, index: c.index, after: c.after, up_to: c.upTo,
+    tbl: nameOf(c.table), schema_name: c.table.schema, table_name: c.table.table, pass: c.pass, index: c.index, after: c.after,
+    up_to: c.upTo,
   }))
   await client.query(
     `insert into rekey.chunk (pipeline, tbl, schema_name, table_name, pass, index, after, up_to)
@@ -39,13 +43,15 @@ export async function beginRun(query: Query, pipeline: string, writer: string, a
   const rows = await query(
     `update rekey.checkpoint set epoch = $3, commit_lsn = $4, end_lsn = $5, converge_lsn = $6, phase = $7, mapping_digest = $8, source_system = $9,
        source_timeline = $10, updated_at = clock_timestamp() where pipeline = $1 and writer = $2 returning '1'`,
-    [pipeline, writer, at.epoch, formatLsn(at.commitLsn), formatLsn(at.endLsn), formatLsn(at.convergeLsn), at.phase, at.mappingDigest, at.sourceSystem, at.sourceTimeline],
+    [pipeline, writer, at.epoch, formatLsn(at.commitLsn), formatLsn(at.endLsn), formatLsn(at.convergeLsn), at.phase, at.mappingDigest,
+    at.sourceSystem, at.sourceTimeline],
   )
   if (rows.length !== 1) throw new RekeyError('FENCED', `another rekey has taken the pipeline ${pipeline}`)
 }
 
 /** Tables that were copied as of a later moment than the slot's: what was committed before it is not to be applied again. */
 export async function copiedSince(query: Query, pipeline: string): Promise<Map<string, Lsn>> {
-  const rows = await query('select tbl, max(since)::text from rekey.chunk where pipeline = $1 and since is not null group by tbl', [pipeline])
+  const rows = await query('select tbl, max(since)::text from rekey.chunk where pipeline = $1 and since is not null group by tbl',
+    [pipeline])
   return new Map(rows.map(([table, since]) => [table!, parseLsn(since!)]))
 }

@@ -7,15 +7,18 @@ import { tableOf } from '../../src/core/catalog.ts'
 import { orderTables } from '../../src/core/order.ts'
 import { nameOf } from '../../src/core/relation.ts'
 import { Lines } from '../../src/core/out.ts'
-import type { Checkpoint, Decision, Parked, TableWrite, Totals, WritePlan } from '../../src/core/plan.ts'
+import type { Checkpoint, Parked, Part, TableWrite, Totals, WritePlan } from '../../src/core/plan.ts'
 import { quoteIdent, quoteLiteral } from '../../src/core/quote.ts'
 import { APPLICATION_NAME, connectionSettings } from '../../src/core/session.ts'
 import type { Destination, IdMap } from '../../src/ports.ts'
+import { fromRaw, ledgerMessage } from './ledger.ts'
+import { vacateMessage } from './exchange.ts'
 import { findDecisions, findIds, inlined, matchRows, type Query } from './lookup.ts'
 import { chunkList } from './chunks.ts'
 import { SCHEMA_SQL } from './schema.ts'
 import { type Message, type StageFill, stageStatements } from './stage.ts'
-import { endMessage, partMessage, type Scope } from './statements.ts'
+import { endMessage, needsEnd, partMessage, type Scope } from './statements.ts'
+import { endIdle, refuseFenced } from './takeover.ts'
 import { connectError, openWire, type Wire } from './wire.ts'
 
 export interface DestinationOptions {
@@ -55,11 +58,15 @@ export interface PostgresDestination {
 /** The destination database as a port. Reopening (open() again) takes new connections and reads the checkpoint anew. */
 export function postgresDestination(options: DestinationOptions): PostgresDestination {
   let session: Session | null = null
+  /** The number under which this process held the pipeline before its connection was lost. */
+  let former: string | null = null
   /** A transaction is open on the wire: a part without commit or an attempt came before. */
   let open = false
   let savepoints = 0
   /** Deletes so far of a source transaction that comes in fragments. */
   let gone: Map<string, TableWrite> | null = null
+  /** The open transaction holds fragments of a source transaction. */
+  let fragments = false
 
   const live = (): Session => {
     if (!session) throw new RekeyError('REMOTE', 'the destination is not open')
@@ -87,6 +94,33 @@ export function postgresDestination(options: DestinationOptions): PostgresDestin
     await Promise.all([wire?.close(), lookups?.end().catch(() => {})])
   }
 
+  const attempt = async (parts: readonly Part[], { checks, fragment, vacated }: { checks: WritePlan['checks']; fragment: boolean; vacated: string[] | null }): Promise<void> => {
+    const { wire } = live()
+    if (!open) await wire.send(beginning.join('; '))
+    open = true
+    const ends = gone === null && !fragment && needsEnd(parts, checks)
+    if (fragment || ends) gone ??= new Map()
+    const before = ends ? null : gone && new Map(gone)
+    const name = `rekey_${++savepoints}`
+    const message: Message = { sql: [`savepoint ${name}`, ...mode(checks, options)], copies: [] }
+    for (const part of parts) {
+      if (vacated) vacated.push(...vacateMessage(part, scope(), message))
+      partMessage(part, checks, scope(), message)
+    }
+    if (ends) {
+      endMessage(gone!, checks, scope(), message)
+      gone = null
+    }
+    message.sql.push('set constraints all immediate', 'set constraints all deferred', `release ${name}`)
+    try {
+      await wire.send(message.sql.join(';\n'), message.copies)
+    } catch (error) {
+      await wire.send(`rollback to ${name}; release ${name}`)
+      gone = before
+      throw error
+    }
+  }
+
   const destination: Destination = {
     async open() {
       await close()
@@ -99,7 +133,8 @@ export function postgresDestination(options: DestinationOptions): PostgresDestin
         await lookups.connect().catch((cause: unknown) => {
           throw connectError(cause)
         })
-        const { writer, checkpoint } = await begin(wire, options)
+        const { writer, checkpoint } = await begin(wire, options, former)
+        former = writer
         session = { wire, lookups, writer, fill: new Map() }
         return checkpoint
       } catch (error) {
@@ -109,23 +144,28 @@ export function postgresDestination(options: DestinationOptions): PostgresDestin
     },
     match: (question) => matchRows(within, question, tableOf(options.catalog, question.table)),
     chunks: (make) => chunkList(live().lookups, options.pipeline, make).catch(lookupFailed),
-    async attempt(parts, checks, fragment) {
+    attempt: (parts, checks, fragment) => attempt(parts, { checks, fragment, vacated: null }),
+    async exchange(parts, checks, fragment) {
+      const vacated: string[] = []
+      await attempt(parts, { checks, fragment, vacated }).catch((error: unknown) => {
+        if (!(error instanceof RekeyError) || error.sqlstate !== '23505' || vacated.length === 0) throw error
+        throw new RekeyError(error.code, `${error.message} (no column of ${vacated.join(', ')} takes a value for the time between)`, { cause: error, sqlstate: '23505' })
+      })
+    },
+    async together(work) {
       const { wire } = live()
       if (!open) await wire.send(beginning.join('; '))
       open = true
-      if (fragment) gone ??= new Map()
       const before = gone && new Map(gone)
       const name = `rekey_${++savepoints}`
-      const message: Message = { sql: [`savepoint ${name}`, ...mode(checks, options)], copies: [] }
-      for (const part of parts) partMessage(part, checks, scope(), message)
-      message.sql.push('set constraints all immediate', 'set constraints all deferred', `release ${name}`)
-      try {
-        await wire.send(message.sql.join(';\n'), message.copies)
-      } catch (error) {
+      await wire.send(`savepoint ${name}`)
+      const kept = await work().catch(async (error: unknown) => {
         await wire.send(`rollback to ${name}; release ${name}`)
         gone = before
         throw error
-      }
+      })
+      await wire.send(kept ? `release ${name}` : `rollback to ${name}; release ${name}`)
+      if (!kept) gone = before
     },
     async undo() {
       open = false
@@ -136,12 +176,13 @@ export function postgresDestination(options: DestinationOptions): PostgresDestin
       const { wire, writer } = live()
       const message: Message = { sql: open ? [] : [...beginning], copies: [] }
       message.sql.push(...mode(plan.checks, options))
-      if (!plan.last) gone ??= new Map()
+      if (!plan.last || needsEnd(plan.parts, plan.checks)) gone ??= new Map()
       for (const part of plan.parts) partMessage(part, plan.checks, scope(), message)
       if (plan.last && gone) endMessage(gone, plan.checks, scope(), message)
       if (plan.last) gone = null
       records(plan, options.pipeline, message)
       open = !plan.last
+      fragments = open && plan.after.phase === 'stream'
       if (plan.last) message.sql.push(plan.chunk ? finishChunk(plan, options.pipeline, writer) : advance(plan, options.pipeline, writer), 'commit')
       await options.point(plan.last ? 'apply.begin' : 'apply.mid')
       try {
@@ -157,7 +198,8 @@ export function postgresDestination(options: DestinationOptions): PostgresDestin
     },
   }
   const idMap: IdMap = {
-    find: (entity, keys) => findDecisions(query, options.pipeline, entity, keys),
+    // Of a source transaction in fragments, what its earlier ones decided is in the open transaction only.
+    find: (entity, keys) => findDecisions(fragments ? within : query, options.pipeline, entity, keys),
     findIds: (ids) => findIds(within, options.pipeline, ids),
   }
   return { destination, idMap, query, writer: () => live().writer, close }
@@ -176,7 +218,7 @@ function mode(checks: WritePlan['checks'], options: DestinationOptions): string[
 }
 
 /** Makes our tables, takes the pipeline, makes the stages. */
-async function begin(wire: Wire, options: DestinationOptions): Promise<{ writer: string; checkpoint: Checkpoint }> {
+async function begin(wire: Wire, options: DestinationOptions, former: string | null): Promise<{ writer: string; checkpoint: Checkpoint }> {
   const { pipeline } = options
   // A commit that a crash of the destination may take back must not free WAL at the source; other levels are the operator's choice.
   await wire.send(`select set_config('synchronous_commit', 'on', false) where current_setting('synchronous_commit') = 'off'`)
@@ -189,6 +231,8 @@ async function begin(wire: Wire, options: DestinationOptions): Promise<{ writer:
   const held = await wire.send(`set lock_timeout = ${options.lockTimeoutMs}; select pg_try_advisory_lock(${lock})`)
   if (held.rows[0][0] !== 't' && !options.takeover) throw new RekeyError('RUNNING', `another rekey holds the pipeline ${pipeline}`)
   await wire.send(`select pg_advisory_lock(7163); ${SCHEMA_SQL}; select pg_advisory_unlock(7163)`)
+  if (former !== null) await refuseFenced(wire, pipeline, former)
+  if (options.takeover) await wire.send(endIdle(pipeline))
   if (options.checks === 'set') await wire.send('begin; set local session_replication_role = replica; rollback')
   const answer = await wire.send(`insert into rekey.checkpoint values (${quoteLiteral(pipeline)}, 1, 0, '0/0', '0/0', '0/0', 'new', '{}', '', '', 0, clock_timestamp())
     on conflict (pipeline) do update set writer = checkpoint.writer + 1
@@ -232,25 +276,12 @@ with w as (update rekey.chunk set rows = ${rows}, since = ${since === null ? 'nu
 
 /** Ledger, parked rows, finished chunk: in the same transaction as the rows. */
 function records(plan: WritePlan, pipeline: string, message: Message): void {
-  const fresh = plan.decisions.filter((d) => !d.replaces)
-  if (fresh.length > 0) {
-    const lines = new Lines(fresh.length * 96)
-    for (const d of fresh) lines.line([pipeline, d.entity, fromRaw(d.key), fromRaw(d.id), d.kind, d.rule, d.evidence])
-    message.sql.push('copy rekey.id_map (pipeline, entity, old, new, kind, rule, evidence) from stdin')
-    message.copies.push([lines.view()])
-  }
-  for (const d of plan.decisions) if (d.replaces) message.sql.push(replaceDangling(d, pipeline))
+  ledgerMessage(plan.decisions, pipeline, message)
   if (plan.parked.length > 0) {
     message.sql.push('copy rekey.parked (pipeline, tbl, key, op, sqlstate, reason, change, behind, commit_lsn, ordinal, state) from stdin')
     message.copies.push([parkedLines(plan.parked, pipeline).view()])
   }
   if (plan.unparked.length > 0) message.sql.push(`update rekey.parked set state = 'done' where id in (${plan.unparked.map((id) => BigInt(id)).join(', ')})`)
-}
-
-function replaceDangling({ entity, key, id, kind, rule, evidence }: Decision, pipeline: string): string {
-  const [p, e, k, i, ...rest] = [pipeline, entity, fromRaw(key), fromRaw(id), kind, rule, evidence].map(quoteLiteral)
-  return `update rekey.id_map set new = ${i}, kind = ${rest[0]}, rule = ${rest[1]}, evidence = ${rest[2]}
- where pipeline = ${p} and entity = ${e} and old = ${k} and kind = 'dangling'`
 }
 
 function parkedLines(parked: readonly Parked[], pipeline: string): Lines {
@@ -259,9 +290,4 @@ function parkedLines(parked: readonly Parked[], pipeline: string): Lines {
     lines.line([pipeline, p.table, fromRaw(p.key), p.op, p.sqlstate, p.reason, p.change, p.behind ? 't' : 'f', formatLsn(p.commitLsn), String(p.ordinal), p.left ? 'left' : 'waiting'])
   }
   return lines
-}
-
-/** Raw keys are bytes held as latin1; the ledger stores the text that those bytes are. */
-function fromRaw(raw: Decision['key']): string {
-  return Buffer.from(raw, 'latin1').toString('utf8')
 }

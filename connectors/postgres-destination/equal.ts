@@ -15,3 +15,13 @@ export function amongStaged(table: CatalogTable, column: string, stage: string, 
   const isArray = table.columns.find((c) => c.name === column)?.typeCategory === 'A'
   return `t.${quoteIdent(column)} ${equalsOf(table, column)} any (${isArray ? values : `array(${values})`})`
 }
+
+/**
+ * `t.key = s.key`; for a single column also `= any (…)`, which makes the planner look the keys up in the index whatever it believes of
+ * the size of a stage that was never analyzed.
+ */
+export function joined(table: CatalogTable, keys: readonly string[], stage: string, stageKeys: readonly string[] = keys): string {
+  const pairs = keys.map((k, i) => `t.${quoteIdent(k)} ${equalsOf(table, k)} s.${quoteIdent(stageKeys[i])}`)
+  if (keys.length === 1) pairs.push(amongStaged(table, keys[0], stage, stageKeys[0]))
+  return pairs.join(' and ')
+}

@@ -73,6 +73,7 @@ export function inlined(sql: string, params: readonly unknown[]): string {
   return sql.replace(/"(?:[^"]|"")*"|\$(\d+)/g, (found, n?: string) => (n === undefined ? found : literal(params[Number(n) - 1])))
 }
 
-function arrayText(items: readonly (string | null)[]): string {
+/** The text of an array of text. */
+export function arrayText(items: readonly (string | null)[]): string {
   return `{${items.map((item) => (item === null ? 'NULL' : `"${item.replace(/[\\"]/g, '\\$&')}"`)).join(',')}}`
 }

@@ -7,16 +7,16 @@ import { emptyStage, type StageFill, stageOf } from './stage.ts'
 
 /**
  * Rows that became rows of the destination: each column keeps what the mapping says, the row as it was goes to the journal, and a row
- * that would not change is not written. Source deletes never come here.
+ * that would not change is not written. Source deletes never come here. Returns the columns that may have changed.
  */
-export function mergeStatements(write: TableWrite, scope: { readonly pipeline: string; readonly fill: StageFill }, out: Message): void {
+export function mergeStatements(write: TableWrite, scope: { readonly pipeline: string; readonly fill: StageFill }, out: Message): string[] {
   const { rule, target } = write
   const stage = stageOf(target, 's')
   const pairs = write.columns.filter((name) => target.columns.find((c) => c.name === name)?.identity !== 'a').flatMap((column) => {
     const expression = keepExpression(rule.merge?.keep.get(column) ?? 'destination', quoteIdent(column))
-    return expression === null ? [] : [{ column: quoteIdent(column), expression }]
+    return expression === null ? [] : [{ name: column, column: quoteIdent(column), expression }]
   })
-  if (pairs.length === 0) return
+  if (pairs.length === 0) return []
   const empty = emptyStage(scope.fill, stage, write.merges.rows)
   if (empty) out.sql.push(empty)
   out.sql.push(`copy ${stage} (${write.columns.map(quoteIdent).join(', ')}) from stdin`)
@@ -28,6 +28,7 @@ export function mergeStatements(write: TableWrite, scope: { readonly pipeline: s
     `insert into rekey.journal (pipeline, tbl, before) select ${quoteLiteral(scope.pipeline)}, ${quoteLiteral(nameOf(target))}, row_to_json(t) from ${from}`,
     `update ${quoteName(target)} t set ${pairs.map(({ column, expression }) => `${column} = ${expression}`).join(', ')} from ${stage} s where ${key} and (${differs})`,
   )
+  return pairs.map(({ name }) => name)
 }
 
 function keepExpression(keep: string | { readonly newest: string }, column: string): string | null {

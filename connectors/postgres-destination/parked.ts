@@ -29,6 +29,13 @@ export function parkedRows(query: Query, pipeline: string): ParkedRows {
       )
       return rows.map(([id, table, change, lsn, ordinal]): ParkedRow => ({ id: id!, table: table!, change: change!, commitLsn: parseLsn(lsn!), ordinal: Number(ordinal) }))
     },
+    async of(table) {
+      const rows = await query(`select id::text from rekey.parked where pipeline = $1 and tbl = $2 and state in ('waiting', 'retry', 'waived')`, [pipeline, table])
+      return rows.map(([id]) => id!)
+    },
+    async leave(ids) {
+      await query(`update rekey.parked set state = 'left' where pipeline = $1 and id = any ($2::bigint[]) and state in ('waiting', 'retry')`, [pipeline, ids])
+    },
     async keep(ids) {
       await query(`update rekey.parked set state = 'waiting' where pipeline = $1 and id = any ($2::bigint[]) and state = 'retry'`, [pipeline, ids])
     },

@@ -74,6 +74,15 @@ create table if not exists rekey.parked (
 );
 create index if not exists parked_waiting on rekey.parked (pipeline, tbl, key) where state = 'waiting';
 
+create table if not exists rekey.dropped_index (
+  pipeline text collate "C" not null,
+  schema_name text not null,
+  table_name text not null,
+  index_name text not null,
+  definition text not null,
+  primary key (pipeline, schema_name, index_name)
+);
+
 create or replace function rekey.advance(
   p text, w bigint, before pg_lsn, e integer, c pg_lsn, n pg_lsn, v pg_lsn, ph text, t json
 ) returns void language plpgsql set search_path = pg_catalog as $$

@@ -10,7 +10,8 @@ export interface Message {
 
 /**
  * Temporary tables through which sets of rows reach the server: s whole or partial rows, d keys to delete, g keys gone in earlier parts of
- * the same transaction, m key changes, p parents of a foreign key. Each has the column types of its table. They keep their rows over a commit and are emptied before
+ * the same transaction, m key changes, p parents of a foreign key. Each has the column types of its table. They keep their rows over a
+ * commit and are emptied before
  * they are filled: ON COMMIT DELETE ROWS would truncate every one of them at each commit that touched any, which costs milliseconds.
  */
 export function stageOf(target: CatalogTable, kind: 's' | 'd' | 'g' | 'm' | 'p', fk?: ForeignKey): string {
@@ -26,7 +27,8 @@ export function stageStatements(rule: TableRule, target: CatalogTable): string[]
   const key = rule.targetKey.map(quoteIdent)
   const old = rule.targetKey.map((column, i) => `${quoteIdent(column)} as rekey_old_${i}`)
   const statements = [make(stageOf(target, 's'), all)]
-  if (key.length > 0) statements.push(make(stageOf(target, 'd'), key), make(stageOf(target, 'g'), key), make(stageOf(target, 'm'), [...old, ...all]))
+  if (key.length > 0) statements.push(make(stageOf(target, 'd'), key), make(stageOf(target, 'g'), key),
+    make(stageOf(target, 'm'), [...old, ...all]))
   for (const fk of target.foreignKeys) statements.push(make(stageOf(target, 'p', fk), fk.columns.map(quoteIdent)))
   return statements
 }

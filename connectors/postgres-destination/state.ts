@@ -4,6 +4,7 @@ import { quoteLiteral } from '../../src/core/quote.ts'
 import { addTotals } from '../../src/core/totals.ts'
 import { chunkTotals } from './chunks.ts'
 import { checkpointOf } from './destination.ts'
+import { makeIndexSql } from './indexes.ts'
 import { findDecisions, findIds, type Query } from './lookup.ts'
 
 /** A checkpoint with its age by the destination's clock. */
@@ -34,7 +35,8 @@ export interface ParkedCount {
   readonly reason: string
   readonly rows: number
 }
-export type ParkedState = 'waiting' | 'retry' | 'waived' | 'done'
+/** left: it failed while the stream was behind the copy; it is read again when the stream has come there, and nobody need act. */
+export type ParkedState = 'left' | 'waiting' | 'retry' | 'waived' | 'done'
 
 export interface ParkedRow {
   readonly id: string
@@ -230,6 +232,7 @@ const LOCK_TIMEOUT = '55P03'
  */
 async function removePipeline(query: Query, pipeline: string): Promise<'schema dropped' | 'rows deleted'> {
   const name = quoteLiteral(pipeline)
+  if ((await query("select (to_regclass('rekey.dropped_index') is not null)::text", []))[0][0] === 'true') await query(makeIndexSql(pipeline), [])
   await query(`do $do$
 declare t text;
 begin

@@ -3,8 +3,10 @@ import type { Lines } from '../../src/core/out.ts'
 import type { Part, TableWrite, WritePlan } from '../../src/core/plan.ts'
 import { quoteIdent, quoteLiteral, quoteName } from '../../src/core/quote.ts'
 import { nameOf } from '../../src/core/relation.ts'
-import { amongStaged, equalsOf } from './equal.ts'
+import { amongStaged, equalsOf, joined } from './equal.ts'
+import { existingFirst, proveFixed, settable } from './existing.ts'
 import { mergeStatements } from './merge.ts'
+import { proveWritten } from './written.ts'
 import { emptyStage, type Message, type StageFill, stageOf } from './stage.ts'
 import { truncateMessage } from './truncate.ts'
 
@@ -37,7 +39,10 @@ export function partMessage(part: Part, checks: WritePlan['checks'], scope: Scop
   for (const write of part.writes) {
     for (const set of write.moves.values()) moves(write, set, all)
     for (const set of write.updates.values()) updates(write, set, all)
-    if (write.merges.rows > 0) mergeStatements(write, scope, out)
+    if (write.merges.rows > 0) {
+      const set = mergeStatements(write, scope, out)
+      if (checks === 'set') proveWritten(write, set, { stage: stageOf(write.target, 's'), tables: scope.tables }, out)
+    }
     if (write.upserts.rows > 0) staged(write, write.upserts, true, all)
     if (write.inserts.rows > 0) inserts(write, all)
   }
@@ -46,10 +51,13 @@ export function partMessage(part: Part, checks: WritePlan['checks'], scope: Scop
     return
   }
   for (const write of part.writes) for (const [name, lines] of write.parents) proveParents(write, name, lines, all)
-  for (const write of part.writes) {
-    if (write.deletes.rows > 0 && !scope.gone) proveNoneLeft(write, stageOf(write.target, 'd'), write.rule.targetKey, all)
-    if (write.moves.size > 0) proveNoneLeft(write, stageOf(write.target, 'm'), write.rule.targetKey.map((_, i) => `rekey_old_${i}`), all)
-  }
+  if (scope.gone) return
+  for (const write of part.writes) if (write.deletes.rows > 0) proveNoneLeft(write, stageOf(write.target, 'd'), write.rule.targetKey, all)
+}
+
+/** Key changes that are proven leave the keys that they take away to the end, like a transaction in fragments: children may follow later. */
+export function needsEnd(parts: readonly Part[], checks: WritePlan['checks']): boolean {
+  return checks === 'set' && parts.some((part) => part.writes.some((write) => write.moves.size > 0))
 }
 
 /** The end of a transaction in fragments: what it deleted goes now (engine), or is proven to have left no child behind (set). */
@@ -68,7 +76,7 @@ interface All {
 }
 
 /** Copies lines into a stage, emptied first when it may hold something. */
-function fill(stage: string, columns: readonly string[], lines: Lines, { scope, out }: All): void {
+export function fill(stage: string, columns: readonly string[], lines: Lines, { scope, out }: All): void {
   const empty = emptyStage(scope.fill, stage, lines.rows)
   if (empty) out.sql.push(empty)
   out.sql.push(`copy ${stage} (${columns.map(quoteIdent).join(', ')}) from stdin`)
@@ -97,6 +105,7 @@ function staged(write: TableWrite, lines: Lines, mayExist: boolean, all: All): v
     const back = write.rule.targetKey.map((k) => `g.${quoteIdent(k)} ${equalsOf(write.target, k)} s.${quoteIdent(k)}`).join(' and ')
     all.out.sql.push(`delete from ${stageOf(write.target, 'g')} g using ${stage} s where ${back}`)
   }
+  if (mayExist && write.rule.makes) return existingFirst(write, { stage, rows: lines.rows }, all.out)
   const others = settable(write.target, write.columns.filter((c) => !key.includes(c)))
   const set = (others.length > 0 ? others : settable(write.target, key)).map((c) => `${quoteIdent(c)} = excluded.${quoteIdent(c)}`)
   const conflict = mayExist ? ` on conflict (${key.map(quoteIdent).join(', ')}) do ${set.length > 0 ? `update set ${set.join(', ')}` : 'nothing'}` : ''
@@ -106,39 +115,14 @@ function staged(write: TableWrite, lines: Lines, mayExist: boolean, all: All): v
     const there = `select 1 from ${quoteName(write.target)} t, ${stage} s where ${joined(write.target, key, stage)}`
     all.out.sql.push(insert, `select rekey.expect(${lines.rows}, (select count(*) from (${there}) x), ${quoteLiteral(nameOf(write.target))}, 'RK002')`)
   } else all.out.sql.push(counted(insert, lines.rows, nameOf(write.target), 'RK002'))
-  if (mayExist) proveFixed(write, write.columns, stage, all)
-}
-
-/** Columns that UPDATE may set: GENERATED ALWAYS AS IDENTITY takes a value at insert only (manual, CREATE TABLE). */
-function settable(table: CatalogTable, names: readonly string[]): string[] {
-  return names.filter((name) => table.columns.find((c) => c.name === name)?.identity !== 'a')
-}
-
-/** Columns that cannot be set are equal already; a row in which one differs is an error. */
-function proveFixed(write: TableWrite, names: readonly string[], stage: string, { out }: All): void {
-  const free = settable(write.target, names)
-  const fixed = names.filter((name) => !free.includes(name) && !write.rule.targetKey.includes(name))
-  if (fixed.length === 0) return
-  const differs = fixed.map((name) => `t.${quoteIdent(name)} is distinct from s.${quoteIdent(name)}`).join(' or ')
-  const rows = `select 1 from ${quoteName(write.target)} t, ${stage} s where ${joined(write.target, write.rule.targetKey, stage)} and (${differs})`
-  out.sql.push(`select rekey.expect(0, (select count(*) from (${rows}) x), ${quoteLiteral(nameOf(write.target))}, 'RK002')`)
+  if (mayExist) proveFixed(write, write.columns, stage, all.out)
 }
 
 function counted(statement: string, expected: number, place: string, state: string): string {
   return `with w as (${statement}) select rekey.expect(${expected}, count(*), ${quoteLiteral(place)}, ${quoteLiteral(state)}) from w`
 }
 
-/**
- * `t.key = s.key`; for a single column also `= any (…)`, which makes the planner look the keys up in the index whatever it believes of
- * the size of a stage that was never analyzed.
- */
-function joined(table: CatalogTable, keys: readonly string[], stage: string, stageKeys: readonly string[] = keys): string {
-  const pairs = keys.map((k, i) => `t.${quoteIdent(k)} ${equalsOf(table, k)} s.${quoteIdent(stageKeys[i])}`)
-  if (keys.length === 1) pairs.push(amongStaged(table, keys[0], stage, stageKeys[0]))
-  return pairs.join(' and ')
-}
-
-type ColumnSet = { readonly columns: readonly number[]; readonly lines: Lines }
+export type ColumnSet = { readonly columns: readonly number[]; readonly lines: Lines }
 
 /** Rows of which some values were not sent: only the others are set. */
 function updates(write: TableWrite, { columns, lines }: ColumnSet, all: All): void {
@@ -150,7 +134,7 @@ function updates(write: TableWrite, { columns, lines }: ColumnSet, all: All): vo
   const where = joined(write.target, write.rule.targetKey, stage)
   const update = `update ${quoteName(write.target)} t set ${set.join(', ')} from ${stage} s where ${where} returning 1`
   all.out.sql.push(counted(update, lines.rows, nameOf(write.target), 'RK002'))
-  proveFixed(write, names, stage, all)
+  proveFixed(write, names, stage, all.out)
 }
 
 function moves(write: TableWrite, { columns, lines }: ColumnSet, all: All): void {
@@ -162,7 +146,19 @@ function moves(write: TableWrite, { columns, lines }: ColumnSet, all: All): void
   const sets = set.map((name) => `${quoteIdent(name)} = s.${quoteIdent(name)}`).join(', ')
   const update = `update ${quoteName(write.target)} t set ${sets} from ${stage} s where ${joined(write.target, write.rule.targetKey, stage, old)} returning 1`
   all.out.sql.push(counted(update, lines.rows, nameOf(write.target), 'RK002'))
-  proveFixed(write, names, stage, all)
+  proveFixed(write, names, stage, all.out)
+  if (all.checks === 'engine') return
+  proveWritten(write, names, { stage, tables: all.scope.tables }, all.out)
+  leaveKeys(write, { stage, columns: old }, all)
+}
+
+/** Keys of which the end shows that nothing points at them any more. */
+function leaveKeys(write: TableWrite, { stage, columns }: { stage: string; columns: readonly string[] }, { scope, out }: All): void {
+  const gone = stageOf(write.target, 'g')
+  const empty = scope.gone!.has(nameOf(write.target)) ? null : emptyStage(scope.fill, gone, TRUNCATED)
+  if (empty) out.sql.push(empty)
+  scope.gone!.set(nameOf(write.target), write)
+  out.sql.push(`insert into ${gone} select ${columns.map(quoteIdent).join(', ')} from ${stage}`)
 }
 
 /** Foreign keys of any table that point at this one. */
@@ -178,11 +174,7 @@ function deletes(write: TableWrite, all: All): void {
   const stage = stageOf(write.target, 'd')
   fill(stage, write.rule.targetKey, write.deletes, all)
   if (all.scope.gone) {
-    const gone = stageOf(write.target, 'g')
-    const empty = all.scope.gone.has(nameOf(write.target)) ? null : emptyStage(all.scope.fill, gone, TRUNCATED)
-    if (empty) all.out.sql.push(empty)
-    all.scope.gone.set(nameOf(write.target), write)
-    all.out.sql.push(`insert into ${gone} select * from ${stage}`)
+    leaveKeys(write, { stage, columns: write.rule.targetKey }, all)
     if (all.checks === 'engine') return
   }
   if (all.checks === 'engine' && hasChildren(write, all)) deleteChildless(write, stage, all)
@@ -226,29 +218,28 @@ function deleteStaged({ target, rule }: TableWrite, stage: string, all: All): vo
 /** More than a stage may hold before it is truncated: a transaction in fragments is large. */
 const TRUNCATED = 1_000_000
 
-/** Types that have no equality of their own; their values are compared as they are printed. */
-const NO_EQUALITY = /^(json|xml|point|polygon|line|lseg|path|box|circle)$/
+/** Types that have no equality of their own. */
+const NO_EQUALITY = /^(json|xml|point|polygon|line|lseg|path|box|circle)(\(|$)/
 
 /**
- * One row goes for each staged one, of several equal ones any. Columns that may be null are compared as such; the others by `=`, so that an
- * index can serve.
+ * One row goes for each staged one, of several that print alike any: what is equal but prints otherwise (1.0 and 1.00) is another row. The
+ * printed rows can be hashed, whatever is null in them; columns that are never null are compared by themselves too, so that an index can
+ * serve.
  */
 function removals(write: TableWrite, all: All): void {
   const stage = stageOf(write.target, 's')
   fill(stage, write.columns, write.removals, all)
-  const columns = write.columns.map((name) => {
+  const certain = write.columns.filter((name) => {
     const { type, nullable } = write.target.columns.find((c) => c.name === name)!
-    const cast = NO_EQUALITY.test(type.replace(/\(.*$/, '')) ? '::text' : ''
-    return { name: quoteIdent(name), cast, nullable }
+    return !nullable && !NO_EQUALITY.test(type)
   })
-  const wanted = columns.map(({ name, cast }, i) => `s.${name}${cast} as c${i}`).join(', ')
-  const groups = columns.map((_, i) => i + 1).join(', ')
-  const match = columns.map(({ name, cast, nullable }, i) =>
-    (nullable ? `(t.${name}${cast} = w.c${i} or (t.${name} is null and w.c${i} is null))` : `t.${name}${cast} = w.c${i}`)).join(' and ')
+  const printed = (alias: string): string => `row(${write.columns.map((name) => `${alias}.${quoteIdent(name)}`).join(', ')})::text`
+  const match = [`${printed('t')} = w.rekey_row`, ...certain.map((name) => `t.${quoteIdent(name)} ${equalsOf(write.target, name)} w.${quoteIdent(name)}`)]
   const table = quoteName(write.target)
-  all.out.sql.push(`with w as (select ${wanted}, count(*) n from ${stage} s group by ${groups}), g as (select row_number() over () g, w.* from w),
-d as (select t.ctid, w.n, row_number() over (partition by w.g) r from g w join ${table} t on ${match})
-delete from ${table} where ctid in (select ctid from d where r <= n)`)
+  all.out.sql.push(`with p as (select *, ${printed('s')} as rekey_row from ${stage} s),
+w as (select distinct on (rekey_row) *, count(*) over (partition by rekey_row) as rekey_n from p),
+d as (select t.tableoid as rekey_table, t.ctid as rekey_at, w.rekey_n, row_number() over (partition by w.rekey_row) as rekey_i from w join ${table} t on ${match.join(' and ')})
+delete from ${table} t using d where t.ctid = d.rekey_at and t.tableoid = d.rekey_table and d.rekey_i <= d.rekey_n`)
 }
 
 interface Left {

@@ -3,33 +3,42 @@ import type { TruncatedTable, WritePlan } from '../../src/core/plan.ts'
 import { quoteIdent, quoteLiteral, quoteName } from '../../src/core/quote.ts'
 import { nameOf } from '../../src/core/relation.ts'
 import { equalsOf } from './equal.ts'
-import type { Message } from './stage.ts'
+import { emptyStage, type Message, type StageFill, stageOf } from './stage.ts'
 
 /**
- * Which rows of a table are ours: by the ledger, or by the form of the id (prefix, length, UUID version 8 or 5 in the eleventh character),
- * which no id that another program mints has.
+ * Which rows of a table are ours: by the ledger and the keys that are about to be entered there, or by the form of the id (prefix, length,
+ * UUID version 8 or 5 in the eleventh character), which no id that another program mints has.
  */
-function ownedRows(rule: TruncatedTable, pipeline: string, alias: string): string {
+function ownedRows(rule: TruncatedTable, target: CatalogTable, { pipeline, alias }: { pipeline: string; alias: string }): string {
   const key = rule.targetKey.map((k) => `${alias}.${quoteIdent(k)}`)
   if (rule.prefix === null) {
-    const entry = `m.pipeline = ${quoteLiteral(pipeline)} and m.entity = ${quoteLiteral(rule.ledger)} and m.kind = 'inserted'`
-    return `exists (select 1 from rekey.id_map m where ${entry} and m.new = concat_ws(E'\\t', ${key.join(', ')}))`
+    const entry = `m.pipeline = ${quoteLiteral(pipeline)} and m.entity = ${quoteLiteral(rule.ledger)} and m.kind in ('inserted', 'adopted')`
+    const known = `exists (select 1 from rekey.id_map m where ${entry} and m.new = concat_ws(E'\\t', ${key.map(copyText).join(', ')}))`
+    if (rule.fresh.rows === 0) return known
+    const same = rule.targetKey.map((k, i) => `${key[i]} ${equalsOf(target, k)} s.${quoteIdent(k)}`).join(' and ')
+    return `(${known} or exists (select 1 from ${stageOf(target, 'd')} s where ${same}))`
   }
   const start = rule.prefix.length + 2
   return `left(${key[0]}, ${start - 1}) = ${quoteLiteral(`${rule.prefix}_`)} and length(${key[0]}) = ${start + 25} and substr(${key[0]}, ${start + 10}, 1) in ('g', 'h', 'a', 'b')`
+}
+
+/** A value as the ledger has it: a field of COPY text. */
+function copyText(value: string): string {
+  const escaped = [['\\\\', '\\\\\\\\'], ['\\b', '\\\\b'], ['\\t', '\\\\t'], ['\\n', '\\\\n'], ['\\v', '\\\\v'], ['\\f', '\\\\f'], ['\\r', '\\\\r']]
+  return escaped.reduce((text, [from, to]) => `replace(${text}, E'${from}', E'${to}')`, `format('%s', ${value})`)
 }
 
 /**
  * The tables of one TRUNCATE: our rows of all of them go in one statement, so that they may refer to each other in any way. Rows of others
  * that refer to ours are no part of it: where Postgres would take them along (engine), or would not notice (set), they are an error (23503).
  */
-export function truncateMessage(
-  rules: readonly TruncatedTable[], checks: WritePlan['checks'], scope: { readonly pipeline: string; readonly tables: readonly CatalogTable[] }, out: Message,
-): void {
+export function truncateMessage(rules: readonly TruncatedTable[], checks: WritePlan['checks'], scope: Scope, out: Message): void {
   if (rules.length === 0) return
-  const owned = (rule: TruncatedTable, alias: string): string => ownedRows(rule, scope.pipeline, alias)
+  const targetOf = (rule: TruncatedTable): CatalogTable => tableOf({ tables: scope.tables }, rule.target)!
+  const owned = (rule: TruncatedTable, alias: string): string => ownedRows(rule, targetOf(rule), { pipeline: scope.pipeline, alias })
+  for (const rule of rules) if (rule.fresh.rows > 0) fillFresh(rule, targetOf(rule), scope, out)
   for (const rule of rules) {
-    const target = tableOf({ tables: scope.tables }, rule.target)!
+    const target = targetOf(rule)
     const pointing = scope.tables.flatMap((child) => child.foreignKeys.filter((fk) => nameOf(fk.target) === nameOf(target)).map((fk) => ({ child, fk })))
       .filter(({ fk }) => checks === 'set' || (fk.onDelete !== 'a' && fk.onDelete !== 'r'))
     if (pointing.length > 0) out.sql.push(`select count(*) from (select 1 from ${quoteName(target)} t where ${owned(rule, 't')} for update) x`)
@@ -42,4 +51,18 @@ export function truncateMessage(
   }
   const gone = rules.map((rule, i) => `d${i} as (delete from ${quoteName(rule.target)} t where ${owned(rule, 't')})`)
   out.sql.push(`with ${gone.join(', ')} select 1`)
+}
+
+interface Scope {
+  readonly pipeline: string
+  readonly tables: readonly CatalogTable[]
+  readonly fill: StageFill
+}
+
+function fillFresh({ targetKey, fresh }: TruncatedTable, target: CatalogTable, { fill }: Scope, out: Message): void {
+  const stage = stageOf(target, 'd')
+  const empty = emptyStage(fill, stage, fresh.rows)
+  if (empty) out.sql.push(empty)
+  out.sql.push(`copy ${stage} (${targetKey.map(quoteIdent).join(', ')}) from stdin`)
+  out.copies.push([fresh.view()])
 }

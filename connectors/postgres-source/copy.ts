@@ -1,3 +1,4 @@
+import type { Client } from 'pg'
 import { quoteIdent, quoteLiteral } from '../../src/core/quote.ts'
 import type { TableName } from '../../src/core/relation.ts'
 import type { Row } from '../../src/core/row.ts'
@@ -19,6 +20,8 @@ export interface CopyOptions {
 export interface Copier extends Pick<Source, 'chunks' | 'copy' | 'read'> {
   /** Opens the snapshot; true when it is the one that was exported with the slot. */
   exported(): Promise<boolean>
+  /** Rows by key, under the snapshot. */
+  readonly readCopied: Source['read']
   close(): Promise<void>
 }
 
@@ -53,6 +56,18 @@ export function copier(options: CopyOptions): Copier {
     chunks: async (table, rows) => (await pool()).lead(async (client) => chunksOf(client, await layoutOf(client, table), rows)),
     copy,
     read: (table, columns, by, keys) => readNow(options.url, { table, columns, by, keys }),
+    async readCopied(table, columns, by, keys) {
+      const from = await pool()
+      const client = await from.acquire()
+      try {
+        return await readFrom(client, { table, columns, by, keys })
+      } catch (error) {
+        socketOf(client).destroy()
+        throw remoteError(error, 'read rows of the source')
+      } finally {
+        from.release(client)
+      }
+    },
     async close() {
       const opened = await opening?.catch(() => undefined)
       opening = undefined
@@ -73,21 +88,24 @@ interface ReadOptions {
 }
 
 async function readNow(url: string, options: ReadOptions): Promise<Row[]> {
-  const { table, columns, by, keys } = options
-  if (keys.length === 0) return []
+  if (options.keys.length === 0) return []
   const client = await connect(url, { settings: READ_SETTINGS })
   try {
-    const { from } = await layoutOf(client, table)
-    const found: Row[] = []
-    for (let at = 0; at < keys.length; at += KEYS_AT_ONCE) {
-      const list = keys.slice(at, at + KEYS_AT_ONCE).map((key) => `(${key.map(quoteLiteral).join(', ')})`).join(', ')
-      const where = ` where (${by.map(quoteIdent).join(', ')}) in (${list})`
-      for await (const rows of copyRows(client, copySql(columns, from, where), columns.length)) found.push(...rows)
-    }
-    return found
+    return await readFrom(client, options)
   } catch (error) {
     throw remoteError(error, 'read rows of the source')
   } finally {
     client.end().catch(() => {})
   }
+}
+
+async function readFrom(client: Client, { table, columns, by, keys }: ReadOptions): Promise<Row[]> {
+  const { from } = await layoutOf(client, table)
+  const found: Row[] = []
+  for (let at = 0; at < keys.length; at += KEYS_AT_ONCE) {
+    const list = keys.slice(at, at + KEYS_AT_ONCE).map((key) => `(${key.map(quoteLiteral).join(', ')})`).join(', ')
+    const where = ` where (${by.map(quoteIdent).join(', ')}) in (${list})`
+    for await (const rows of copyRows(client, copySql(columns, from, where), columns.length)) found.push(...rows)
+  }
+  return found
 }

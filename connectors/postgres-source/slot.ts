@@ -28,7 +28,8 @@ const LOCK_TIMEOUT = '55P03'
  * each for at most `lockTimeout` (statement_timeout does not apply there); after that SLOT_CREATE names what holds it up, and nothing
  * is left behind.
  */
-export async function createSlot(url: string, name: string, options: { lockTimeout?: string; temporary?: boolean } = {}): Promise<CreatedSlot> {
+export async function createSlot(url: string, name: string,
+  options: { lockTimeout?: string; temporary?: boolean } = {}): Promise<CreatedSlot> {
   const client = await connect(url, { replication: true, settings: { lock_timeout: options.lockTimeout ?? '29s' } })
   try {
     const system = await identify(client)

@@ -22,6 +22,8 @@ export interface OpenSource {
   readonly source: Source
   /** True when copies read the snapshot that was exported with the slot. Opens it. */
   exported(): Promise<boolean>
+  /** As `read` of the source, but under the snapshot of the copies. */
+  readonly readCopied: Source['read']
   /** Ends the copy connections; a stream ends by its signal. */
   close(): Promise<void>
 }
@@ -43,5 +45,5 @@ export function openSource(options: SourceOptions): OpenSource {
     copy: copies.copy,
     read: copies.read,
   }
-  return { source, exported: copies.exported, close: copies.close }
+  return { source, exported: copies.exported, readCopied: copies.readCopied, close: copies.close }
 }

@@ -16,7 +16,10 @@ export interface SqlSession {
 
 const asText = { getTypeParser: () => (value: string | Buffer) => value.toString() }
 
-/** `side` names the database in errors. Rejects with RekeyError: PRIVILEGE or CONFIG when the server refuses, REMOTE when it does not answer. */
+/**
+ * `side` names the database in errors. Rejects with RekeyError: PRIVILEGE or CONFIG when the server refuses, REMOTE when it does not
+ * answer.
+ */
 export async function openSession(url: string, side: 'source' | 'destination'): Promise<SqlSession> {
   let live: pg.Client | null = null
   const connected = async (): Promise<pg.Client> => {
@@ -56,6 +59,8 @@ export async function openSession(url: string, side: 'source' | 'destination'): 
 function sessionError(cause: unknown, doing: string): RekeyError {
   const sqlstate = cause instanceof pg.DatabaseError ? cause.code : undefined
   if (sqlstate === undefined) return new RekeyError('REMOTE', `${doing} (${(cause as { code?: string }).code ?? 'no answer'})`)
-  const code = sqlstate === '42501' || sqlstate.startsWith('28') ? 'PRIVILEGE' : sqlstate === '3D000' ? 'CONFIG' : verdictOf(sqlstate) === 'stop' ? 'INTERNAL' : 'REMOTE'
+  const refused = sqlstate === '42501' || sqlstate.startsWith('28')
+  const other = verdictOf(sqlstate) === 'stop' ? 'INTERNAL' : 'REMOTE'
+  const code = refused ? 'PRIVILEGE' : sqlstate === '3D000' ? 'CONFIG' : other
   return new RekeyError(code, `${doing}: SQLSTATE ${sqlstate}`, { sqlstate })
 }

@@ -32,12 +32,14 @@ create table memberships (
   role text not null default 'member',
   primary key (user_id, group_id)
 );
+create index on memberships (group_id);
 
 create table sessions (
   token text primary key,
   user_id text collate "C" not null references users on delete cascade,
   expires timestamptz not null
 );
+create index on sessions (user_id);
 
 create table wallets (
   id text collate "C" primary key,
@@ -46,6 +48,8 @@ create table wallets (
   name text not null,
   credits numeric(12, 2) not null default 0
 );
+create index on wallets (owner_id);
+create index on wallets (product_id);
 
 -- value: {"value": "wal_…"} is a wallet under the name preferred_wallet, and a plain number under every other name.
 create table preferences (
@@ -60,6 +64,7 @@ create table workspaces (
   name text not null,
   owner_group_id text collate "C" not null references groups
 );
+create index on workspaces (owner_group_id);
 
 create table folders (
   id text collate "C" primary key,
@@ -68,6 +73,9 @@ create table folders (
   workspace_id text collate "C" references workspaces on delete cascade,
   created_by text collate "C" references users on delete set null
 );
+create index on folders (parent_id);
+create index on folders (workspace_id);
+create index on folders (created_by);
 
 -- ui: {"current_node": "nod_…", "slides": {"nod_…": {"position": 0}}, "notes": [{"author": "usr_…", "text": "…", "size": 17}]}
 -- settings: numbers that look like ids and are none, e.g. {"threshold": 17, "iterations": [41, 42]}
@@ -86,6 +94,10 @@ create table projects (
   created timestamptz not null default now(),
   modified timestamptz not null default now()
 );
+create index on projects (owner_id);
+create index on projects (product_id);
+create index on projects (workspace_id);
+create index on projects (folder_id);
 
 -- inputs: {"a": {"node": "nod_…", "output": "out_1"}, "b": {"store": 0, "path": "prj_…/nod_…/in.csv"}, "c": 17}
 -- last_job: job_<user>_<project>_<node>_<attempt>
@@ -97,6 +109,7 @@ create table nodes (
   last_job text,
   progress integer not null default 0
 );
+create index on nodes (project_id);
 
 -- path: <project>/<node>/<name>, also the key of the object in the store.
 create table files (
@@ -107,6 +120,9 @@ create table files (
   size bigint not null,
   etag text
 );
+create index on files (project_id);
+create index on files (node_id);
+create index on files (owner_id);
 
 -- subject_id points into the table that subject_type names, without a foreign key: events outlive what they tell of.
 create table events (
@@ -117,3 +133,4 @@ create table events (
   note text,
   at timestamptz not null default now()
 );
+create index on events (actor_id);

@@ -21,7 +21,7 @@ export interface ParkedList {
 export type ListedRow = Omit<ParkedRow, 'change'> & { readonly change?: object }
 
 const OPEN: readonly ParkedState[] = ['waiting', 'retry']
-const ALL: readonly ParkedState[] = ['waiting', 'retry', 'waived', 'done']
+const ALL: readonly ParkedState[] = ['left', 'waiting', 'retry', 'waived', 'done']
 
 export async function listParked(destination: DestinationState, options: ListOptions): Promise<ParkedList> {
   const { rows, total } = await destination.parked({

@@ -5,18 +5,23 @@ import { counted, formatBytes, formatCount, formatSeconds, plain, renderTable, t
 export function renderStatus(status: Status): string {
   const lines = [`pipeline  ${status.pipeline}: ${stateText(status)}`, `source    deployment ${status.deployment}`]
   if (status.position !== null) lines.push(`position  ${status.position}, written ${status.updatedAt}`)
-  if (status.lag) lines.push(`lag       ${formatBytes(status.lag.bytes)} of WAL, last commit ${formatSeconds(status.lag.seconds)} ago`)
+  if (status.lag) lines.push(`lag       ${lagText(status.lag)}`)
   if (status.slot) lines.push(`slot      ${slotText(status.slot)}`)
   const { done, open, rows } = status.chunks
   if (done + open > 0) lines.push(`copy      ${formatCount(done)} of ${counted(done + open, 'chunk')} done, ${counted(rows, 'row')}`)
-  const { waiting, retry, waived, reasons } = status.parked
-  if (status.state !== 'not started' || waiting + retry + waived > 0) {
-    lines.push(`parked    ${formatCount(waiting)} waiting, ${formatCount(retry)} to be tried again, ${formatCount(waived)} waived`)
+  const { waiting, retry, waived, left, reasons } = status.parked
+  if (status.state !== 'not started' || waiting + retry + waived + left > 0) {
+    const again = left > 0 ? `, ${formatCount(left)} to be read again by the stream` : ''
+    lines.push(`parked    ${formatCount(waiting)} waiting, ${formatCount(retry)} to be tried again, ${formatCount(waived)} waived${again}`)
   }
   for (const text of status.warnings) lines.push(`warning   ${plain(text)}`)
   if (reasons.length > 0) lines.push('', ...reasonTable(reasons))
   if (Object.keys(status.tables).length > 0) lines.push('', ...totalsTable(status.tables, status.totals))
   return `${lines.join('\n')}\n`
+}
+
+function lagText({ bytes, seconds }: NonNullable<Status['lag']>): string {
+  return bytes === 0 ? 'none' : `${formatBytes(bytes)} of WAL, last commit ${formatSeconds(seconds)} ago`
 }
 
 function stateText({ state, phase, writer, chunks }: Status): string {

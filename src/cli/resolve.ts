@@ -48,10 +48,11 @@ export async function resolveNew({ opened, destination }: Needs, id: string, onl
   const { mapping, minters } = opened
   if (only !== null && !mapping.entities.has(only)) throw unknown(only, [...mapping.entities.keys()])
   const decisions = await destination.findId(toRaw([id]))
-  const [first, ...more] = decisions.filter((d) => (only === null ? mapping.entities.has(d.entity) : d.entity === only))
+  const asked = decisions.filter((d) => (only === null ? mapping.entities.has(d.entity) : d.entity === only))
+  const [first, ...more] = [...asked.filter((d) => d.kind !== 'gone'), ...asked.filter((d) => d.kind === 'gone')]
   if (first) {
-    const note = more.length > 0 ? `also the id of ${more.map((d) => `${d.entity} ${readableKey(d.key)}`).join('; ')}` : null
-    return { ...fromLedger(first), note }
+    const found = fromLedger(first)
+    return more.length > 0 ? { ...found, note: `also the id of ${more.map((d) => `${d.entity} ${readableKey(d.key)}`).join('; ')}` } : found
   }
   for (const entity of mapping.entities.values()) {
     if (only === null ? !provesItself(entity) : entity.name !== only) continue
@@ -83,7 +84,7 @@ function unknown(name: string, known: readonly string[]): RekeyError {
 
 function fromLedger(d: Decision): Resolved {
   const { entity, kind, rule } = d
-  return { found: true, how: 'ledger', entity, old: readableKey(d.key), new: readableKey(d.id), kind, rule, note: null }
+  return { found: true, how: 'ledger', entity, old: readableKey(d.key), new: readableKey(d.id), kind, rule, note: kind === 'gone' ? 'its row was deleted' : null }
 }
 
 function toRaw(fields: readonly string[]): string {

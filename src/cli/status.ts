@@ -1,6 +1,6 @@
 import type { Config } from '../config/config.ts'
 import { RekeyError } from '../core/errors.ts'
-import { formatLsn } from '../core/lsn.ts'
+import { formatLsn, type Lsn } from '../core/lsn.ts'
 import type { Totals } from '../core/plan.ts'
 import { judgeSlot } from '../core/slot-health.ts'
 import { closes } from '../core/totals.ts'
@@ -32,7 +32,14 @@ export interface Status {
   readonly lag: { readonly bytes: number; readonly seconds: number } | null
   readonly slot: SlotStatus | null
   readonly chunks: { readonly done: number; readonly open: number; readonly rows: number; readonly tables: readonly ChunkState[] }
-  readonly parked: { readonly waiting: number; readonly retry: number; readonly waived: number; readonly reasons: readonly ParkedCount[] }
+  readonly parked: {
+    readonly waiting: number
+    readonly retry: number
+    readonly waived: number
+    /** Rows that are read again when the stream has passed the copy: nobody need act. */
+    readonly left: number
+    readonly reasons: readonly ParkedCount[]
+  }
   readonly totals: ClosedTotals
   readonly tables: Readonly<Record<string, ClosedTotals>>
   readonly warnings: readonly string[]
@@ -42,6 +49,8 @@ export interface Status {
 export async function readStatus(operated: Operated, config: Pick<Config, 'pipeline' | 'deployment'>): Promise<Status> {
   const { opened, source, destination } = operated
   const warnings: string[] = []
+  // Before the checkpoint: what comes between the two is no lag.
+  const end = await source.walEnd()
   const stored = await destination.checkpoint()
   const writer = await destination.writer()
   // A checkpoint of phase new is a start that did not come to its slot.
@@ -58,12 +67,18 @@ export async function readStatus(operated: Operated, config: Pick<Config, 'pipel
     pipeline: config.pipeline, deployment: config.deployment, state: writer ? 'running' : checkpoint ? 'stopped' : 'not started',
     phase: stored?.phase ?? null, updatedAt: checkpoint?.updatedAt ?? null, writer,
     position: checkpoint ? `${checkpoint.epoch}:${formatLsn(checkpoint.commitLsn)}` : null,
-    lag: checkpoint ? { bytes: Math.max(0, Number((await source.walEnd()) - checkpoint.endLsn)), seconds: checkpoint.ageSeconds } : null,
+    lag: checkpoint ? lagOf(end, checkpoint) : null,
     slot: await slotStatus(source, { checkpoint, running: writer !== null, database: opened.catalogs.source.database, warnings }),
     chunks: { done: sum(chunks, (c) => c.done), open: sum(chunks, (c) => c.open), rows: sum(chunks, (c) => c.rows), tables: chunks },
-    parked: { waiting: parkedIn('waiting'), retry: parkedIn('retry'), waived: parkedIn('waived'), reasons },
+    parked: { waiting: parkedIn('waiting'), retry: parkedIn('retry'), waived: parkedIn('waived'), left: parkedIn('left'), reasons },
     totals: closed(totalOf(totals)), tables: Object.fromEntries(Object.entries(totals).map(([table, t]) => [table, closed(t)])), warnings,
   }
+}
+
+/** A checkpoint that has all of the source's WAL is not behind, however old it is. */
+function lagOf(end: Lsn, { endLsn, ageSeconds }: StoredCheckpoint): NonNullable<Status['lag']> {
+  const bytes = Math.max(0, Number(end - endLsn))
+  return { bytes, seconds: bytes === 0 ? 0 : ageSeconds }
 }
 
 function closed(t: Totals): ClosedTotals {

@@ -41,8 +41,10 @@ export const configSchema = z.strictObject({
   checks: z.enum(['engine', 'set']).default('engine')
     .describe("engine: Postgres's own triggers prove the foreign keys; set: rekey proves them in bulk (needs session_replication_role)"),
   snapshot: z.strictObject({
-    rowsPerChunk: count(100, 10_000_000).default(100_000),
+    rowsPerChunk: count(100, 10_000_000).default(250_000),
     workers: count(1, 32).default(2),
+    indexes: z.enum(['keep', 'rebuild']).default('keep')
+      .describe('rebuild: plain indexes of large tables are dropped before the copy and made again after it; the destination misses them meanwhile'),
   }).prefault({}),
   batch: z.strictObject({
     rows: count(1, 1_000_000).default(5_000),

@@ -107,8 +107,9 @@ const tableSpec = z.strictObject({
   rename: z.record(name, z.strictObject({ unique: z.array(name).min(1).optional(), separator: z.string().max(5).optional() })).optional()
     .describe('Destination columns that get a suffix when their unique key is taken by something else'),
   where: z.record(name, condition).optional().describe('Only rows for which all hold are carried'),
-  adopt: z.strictObject({ by: name, column: name }).optional()
-    .describe('A destination trigger on `by` makes these rows; they are found through its column'),
+  adopt: z.strictObject({ by: name, column: name.optional(), on: z.array(name).min(1).optional() })
+    .check((ctx) => exactlyOne(ctx, ['column', 'on'])).optional()
+    .describe('A destination trigger on inserts into `by` makes these rows: found through its `column` that points at them, or by their own columns `on`'),
   triggers: z.enum(['fire', 'off']).optional(),
   truncate: z.enum(['refuse', 'owned', 'ignore']).optional(),
   notAnId: z.array(name).min(1).optional().describe('Columns that look like ids of this system and are not'),

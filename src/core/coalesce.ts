@@ -37,6 +37,11 @@ export function insertsOf(relation: Relation, rows: readonly Row[]): RelationNet
   return { ...emptyNet(relation), inserts: [...rows] }
 }
 
+/** One row that goes. */
+export function deleteOf(relation: Relation, key: string, row: Row): RelationNet {
+  return { ...emptyNet(relation), keyed: new Map([[key, { kind: 'delete', row }]]) }
+}
+
 /** The key's fields as they stand, joined by tabs: equal keys, equal strings. */
 export function keyOf(row: Row, columns: readonly number[]): string {
   if (columns.length === 1) return rawField(row, columns[0])

@@ -7,6 +7,7 @@ import { nameOf } from './relation.ts'
 export function checkTable(draft: Draft, place: Place, rule: TableRule): void {
   checkKey(draft, place)
   checkTargetKey(draft, place, rule)
+  checkTruncate(draft, place, rule)
   checkTriggers(draft, place)
   checkNotAnId(draft, place)
   for (const [side, table] of [['source', place.table], ['destination', place.target]] as const) {
@@ -77,6 +78,16 @@ function checkTargetKey(draft: Draft, place: Place, rule: TableRule): void {
     message: `no unique index on (${rule.targetKey.join(', ')}) of ${nameOf(target)} at the destination, or one of those columns may be null`,
     fix: whole ? 'Add one: without it rows are matched by all their columns, which is slow, and nothing keeps them from being there twice.'
       : `Add one at the destination (not deferrable); or alter table ${nameOf(place.table)} replica identity full at the source.`,
+  })
+}
+
+/** Rows without a key are matched by their values, and a row of the destination may have the same: which are ours cannot be known. */
+function checkTruncate(draft: Draft, place: Place, rule: TableRule): void {
+  if (place.target === null || rule.truncate !== 'owned' || rule.keyed || !rule.ledger || rule.verdict === 'assert') return
+  fail(draft, {
+    code: 'TRUNCATE', where: `${place.where}.truncate`,
+    message: `truncate: owned needs a key, and ${place.label} has none at the destination: which of its rows are ours cannot be told`,
+    fix: 'Add a unique key at the destination, or say truncate: refuse or ignore for this table.',
   })
 }
 

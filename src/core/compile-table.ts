@@ -1,5 +1,4 @@
-import type { CatalogTable } from './catalog.ts'
-import { columnOf, fail, resolveTable, warn, type Draft, type Place } from './compile-draft.ts'
+import { columnOf, fail, warn, type Draft, type Place } from './compile-draft.ts'
 import { isText, wholeIds } from './compile-fit.ts'
 import { columnText, needColumn } from './compile-maps.ts'
 import type { ColumnRule, Condition, MergeKeyPart, MergeRule, RenameRule, TableRule } from './mapping.ts'
@@ -176,28 +175,3 @@ export function compileMergedParents(draft: Draft, place: Place, columns: Column
   })
 }
 
-export function compileAdopt(draft: Draft, place: Place): TableRule['adopt'] {
-  const { adopt } = place.spec
-  if (adopt === undefined) return null
-  const where = `${place.where}.adopt`
-  const name = nameOf(resolveTable(adopt.by, draft.spec.schemas.source))
-  const by = draft.places.get(name)
-  const single = by?.target?.foreignKeys.filter((k) => k.columns.length === 1 && k.columns[0] === adopt.column)
-  const fk = single?.find((k) => sameTable(k.target, place.target))
-  if (by === undefined || columnOf(by.target, adopt.column) === undefined) {
-    fail(draft, { code: 'ADOPT', where, message: `there is no ${adopt.by}.${adopt.column} at the destination`, fix: 'Correct the names.' })
-  } else if (fk === undefined) {
-    warn(draft, {
-      code: 'ADOPT', where, message: `${adopt.by}.${adopt.column} is no foreign key to ${place.label} at the destination`,
-      fix: 'Make sure that it names the row that the trigger makes.',
-    })
-  }
-  if (place.key.length !== 1) {
-    fail(draft, { code: 'ADOPT', where, message: 'the key is not one column', fix: 'Only tables with a key of one column adopt rows.' })
-  }
-  return { by: name, column: adopt.column }
-}
-
-function sameTable(a: { schema: string; table: string }, b: CatalogTable | null): boolean {
-  return b !== null && nameOf(a) === nameOf(b)
-}

@@ -1,9 +1,10 @@
 import { tableOf, type Catalog, type CatalogTable } from './catalog.ts'
+import { compileAdopt, withMakers } from './compile-adopt.ts'
 import { checkCycles, checkOrder, checkTable, checkVerdicts } from './compile-checks.ts'
 import { compileColumns } from './compile-columns.ts'
 import { fail, labelOf, resolveTable, type Draft, type Place } from './compile-draft.ts'
 import { compileEntities } from './compile-entities.ts'
-import { compileAdopt, compileConditions, compileMerge, compileMergedParents, compilePins, compileRename } from './compile-table.ts'
+import { compileConditions, compileMerge, compileMergedParents, compilePins, compileRename } from './compile-table.ts'
 import type { Mapping, TableRule } from './mapping.ts'
 import type { MappingSource, TableSpec } from './mapping-source.ts'
 import type { Problem } from './problem.ts'
@@ -17,7 +18,7 @@ export function compileMapping(spec: MappingSource, source: Catalog, destination
   const draft: Draft = { spec, source, destination, places: new Map(), entities: new Map(), problems: [] }
   placeTables(draft)
   compileEntities(draft)
-  const tables = new Map([...draft.places].map(([name, place]) => [name, compileTable(draft, place)]))
+  const tables = withMakers(draft, new Map([...draft.places].map(([name, place]) => [name, compileTable(draft, place)])))
   checkVerdicts(draft)
   checkOrder(draft)
   checkCycles(draft)
@@ -125,7 +126,7 @@ function compileTable(draft: Draft, place: Place): TableRule {
   const targetKey = skipped ? [] : place.key.flatMap((key) => columns.find((c) => c.source === key)?.target ?? [])
   const entity = [...draft.entities.values()].find((e) => e.table === nameOf(place.table) && e.name === place.label) ?? null
   const pinned = compilePins(draft, place, targetKey)
-  const adopt = compileAdopt(draft, place)
+  const adopt = compileAdopt(draft, place, { columns, targetKey, entity: entity?.name ?? null })
   const proven = verdict === 'move' && entity !== null && entity.strategy.kind === 'prefixed' && pinned.size === 0 && adopt === null
   const rule: TableRule = {
     source: { schema: place.table.schema, table: place.table.table },

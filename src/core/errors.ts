@@ -9,7 +9,8 @@ interface ErrorRule {
 
 /**
  * The one table of errors: code, exit code, who must act, what to do. No message text is ever matched; Postgres errors are told apart
- * by SQLSTATE (manual, appendix A). Exit codes: 1 a defect of ours, 2 usage or configuration, 3 undecided conflicts, 4 verification findings,
+ * by SQLSTATE (manual, appendix A). Exit codes: 1 a defect of ours, 2 usage or configuration, 3 undecided conflicts, 4 verification
+ * findings,
  * 5 preflight failed, 6 retryable remote, 7 rolled back.
  */
 export const ERRORS = {
@@ -22,20 +23,28 @@ export const ERRORS = {
   WAL_LEVEL: { exit: 5, act: 'operator', hint: 'Set wal_level = logical at the source and restart it.' },
   PRIVILEGE: { exit: 5, act: 'operator', hint: 'Grant what is named to the role that rekey connects with.' },
   SLOT_IN_USE: { exit: 5, act: 'operator', hint: 'Another reader holds the slot; stop it, or start with --takeover.' },
-  SLOT_LOST: { exit: 5, act: 'operator', hint: 'The source removed WAL that was still needed; `rekey remove`, then `rekey run` copies anew.' },
-  SLOT_MISSING: { exit: 5, act: 'operator', hint: 'The slot is gone, changes since the checkpoint cannot be read; `rekey remove`, then `rekey run` copies anew.' },
-  SLOT_AHEAD: { exit: 5, act: 'operator', hint: 'The slot was moved past the checkpoint, the named range of WAL cannot be read again; `rekey remove`, then `rekey run`.' },
-  SLOT_RECREATED: { exit: 5, act: 'operator', hint: 'The slot is not the one this run began with; `rekey remove`, then `rekey run` copies anew.' },
-  TIMELINE: { exit: 5, act: 'operator', hint: 'The source is another server or was restored; positions are not comparable. `rekey remove`, then `rekey run`.' },
+  SLOT_LOST: { exit: 5, act: 'operator',
+    hint: 'The source removed WAL that was still needed; `rekey remove`, then `rekey run` copies anew.' },
+  SLOT_MISSING: { exit: 5, act: 'operator',
+    hint: 'The slot is gone, changes since the checkpoint cannot be read; `rekey remove`, then `rekey run` copies anew.' },
+  SLOT_AHEAD: { exit: 5, act: 'operator',
+    hint: 'The slot was moved past the checkpoint, the named range of WAL cannot be read again; `rekey remove`, then `rekey run`.' },
+  SLOT_RECREATED: { exit: 5, act: 'operator',
+    hint: 'The slot is not the one this run began with; `rekey remove`, then `rekey run` copies anew.' },
+  TIMELINE: { exit: 5, act: 'operator',
+    hint: 'The source is another server or was restored; positions are not comparable. `rekey remove`, then `rekey run`.' },
   SLOT_CREATE: { exit: 5, act: 'operator', hint: 'Long or prepared transactions hold the slot back; end the named ones.' },
   PUBLICATION: { exit: 5, act: 'operator', hint: 'The publication does not hold what the mapping needs; `rekey check` says what differs.' },
   NO_KEY: { exit: 5, act: 'operator', hint: 'Give the table a primary key or REPLICA IDENTITY FULL, or declare a key in the mapping.' },
-  SCHEMA_CHANGED: { exit: 5, act: 'operator', hint: 'Make the destination and the mapping fit the named change, then start again; nothing was skipped.' },
+  SCHEMA_CHANGED: { exit: 5, act: 'operator',
+    hint: 'Make the destination and the mapping fit the named change, then start again; nothing was skipped.' },
   FENCED: { exit: 5, act: 'operator', hint: 'Another rekey has taken over this pipeline; this one has stopped.' },
   RUNNING: { exit: 5, act: 'operator', hint: 'Another rekey runs this pipeline; stop it, or start with --takeover.' },
-  TRUNCATE: { exit: 5, act: 'operator', hint: 'The source truncated a table whose policy is to refuse; set `truncate: owned` or `ignore` in the mapping.' },
+  TRUNCATE: { exit: 5, act: 'operator',
+    hint: 'The source truncated a table whose policy is to refuse; set `truncate: owned` or `ignore` in the mapping.' },
   CONFLICT: { exit: 3, act: 'decision', hint: 'Decide it in conflicts.csv or with `rekey parked`.' },
-  ROW_COUNT: { exit: 5, act: 'operator', hint: 'A trigger or row security at the destination swallowed a row; see `triggers` in the mapping.' },
+  ROW_COUNT: { exit: 5, act: 'operator',
+    hint: 'A trigger or row security at the destination swallowed a row; see `triggers` in the mapping.' },
   REMOTE: { exit: 6, act: 'retry', hint: 'The server did not answer; it is tried again.' },
   INTERNAL: { exit: 1, act: 'retry', hint: 'This is a defect in rekey; please report it with the code and the place.' },
 } as const satisfies Record<string, ErrorRule>

@@ -1,5 +1,5 @@
 import type { Change, Transaction } from './change.ts'
-import { add, emptyNet, keyOf, movesKey, type RelationNet, tally } from './coalesce.ts'
+import { add, combine, emptyNet, isWhole, keyOf, movesKey, type RelationNet, tally } from './coalesce.ts'
 import { RekeyError } from './errors.ts'
 import type { Lsn } from './lsn.ts'
 import type { Condition } from './mapping.ts'
@@ -132,9 +132,23 @@ export function notCarried(change: Change, program: Program): string | null {
 function filtered(change: Change, program: Program): Change | null {
   const { where } = program.rule
   if (where.length === 0 || change.op === 'delete') return change
-  if (where.every((condition) => holds(condition, change.row!, program))) return change
+  const passes = (row: Row): boolean => where.every((condition) => holds(condition, row, program))
+  const known = change.oldIsFull && change.old ? { ...change, row: combine(change.old, change.row!) } : change
+  if (passes(known.row!)) {
+    // Under REPLICA IDENTITY FULL it is known that there is no row under the old key.
+    const comes = known.oldIsFull && movesKey(known, program.key) && !passes(known.old!)
+    return comes ? { ...known, op: 'insert', old: null, oldIsFull: false } : known
+  }
   if (change.op === 'insert') return null
   return { ...change, op: 'delete', old: change.old ?? change.row, row: null }
+}
+
+/**
+ * With a row filter, an update may be the first that the destination is to hear of a row, and may not have all of it: then only the source
+ * can tell what the row is.
+ */
+export function mayBeFirst({ op, old, row }: Change, { rule }: Program): boolean {
+  return op === 'update' && rule.where.length > 0 && (old !== null || !isWhole(row!))
 }
 
 /** A column that was not sent did not change, so what it decided before still holds: it passes. */

@@ -43,12 +43,19 @@ export interface TableSpec {
   /** By destination column. */
   readonly rename?: Readonly<Record<string, RenameSpec>> | undefined
   readonly where?: Readonly<Record<string, ConditionSpec>> | undefined
-  readonly adopt?: { readonly by: string; readonly column: string } | undefined
+  readonly adopt?: AdoptSpec | undefined
   readonly triggers?: 'fire' | 'off' | undefined
   readonly truncate?: 'refuse' | 'owned' | 'ignore' | undefined
   readonly notAnId?: readonly string[] | undefined
   /** By source column; constants and expressions by destination column. */
   readonly columns?: Readonly<Record<string, ColumnSpec>> | undefined
+}
+
+/** One of both. */
+export interface AdoptSpec {
+  readonly by: string
+  readonly column?: string | undefined
+  readonly on?: readonly string[] | undefined
 }
 
 export interface RenameSpec {

@@ -79,8 +79,10 @@ export interface TableRule {
   readonly mergedParents: readonly { readonly column: string; readonly entity: string; readonly action: 'keep' | 'skip' }[]
   /** Destination triggers: fire (default), or off for our session. */
   readonly triggers: 'fire' | 'off'
-  /** A row of this table that a destination trigger makes when a row of `by` is inserted: found through `by`.`column`, never inserted. */
-  readonly adopt: { readonly by: string; readonly column: string } | null
+  /** Rows of this table may be made by a destination trigger; such a row becomes ours instead of being inserted. */
+  readonly adopt: AdoptRule | null
+  /** Other tables adopt what triggers make when a row of this one comes; `filled` are the destination columns that point at those rows. */
+  readonly makes?: { readonly filled: readonly string[] }
   readonly truncate: 'refuse' | 'owned' | 'ignore'
 }
 
@@ -145,6 +147,15 @@ export interface Condition {
   readonly test: 'equals' | 'not' | 'in' | 'null' | 'notNull'
   readonly values: readonly string[]
 }
+
+/**
+ * `by` is the source table on whose inserts the trigger runs (the maker). The made row is the one that the maker's destination column
+ * `column` points at (`from` is the source column that fills it), or the one with the row's own values in the destination columns `on`
+ * (`from` is the source column that refers to the maker).
+ */
+export type AdoptRule =
+  | { readonly by: string; readonly column: string; readonly from: string }
+  | { readonly by: string; readonly on: readonly string[]; readonly from: string }
 
 export interface MergeRule {
   /** Natural keys, tried in order: each is a list of destination columns with a normalisation. The first that matches decides. */

@@ -25,6 +25,11 @@ export function orderTables(tables: readonly CatalogTable[]): TableOrder {
   return { rank, cycles: components.filter((component) => component.length > 1) }
 }
 
+/** The groups of more than one node that lead to each other. */
+export function cyclesOf(edges: ReadonlyMap<string, readonly string[]>): string[][] {
+  return tarjan([...edges.keys()].sort(), edges).filter((component) => component.length > 1)
+}
+
 function tarjan(nodes: readonly string[], edges: ReadonlyMap<string, readonly string[]>): string[][] {
   const index = new Map<string, number>()
   const low = new Map<string, number>()

@@ -55,7 +55,8 @@ function parentsOf(program: Program, mapping: Mapping): { at: number; table: str
       if (column.map.kind !== 'ref') return []
       const entity = mapping.entities.get(column.map.entity)!
       const own = entity.name === program.rule.entity && program.rule.targetKey.includes(column.target)
-      return own ? [] : [{ at: program.columns[i].from, table: entity.table }]
+      // What a trigger makes with this row comes after it.
+      return own || program.rule.makes?.filled.includes(column.target) ? [] : [{ at: program.columns[i].from, table: entity.table }]
     })
     known.set(program, parents)
   }

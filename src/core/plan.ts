@@ -9,15 +9,17 @@ import type { TableName } from './relation.ts'
  * Keys and ids are COPY text fields, joined by tabs where they are composite.
  * - inserted: ours, under this id. - merged: the destination's row `id`. - pinned: never written. - renamed: `id` is the new text of a
  *   column (entity is `table.column`). - adopted: made by a destination trigger. - dangling: referenced, but the row never existed.
+ * - gone: it was inserted, and then deleted by us: the id stays its own, yet proves nothing of a row that is there now.
+ * - truncated: all inserted ones of the entity are gone, up to here (only in a plan; it has no key).
  */
 export interface Decision {
   readonly entity: string
   readonly key: string
   readonly id: string
-  readonly kind: 'inserted' | 'merged' | 'pinned' | 'renamed' | 'adopted' | 'dangling'
+  readonly kind: 'inserted' | 'merged' | 'pinned' | 'renamed' | 'adopted' | 'dangling' | 'gone' | 'truncated'
   readonly rule: string
   readonly evidence: string
-  /** It takes the place of a dangling one: the row came after all. */
+  /** It takes the place of another one: the row of a dangling one came after all, a row went, or came again. */
   readonly replaces?: boolean
 }
 
@@ -104,6 +106,8 @@ export interface TruncatedTable {
   /** Prefix of the ids that prove the rows are ours; null when the ledger (under this name) says which are. */
   readonly prefix: string | null
   readonly ledger: string
+  /** Destination keys of rows that are ours and perhaps not in the ledger yet, as lines. */
+  readonly fresh: Lines
 }
 
 /** Writes that can be done together, set by set. Parts are done one after the other. */

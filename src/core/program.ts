@@ -46,7 +46,9 @@ export interface Program {
 
 export type Minters = ReadonlyMap<string, Minter>
 
-/** Throws RekeyError SCHEMA_CHANGED when the source table has lost a column that the rule needs, or has one the mapping has no verdict for. */
+/**
+ * Throws RekeyError SCHEMA_CHANGED when the source table has lost a column that the rule needs, or has one the mapping has no verdict for.
+ */
 export function compileProgram(mapping: Mapping, minters: Minters, relation: Relation): Program {
   const rule = mapping.tables.get(nameOf(relation))
   if (!rule) throw new RekeyError('MAPPING', `table ${nameOf(relation)} is captured but has no rule`)
@@ -64,14 +66,17 @@ export function compileProgram(mapping: Mapping, minters: Minters, relation: Rel
     key: rule.key.map(at),
     whole: fuse(columns),
     targetKey: targetKeyAt.map((i) => columns[i]),
-    asks: columns.some((step) => step.kind === 'decided' || step.kind === 'renamed' || (step.kind === 'value' && step.map.kind !== 'constant')),
+    asks: columns.some((step) => step.kind === 'decided' || step.kind === 'renamed'
+      || (step.kind === 'value' && step.map.kind !== 'constant')),
   }
 }
 
 function refuseUnknown(rule: TableRule, relation: Relation): void {
-  const known = new Set([...rule.columns.map((c) => c.source), ...rule.columns.flatMap((c) => columnsOf(c.map)), ...rule.dropped.map((d) => d.column)])
+  const known = new Set([...rule.columns.map((c) => c.source), ...rule.columns.flatMap((c) => columnsOf(c.map)),
+    ...rule.dropped.map((d) => d.column)])
   const added = relation.columns.find((column) => !known.has(column.name))
-  if (added) throw new RekeyError('SCHEMA_CHANGED', `${nameOf(relation)} has the column ${added.name}, for which the mapping has no verdict`)
+  if (added) throw new RekeyError('SCHEMA_CHANGED',
+    `${nameOf(relation)} has the column ${added.name}, for which the mapping has no verdict`)
 }
 
 interface Scope {
@@ -94,7 +99,8 @@ export function renameName(rule: TableRule, column: string): string {
 function stepOf(column: ColumnRule, { mapping, minters, rule, at }: Scope): Step {
   const from = column.source === null ? -1 : at(column.source)
   const { map } = column
-  if (map.kind === 'copy' && rule.rename.some((rename) => rename.column === column.target)) return { kind: 'renamed', from, entity: renameName(rule, column.target) }
+  if (map.kind === 'copy' && rule.rename.some((rename) => rename.column === column.target)) return { kind: 'renamed', from,
+    entity: renameName(rule, column.target) }
   if (map.kind === 'copy') return { kind: 'copy', from, to: from }
   if (map.kind !== 'ref') {
     const needs = columnsOf(map)

@@ -110,7 +110,8 @@ const EMPTY = Buffer.alloc(0)
 /** Reports each (entity, raw key) of a decided entity that the row refers to and that `scope.decided` does not know. */
 export function collectUndecided(program: Program, row: Row, scope: Scope, want: (entity: string, key: string) => void): void {
   for (const step of program.columns) {
-    if (step.from >= 0 && (step.kind === 'copy' || step.kind === 'renamed' || isNull(row, step.from) || isUnchanged(row, step.from))) continue
+    if (step.from >= 0 && (step.kind === 'copy' || step.kind === 'renamed' || isNull(row, step.from)
+      || isUnchanged(row, step.from))) continue
     if (step.kind === 'decided') {
       const key = rawField(row, step.from)
       if (scope.decided(step.entity, key) === undefined) want(step.entity, key)

@@ -55,7 +55,8 @@ export function connectionSettings(url: string, more: Readonly<Record<string, st
   parsed.searchParams.delete('application_name')
   const settings = { ...SESSION, ...more }
   return {
-    connectionString: parsed.href, options: [...(own ? [own] : []), sessionOptions(more)].join(' '), application_name: settings.application_name,
+    connectionString: parsed.href, options: [...(own ? [own] : []), sessionOptions(more)].join(' '),
+    application_name: settings.application_name,
     keepAlive: true, connectionTimeoutMillis: 15_000,
   }
 }

@@ -2,6 +2,9 @@ import type { Totals } from './plan.ts'
 
 export type Outcome = 'inserted' | 'updated' | 'merged' | 'deleted' | 'parked' | { readonly skipped: string }
 
+/** What was parked of a table and went with the others when the source truncated it. */
+export const TRUNCATED = { skipped: 'truncated' } as const
+
 export function noTotals(): Totals {
   return { read: 0, inserted: 0, updated: 0, merged: 0, deleted: 0, skipped: {}, parked: 0 }
 }
@@ -22,10 +25,10 @@ export function recount(totals: Record<string, Totals>, table: string, outcome: 
   count(totals, table, outcome)
 }
 
-/** A row that was counted as inserted waits after all. */
-export function reopen(totals: Record<string, Totals>, table: string): void {
+/** A row that was counted with this outcome waits after all. Counts of a part may be negative; those of the whole are not. */
+export function reopen(totals: Record<string, Totals>, table: string, outcome: 'inserted' | 'merged'): void {
   const t = (totals[table] ??= noTotals())
-  t.inserted -= 1
+  t[outcome] -= 1
   t.parked += 1
 }
 

@@ -5,10 +5,17 @@ import type { TableWrite } from './plan.ts'
 import type { Program, Step } from './program.ts'
 import { sentColumns, writeColumns, writeWhole, type Scope } from './rekey.ts'
 import { nameOf } from './relation.ts'
-import { isNull, type Row } from './row.ts'
+import { fieldEnd, fieldStart, isNull, type Row } from './row.ts'
 
-/** What is done with the row of one source key: it is ours, it became a row of the destination, or it is not carried. */
-export type Standing = 'owned' | 'merged' | 'skip'
+/**
+ * What is done with the row of one source key: it is ours, it is ours and a trigger made it there, it became a row of the destination, or
+ * it is not carried.
+ */
+export type Standing = 'owned' | 'adopted' | 'merged' | 'skip'
+
+export function isOurs(standing: Standing): boolean {
+  return standing === 'owned' || standing === 'adopted'
+}
 
 export interface WriteOptions {
   readonly scope: Scope
@@ -39,8 +46,11 @@ export interface Proof {
   readonly fk: ForeignKey
   readonly steps: readonly Step[]
   readonly at: readonly number[]
-  readonly seen: Set<string>
-  last: string
+  /** Positions in the source row of what decides the parent; of those, the columns that point at it themselves. */
+  readonly from: readonly number[]
+  readonly nulls: readonly number[]
+  /** Keys that were met: a short integer as a number, which costs less than making its text. */
+  readonly seen: Set<number | string>
   readonly lines: Lines
 }
 
@@ -54,8 +64,9 @@ export function writeNet(program: Program, net: RelationNet, options: WriteOptio
   const whole = (row: Row, key: string | null, out: Lines): void => {
     const stand = standing === null ? 'owned' : standing(key ?? keyOf(row, program.key), row)
     if (stand === 'skip') return
-    writeWhole(program, row, stand === 'merged' ? write.merges : out, scope)
-    if (stand === 'owned') for (const proof of proofs) prove(program, proof, row, scope)
+    if (stand === 'adopted' && !program.rule.keyed) writeKey(program, row, write.deletes, scope)
+    writeWhole(program, row, stand === 'merged' ? write.merges : stand === 'adopted' && program.rule.keyed ? write.upserts : out, scope)
+    if (isOurs(stand)) for (const proof of proofs) prove(program, proof, row, scope)
   }
   for (const row of net.inserts) whole(row, null, fresh)
   if (net.keyed) {
@@ -69,7 +80,11 @@ export function writeNet(program: Program, net: RelationNet, options: WriteOptio
   if (net.counted) {
     for (const { row, count } of net.counted.values()) {
       for (let n = count; n > 0; n--) whole(row, null, write.inserts)
-      for (let n = count; n < 0; n++) if (standing === null || standing(keyOf(row, program.key), row) === 'owned') writeWhole(program, row, write.removals, scope)
+      if (count >= 0) continue
+      const stand = standing === null ? 'owned' : standing(keyOf(row, program.key), row)
+      // Its other columns may still be as the trigger made them.
+      if (stand === 'adopted') writeKey(program, row, write.deletes, scope)
+      else for (let n = count; n < 0 && isOurs(stand); n++) writeWhole(program, row, write.removals, scope)
     }
   }
   if (!options.book) attach(write, proofs)
@@ -123,13 +138,17 @@ interface One {
 }
 
 function writeDelete(program: Program, entry: Net, { key, write, scope, standing }: One): void {
-  if (standing !== null && standing(key, entry.row) !== 'owned') return
-  writeColumns(program, program.targetKey, entry.row, write.deletes, scope)
-  write.deletes.end()
+  if (standing !== null && !isOurs(standing(key, entry.row))) return
+  writeKey(program, entry.row, write.deletes, scope)
+}
+
+function writeKey(program: Program, row: Row, out: Lines, scope: Scope): void {
+  writeColumns(program, program.targetKey, row, out, scope)
+  out.end()
 }
 
 function writePartial(program: Program, row: Row, { key, write, scope, standing, proofs }: One & { proofs: readonly Proof[] }): void {
-  if (standing !== null && standing(key, row) !== 'owned') return
+  if (standing !== null && !isOurs(standing(key, row))) return
   const sent = sentColumns(program, row)
   const lines = linesFor(write.updates, sent)
   writeColumns(program, sent.map((i) => program.columns[i]), row, lines, scope)
@@ -160,18 +179,41 @@ function proofsOf(program: Program, target: CatalogTable): Proof[] {
   const names = program.rule.columns.map((column) => column.target)
   return target.foreignKeys
     .map((fk) => ({ fk, at: fk.columns.map((column) => names.indexOf(column)) }))
-    .filter(({ at }) => at.every((i) => i >= 0 && program.columns[i].from >= 0))
-    .map(({ fk, at }) => ({ fk, at, steps: at.map((i) => program.columns[i]), seen: new Set<string>(), last: '', lines: new Lines() }))
+    .filter(({ at }) => at.every((i) => i >= 0 && !isNullAlways(program.columns[i])))
+    .map(({ fk, at }) => {
+      const steps = at.map((i) => program.columns[i])
+      const nulls = steps.map((step) => step.from).filter((i) => i >= 0)
+      const needs = steps.flatMap((step) => (step.kind === 'value' ? step.needs.map((name) => program.position.get(name)!) : []))
+      return { fk, at, steps, from: [...new Set([...nulls, ...needs])], nulls, seen: new Set<number | string>(), lines: new Lines() }
+    })
+}
+
+function isNullAlways(step: Step): boolean {
+  return step.kind === 'value' && step.map.kind === 'constant' && step.map.value === null
 }
 
 /** Adds the parent that a row points at, once. A null in any column means no reference (MATCH SIMPLE). */
-function prove(program: Program, proof: Proof, row: Row, scope: Scope): void {
-  const from = proof.steps.map((step) => step.from)
-  for (const i of from) if (isNull(row, i)) return
-  const key = keyOf(row, from)
-  if (key === proof.last || proof.seen.has(key)) return
-  proof.last = key
-  proof.seen.add(key)
-  writeColumns(program, proof.steps, row, proof.lines, scope)
-  proof.lines.end()
+function prove(program: Program, { from, nulls, seen, steps, lines }: Proof, row: Row, scope: Scope): void {
+  for (const i of nulls) if (isNull(row, i)) return
+  const number = from.length === 1 ? shortInteger(row, from[0]) : -1
+  const key = number >= 0 ? number : from.length === 0 ? '' : keyOf(row, from)
+  if (seen.has(key)) return
+  seen.add(key)
+  writeColumns(program, steps, row, lines, scope)
+  lines.end()
+}
+
+/** The number that a field of up to nine digits, the first not zero, stands for; -1 for any other field. */
+function shortInteger(row: Row, i: number): number {
+  const { buf } = row
+  const start = fieldStart(row, i)
+  const end = fieldEnd(row, i)
+  if (end - start > 9 || buf[start] === 48) return -1
+  let n = 0
+  for (let p = start; p < end; p++) {
+    const digit = buf[p] - 48
+    if (digit < 0 || digit > 9) return -1
+    n = n * 10 + digit
+  }
+  return end === start ? -1 : n
 }

@@ -17,7 +17,8 @@ export interface Bridge {
 }
 
 /** A connection to the destination; `join` makes it one more of the writer that holds the pipeline. */
-export function destinationOf({ config, mapping, catalogs }: Opened, more: { takeover: boolean; point: Bridge['point']; join?: () => string }): PostgresDestination {
+export function destinationOf({ config, mapping, catalogs }: Opened,
+  more: { takeover: boolean; point: Bridge['point']; join?: () => string }): PostgresDestination {
   return postgresDestination({
     url: config.destination.url, pipeline: config.pipeline, mapping, catalog: catalogs.destination, checks: config.checks,
     searchPath: config.destination.searchPath, lockTimeoutMs: 10_000, ...more,

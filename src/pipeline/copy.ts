@@ -1,19 +1,21 @@
 import { chunkTotals } from '../../connectors/postgres-destination/chunks.ts'
+import { dropIndexes, droppedIndexes, indexName, makeIndex } from '../../connectors/postgres-destination/indexes.ts'
 import { parkedRows } from '../../connectors/postgres-destination/parked.ts'
 import { createSlot, type CreatedSlot } from '../../connectors/postgres-source/slot.ts'
 import { openSource } from '../../connectors/postgres-source/source.ts'
-import type { Catalog } from '../core/catalog.ts'
+import { tableOf, type Catalog } from '../core/catalog.ts'
 import { RekeyError } from '../core/errors.ts'
 import type { Lsn } from '../core/lsn.ts'
 import type { Mapping } from '../core/mapping.ts'
-import { planPasses } from '../core/passes.ts'
+import { firstParents, planPasses } from '../core/passes.ts'
+import { waitsForMakers } from '../core/adopting.ts'
 import type { Checkpoint, Totals } from '../core/plan.ts'
 import { nameOf, type TableName } from '../core/relation.ts'
 import { relationsOf } from '../core/relations.ts'
 import { addTotals } from '../core/totals.ts'
 import { createPlanner } from '../planner.ts'
 import type { Chunk, CopyChunk } from '../ports.ts'
-import { snapshot } from '../snapshot.ts'
+import { snapshot, type SnapshotOptions } from '../snapshot.ts'
 import { type Bridge, decisionsIn, destinationOf } from './bridge.ts'
 import { capturedTables, namesOf } from './open.ts'
 
@@ -43,15 +45,19 @@ export async function copy(bridge: Bridge, checkpoint: Checkpoint, signal: Abort
     for (const one of extra) await one.destination.open()
     const chunks = await main.destination.chunks(() => makeChunks(open.source.chunks, { mapping, passes, rowsPerChunk }))
     meter.copying(chunks)
-    const planner = (m: Mapping) => createPlanner({
-      mapping: m, minters: opened.minters, catalog: catalogs.destination, idMap: main.idMap, destination: main.destination, source: open.source, relations, checks: config.checks,
-      cachedDecisions: decisionsIn(config.memory.ledger),
+    if (config.snapshot.indexes === 'rebuild' && chunks.every((chunk) => !chunk.done)) await dropIndexes(main.query, config.pipeline, largeTables(opened))
+    const planner: SnapshotOptions['planner'] = (pass, { match, idMap }) => createPlanner({
+      mapping: pass === 1 ? passes.first : mapping, minters: opened.minters, catalog: catalogs.destination, idMap, destination: { match },
+      source: open.source, readMakers: open.readCopied, relations, checks: config.checks, cachedDecisions: decisionsIn(config.memory.ledger),
     })
+    const parked = parkedRows(main.query, config.pipeline)
     await snapshot({
-      source: open.source, mapping, relations, chunks, checkpoint, point, converging: resumed, since: later?.since ?? new Map(), blocked: await parkedRows(main.query, config.pipeline).waiting(),
-      parents: parentsOf(passes.first, catalogs.destination), writers: [main.destination, ...extra.map((one) => one.destination)],
-      planners: { 1: planner(passes.first), 2: planner(mapping) }, onChunk: meter.copied,
+      source: open.source, mapping, relations, chunks, checkpoint, point, converging: resumed, since: later?.since ?? new Map(), planner,
+      blocked: await parked.waiting(), left: await parked.left(),
+      parents: parentsOf(passes.first, catalogs.destination), onChunk: meter.copied,
+      writers: [main, ...extra].map(({ destination, idMap }) => ({ destination, idMap, match: destination.match })),
     }, signal)
+    await makeIndexes(bridge)
     const totals: Record<string, Totals> = {}
     for (const text of await chunkTotals(main.query, config.pipeline)) addTotals(totals, JSON.parse(text) as Record<string, Totals>)
     const next: Checkpoint = { ...checkpoint, phase: 'stream', totals }
@@ -66,6 +72,26 @@ export async function copy(bridge: Bridge, checkpoint: Checkpoint, signal: Abort
     await open.close()
     await later?.drop()
     await Promise.all(extra.map((one) => one.close()))
+  }
+}
+
+/** Below this, an index costs less to keep than to miss. Sizes are known where rows are only estimated. */
+const LARGE_BYTES = 32 << 20
+
+/** Tables of the destination to which the copy brings much more than they hold. */
+function largeTables({ mapping, catalogs }: Bridge['opened']): TableName[] {
+  return [...mapping.tables.values()].flatMap((rule) => {
+    const [from, to] = [tableOf(catalogs.source, rule.source), tableOf(catalogs.destination, rule.target)]
+    return from && to && from.bytes >= Math.max(LARGE_BYTES, to.bytes) ? [rule.target] : []
+  })
+}
+
+/** Whatever an earlier run of the pipeline dropped, too. The stream needs them: it looks children up by their parents. */
+async function makeIndexes({ main, events, opened }: Bridge): Promise<void> {
+  const { pipeline } = opened.config
+  for (const index of await droppedIndexes(main.query, pipeline)) {
+    events.note({ level: 'info', event: 'index', text: `makes the index ${indexName(index)} again` })
+    await makeIndex(main.query, pipeline, index)
   }
 }
 
@@ -103,14 +129,8 @@ async function makeChunks(
   return chunks
 }
 
-/** Source tables that a source table's rows point at in the first pass, by the destination's foreign keys; a column that it leaves null points nowhere. */
-function parentsOf(mapping: Mapping, destination: Catalog): Map<string, string[]> {
-  const byTarget = new Map([...mapping.tables].map(([name, rule]) => [nameOf(rule.target), name]))
-  return new Map([...mapping.tables].map(([name, rule]) => {
-    const target = destination.tables.find((t) => nameOf(t) === nameOf(rule.target))
-    const nulled = new Set(rule.columns.filter((c) => c.source === null && c.map.kind === 'constant' && c.map.value === null).map((c) => c.target))
-    const pointing = (target?.foreignKeys ?? []).filter((fk) => !fk.columns.some((column) => nulled.has(column)))
-    const parents = pointing.map((fk) => byTarget.get(nameOf(fk.target))).filter((p): p is string => p !== undefined && p !== name)
-    return [name, [...new Set(parents)]]
-  }))
+/** Source tables whose rows must be there before a table's first pass. */
+function parentsOf(first: Mapping, destination: Catalog): Map<string, string[]> {
+  const makers = waitsForMakers(first, destination)
+  return new Map([...firstParents(first, destination)].map(([name, parents]) => [name, [...new Set([...parents, ...makers.get(name)!])]]))
 }

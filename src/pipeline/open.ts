@@ -33,7 +33,8 @@ export async function withDatabases<T>(config: Config, work: (opened: Opened) =>
   try {
     const destination = await openSession(config.destination.url, 'destination')
     try {
-      const catalogs = { source: await readCatalog(source.objects), destination: await readCatalog(destination.objects) }
+      const [ours, theirs] = await Promise.all([readCatalog(source.objects), readCatalog(destination.objects)])
+      const catalogs = { source: ours, destination: theirs }
       const same = (c: Catalog): string => `${c.systemId}/${c.database}`
       if (same(catalogs.source) === same(catalogs.destination)) throw new RekeyError('SAME_DATABASE', 'source and destination are the same database')
       const files = await readMapping(config.mapping)

@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { beginRun } from '../../connectors/postgres-destination/chunks.ts'
+import { destinationState } from '../../connectors/postgres-destination/state.ts'
 import { comparePublication, ensurePublication, readPublication } from '../../connectors/postgres-source/publication.ts'
 import { createSlot, dropSlot, freeSlot, readSlot } from '../../connectors/postgres-source/slot.ts'
 import { sleep } from '../clock.ts'
@@ -9,7 +10,7 @@ import { RekeyError } from '../core/errors.ts'
 import type { Checkpoint } from '../core/plan.ts'
 import { judgeSlot } from '../core/slot-health.ts'
 import type { Bridge } from './bridge.ts'
-import { capturedTables, namesOf } from './open.ts'
+import { capturedTables, namesOf, type Opened } from './open.ts'
 
 /** Opens the destination and brings slot, publication and checkpoint to agree: made anew for a run that has nothing yet, else judged. */
 export async function prepare(bridge: Bridge, resumed: boolean): Promise<Checkpoint> {
@@ -31,6 +32,16 @@ export async function prepare(bridge: Bridge, resumed: boolean): Promise<Checkpo
   const differences = found ? comparePublication(found, tables) : ['it is gone']
   if (differences.length > 0) throw new RekeyError('PUBLICATION', `publication ${publication}: ${differences.join('; ')}`)
   return checkpoint
+}
+
+/**
+ * A mapping that fitted when the run began and does not now: a table was changed meanwhile. Rejects with SCHEMA_CHANGED then; what does not
+ * fit is told in either case.
+ */
+export async function refuseChanges({ destination, config, mapping }: Opened, problems: readonly string[]): Promise<void> {
+  const checkpoint = await destinationState(destination.query, config.pipeline).checkpoint()
+  if (checkpoint === null || checkpoint.phase === 'new' || checkpoint.mappingDigest !== mapping.digest) return
+  throw new RekeyError('SCHEMA_CHANGED', `a table is not what it was when this run began:\n${problems.join('\n')}`)
 }
 
 /** A person's decisions go into the ledger before anything else is made. UNDECIDED while one is missing. */

@@ -34,15 +34,19 @@ export async function stream(
   try {
     const relations = relationsOf(catalogs.source, mapping)
     const planner = createPlanner({
-      mapping, minters: opened.minters, catalog: catalogs.destination, idMap: main.idMap, destination: main.destination, source: open.source,
-      relations, checks: config.checks, cachedDecisions: decisionsIn(config.memory.ledger), since: await copiedSince(main.query, config.pipeline),
+      mapping, minters: opened.minters, catalog: catalogs.destination, idMap: main.idMap, destination: main.destination,
+      source: open.source,
+      relations, checks: config.checks, cachedDecisions: decisionsIn(config.memory.ledger),
+      since: await copiedSince(main.query, config.pipeline),
     })
     meter.streaming(checkpoint)
     const parked = parkedRows(main.query, config.pipeline)
     const tasks = [
-      capture({ source: open.source, log, after: checkpoint.commitLsn, retainMs: config.retain, onRead: meter.read, point, now: () => performance.now(), every }, ended),
+      capture({ source: open.source, log, after: checkpoint.commitLsn, retainMs: config.retain, onRead: meter.read, point,
+        now: () => performance.now(), every }, ended),
       deliver({
-        log, destination: main.destination, planner, mapping, checkpoint, batch: config.batch, parked, relations, carefulUntil, point, now: () => performance.now(),
+        log, destination: main.destination, planner, mapping, checkpoint, batch: config.batch, parked, relations, carefulUntil, point,
+        now: () => performance.now(),
         convergeAt: (messages, lsn) => (messages.includes(marker) ? lsn : null),
         onApplied: (applied) => {
           latest = applied.checkpoint
@@ -63,7 +67,8 @@ export async function stream(
       throw error
     })))
     const errors = settled.flatMap((one) => (one.status === 'rejected' ? [one.reason as Error] : []))
-    const first = errors.find((error) => error instanceof RekeyError && error.exit !== 6) ?? errors.find((error) => error instanceof RestartStream) ?? errors[0]
+    const grave = errors.find((error) => error instanceof RekeyError && error.exit !== 6)
+    const first = grave ?? errors.find((error) => error instanceof RestartStream) ?? errors[0]
     if (first) throw first
     return latest
   } finally {
@@ -77,7 +82,8 @@ export async function stream(
 }
 
 /** Logical messages that move a quiet slot on, and, once, the marker behind everything that the initial copy can have seen. */
-function startHeartbeat({ config, source }: Opened, { marker, signal }: { marker: string | null; signal: AbortSignal }): { done: Promise<void>; stop(): void } {
+function startHeartbeat({ config, source }: Opened,
+  { marker, signal }: { marker: string | null; signal: AbortSignal }): { done: Promise<void>; stop(): void } {
   const beat = (text: string): Promise<unknown> => source.query('select pg_logical_emit_message(false, $1, $2)', ['rekey', text])
   const stopped = new AbortController()
   const either = AbortSignal.any([signal, stopped.signal])

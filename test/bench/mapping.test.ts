@@ -19,7 +19,7 @@ test('the mapping fits the tables, and rekey accepts the configuration', async (
   const [from, to] = await Promise.all([source, destination].map((one) => readCatalog((sql, params) => one.query(sql, params))))
   const files = parseMapping('mapping', new Map([['mapping.yaml', stringify(MAPPING)]]))
   expect(compileMapping(files.source, from, to).problems).toEqual([])
-  const config = parseConfig('rekey.yaml', stringify(configOf({ phase: 'a', source: source.url, destination: destination.url }, 'set')), {})
+  const config = parseConfig('rekey.yaml', stringify(configOf({ phase: 'a', source: source.url, destination: destination.url }, { checks: 'set', indexes: 'keep' })), {})
   expect(config).toMatchObject({ pipeline: 'bench_a', checks: 'set' })
   const sql = `select count(*) from public.users o
     where exists (select 1 from generate_series(1, $1::int) n where lower(o.email) = 'user' || n || '@example.org')`

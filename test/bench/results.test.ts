@@ -49,7 +49,7 @@ describe('results', () => {
 
 describe('options', () => {
   test('quick is three smaller pairs', () => {
-    expect(parseOptions(['--quick'])).toMatchObject({ quick: true, runs: 3, scale: 0.3, major: 15, checks: null })
+    expect(parseOptions(['--quick'])).toMatchObject({ quick: true, runs: 3, scale: 0.3, major: 15, checks: 'set', indexes: 'rebuild' })
     expect(parseOptions(['--quick', '--runs', '1', '--only', 'latency,a']).only).toEqual(['a', 'latency'])
   })
   test.each([

@@ -58,6 +58,20 @@ describe('parked rows', () => {
     expect((await line.json(['parked', 'list', '--all'])).rows[1]).toMatchObject({ state: 'waived', note: 'not needed' })
     expect((await line.json(['parked', 'retry', '--all'])).changed).toHaveLength(1)
   })
+
+  it('those that are left to the stream are told, and are no business of anybody', async () => {
+    const [{ id }] = await line.destination.query(
+      `insert into rekey.parked (pipeline, tbl, key, op, sqlstate, reason, change, behind, commit_lsn, ordinal, state)
+       values ('clitest', 'public.groups', '9', 'insert', '23503', 'no parent yet', '{}', false, '0/10', 9, 'left') returning id::text`)
+    const { parked } = await line.json(['status'])
+    expect(parked).toMatchObject({ left: 1, reasons: expect.arrayContaining([expect.objectContaining({ state: 'left', rows: 1 })]) })
+    expect((await line.rekey(['status'])).out).toContain('1 to be read again by the stream')
+    const keys = async (...more: string[]): Promise<string[]> =>
+      (await line.json(['parked', 'list', ...more])).rows.map((r: { key: string }) => r.key)
+    expect(await keys()).not.toContain('9')
+    expect(await keys('--all')).toContain('9')
+    expect(await line.json(['parked', 'waive', id!, '--reason', 'no', '--yes'])).toEqual({ changed: [], left: [{ id, state: 'left' }] })
+  })
 })
 
 describe('remove', () => {

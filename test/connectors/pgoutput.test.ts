@@ -65,7 +65,8 @@ describe('golden bytes', () => {
 
   it('deletes and a truncate of two tables', () => {
     const other = { ...T, oid: 5, table: 'other' }
-    const changes = changesOf(remove(T.oid, 'K', ['7', null, null]), remove(T.oid, 'O', ['7', 'a', 'b']), relation(other), truncate([T.oid, 5]))
+    const changes = changesOf(remove(T.oid, 'K', ['7', null, null]), remove(T.oid, 'O', ['7', 'a', 'b']), relation(other),
+      truncate([T.oid, 5]))
     expect(changes.map((c) => [c.op, c.relation.table, c.oldIsFull])).toEqual(
       [['delete', 't', false], ['delete', 't', true], ['truncate', 't', false], ['truncate', 'other', false]])
     expect(valuesOf(changes[1].old!)).toEqual(['7', 'a', 'b'])
@@ -79,7 +80,8 @@ describe('golden bytes', () => {
 
   it('a repeated description keeps the object, another shape makes a new one and earlier changes keep theirs', () => {
     const wider: RelationShape = { ...T, columns: [...T.columns, ['c', 25, false]] }
-    const [a, b, c] = changesOf(insert(T.oid, ['1', '', '']), relation(T), insert(T.oid, ['2', '', '']), relation(wider), insert(T.oid, ['3', '', '', '']))
+    const [a, b, c] = changesOf(insert(T.oid, ['1', '', '']), relation(T), insert(T.oid, ['2', '', '']), relation(wider),
+      insert(T.oid, ['3', '', '', '']))
     expect(b.relation).toBe(a.relation)
     expect(c.relation).not.toBe(a.relation)
     expect([a.relation.columns.length, c.relation.columns.length]).toEqual([3, 4])
@@ -105,8 +107,10 @@ describe('any tuple', () => {
   it('comes out as it went in', () => {
     const { seed } = random()
     fc.assert(fc.property(fc.array(fc.array(value, { minLength: 1, maxLength: 12 }), { minLength: 1, maxLength: 6 }), (rows) => {
-      const columns = (n: number): RelationShape => ({ oid: n, columns: Array.from({ length: n }, (_, i) => [`c${i}`, 25, false] as const) })
-      const messages = rows.flatMap((row) => [relation(columns(row.length)), insert(row.length, row), update(row.length, row, { kind: 'O', row })])
+      const columns = (n: number): RelationShape => ({ oid: n,
+        columns: Array.from({ length: n }, (_, i) => [`c${i}`, 25, false] as const) })
+      const messages = rows.flatMap((row) => [relation(columns(row.length)), insert(row.length, row),
+        update(row.length, row, { kind: 'O', row })])
       const [tx] = run([begin(1n, 0n, 1), ...messages, commit(1n, 2n)], unlimited)
       expect(tx.changes.map((c) => valuesOf(c.row!))).toEqual(rows.flatMap((row) => [row, row]))
       expect(tx.changes.flatMap((c) => (c.old ? [valuesOf(c.old)] : []))).toEqual(rows)
@@ -126,14 +130,16 @@ describe('transactions', () => {
 
   it('large ones are given out in fragments that keep count', () => {
     const out = run(inTransaction(...Array.from({ length: 25 }, () => row)), { fragmentChanges: 10 })
-    expect(out.map((t) => [t.first, t.changes.length, t.last, t.endLsn])).toEqual([[0, 10, false, 0n], [10, 10, false, 0n], [20, 5, true, 108n]])
+    expect(out.map((t) => [t.first, t.changes.length, t.last, t.endLsn])).toEqual([[0, 10, false, 0n], [10, 10, false, 0n],
+      [20, 5, true, 108n]])
     expect(new Set(out.map((t) => t.commitLsn))).toEqual(new Set([100n]))
     const bySize = run(inTransaction(row, row, row), { fragmentBytes: 400 })
     expect(bySize.map((t) => t.changes.length)).toEqual([2, 1])
   })
 
   it('replays are dropped, rows and messages', () => {
-    const out = run([...inTransaction(row, message(90n, 'x', { transactional: true })), begin(200n, 0n, 2), row, commit(200n, 208n)], { after: 100n })
+    const out = run([...inTransaction(row, message(90n, 'x', { transactional: true })), begin(200n, 0n, 2), row, commit(200n, 208n)],
+      { after: 100n })
     expect(out.map((t) => t.commitLsn)).toEqual([200n])
     expect(out[0].messages).toEqual([])
   })
@@ -154,7 +160,8 @@ describe('transactions', () => {
 
   it('empty ones move the position and are folded', () => {
     const empty = (at: bigint): Buffer[] => [begin(at, 0n, Number(at)), commit(at, at + 8n)]
-    const out = run([...empty(10n), ...empty(20n), message(30n, 'beat'), ...empty(40n), ...empty(50n), begin(60n, 0n, 60), relation(T), row, commit(60n, 68n)])
+    const out = run([...empty(10n), ...empty(20n), message(30n, 'beat'), ...empty(40n), ...empty(50n), begin(60n, 0n, 60), relation(T),
+      row, commit(60n, 68n)])
     expect(out.map((t) => [t.commitLsn, t.endLsn])).toEqual([[20n, 28n], [29n, 30n], [50n, 58n], [60n, 68n]])
   })
 

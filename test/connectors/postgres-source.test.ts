@@ -66,7 +66,8 @@ describe.each([14, 18] as const)('PostgreSQL %i', async (major) => {
     const all = await readAll(open().source)
     const seen = changesOf(all).map((c) => [c.op, c.old && valuesOf(c.old)[0], c.row && valuesOf(c.row)[0]])
     expect(seen).toEqual([
-      ['insert', null, '1'], ['insert', null, '2'], ['update', null, '1'], ['update', null, '2'], ['update', '2', '20'], ['delete', '1', null],
+      ['insert', null, '1'], ['insert', null, '2'], ['update', null, '1'], ['update', null, '2'], ['update', '2', '20'],
+        ['delete', '1', null],
       ['truncate', null, null], ['insert', null, '5'], ['insert', null, '7'], ['insert', null, '9'],
     ])
     expect(valuesOf(changesOf(all)[0].row!)).toEqual(['1', 'tab\t nl\n bs\\ \\N', null, '1.10'])

@@ -41,7 +41,8 @@ function idMapContract(name: string, make: () => Promise<Ledger>): void {
     })
 
     it('finds decisions by id, of any entity', async () => {
-      const decisions = [decision('1', 'x', { kind: 'merged' }), decision('2', 'x', { kind: 'merged' }), decision('1', 'y', { entity: 'groups' })]
+      const decisions = [decision('1', 'x', { kind: 'merged' }), decision('2', 'x', { kind: 'merged' }),
+        decision('1', 'y', { entity: 'groups' })]
       await at.write(decisions)
       const byKey = (a: Decision, b: Decision): number => (a.entity + a.key < b.entity + b.key ? -1 : 1)
       expect([...(await at.idMap.findIds(['x', 'y', 'z']))].sort(byKey)).toEqual([...decisions].sort(byKey))
@@ -51,7 +52,8 @@ function idMapContract(name: string, make: () => Promise<Ledger>): void {
 
     it('keys and ids are bytes: nothing is folded, trimmed or read as a pattern', async () => {
       const keys = [
-        raw('a'), raw('A'), raw('a '), raw(''), raw('ä'), raw('a\u0308'), raw('日本'), raw('😀'), raw('a', 'b'), raw('a\tb'), raw('a\\'), raw('\\N'),
+        raw('a'), raw('A'), raw('a '), raw(''), raw('ä'), raw('a\u0308'), raw('日本'), raw('😀'), raw('a', 'b'), raw('a\tb'), raw('a\\'),
+        raw('\\N'),
         raw("o'x"), raw('"q"'), raw('{1,2}'), raw('NULL'), raw('%'), raw('$1'), raw('a\nb'),
       ]
       const decisions = keys.map((key, i) => decision(key, i % 2 === 0 ? key : raw(`usr_${i}`)))

@@ -171,7 +171,7 @@ const STATUS: Status = {
   },
   chunks: { done: 4, open: 0, rows: 1_234, tables: [] },
   parked: {
-    waiting: 2, retry: 0, waived: 1,
+    waiting: 2, retry: 0, waived: 1, left: 3,
     reasons: [{ table: 'public.users', state: 'waiting', sqlstate: '23505', reason: 'the\u001b[2J key', rows: 2 }],
   },
   totals: { ...noTotals(), read: 5, inserted: 5, closes: true },
@@ -226,7 +226,7 @@ position  2:0/16B3748, written 2030-01-01T00:00:00.000Z
 lag       1.2 MB of WAL, last commit 2.0 s ago
 slot      rekey_shop: being read, WAL reserved, holds 5.0 MB back, 1.0 GB left before it may be lost
 copy      4 of 4 chunks done, 1,234 rows
-parked    2 waiting, 0 to be tried again, 1 waived
+parked    2 waiting, 0 to be tried again, 1 waived, 3 to be read again by the stream
 warning   the mapping files were changed
 
 PARKED IN     STATE    SQLSTATE  ROWS  REASON
@@ -239,8 +239,12 @@ all              5         5        0       0        0        0       0  ✓
 `)
   })
 
+  it('tells that nothing is behind', () => {
+    expect(renderStatus({ ...STATUS, lag: { bytes: 0, seconds: 0 } })).toContain('\nlag       none\n')
+  })
+
   it('tells that there is nothing yet', () => {
-    const parked = { waiting: 0, retry: 0, waived: 0, reasons: [] }
+    const parked = { waiting: 0, retry: 0, waived: 0, left: 0, reasons: [] }
     const none: Status = {
       ...STATUS, state: 'not started', phase: null, position: null, updatedAt: null, writer: null, lag: null, slot: null, parked,
       tables: {}, warnings: [],

@@ -163,7 +163,8 @@ describe('gathered changes', () => {
 
 describe('sequences that cannot be', () => {
   const [shape] = shapes
-  const from = (changes: readonly Change[], rule: Partial<Program['rule']> = {}) => () => gather([transaction(changes)], programs(rule), new Map())
+  const from = (changes: readonly Change[], rule: Partial<Program['rule']> = {}) => () => gather([transaction(changes)], programs(rule),
+    new Map())
 
   it('an update of a deleted row is refused', () => {
     const net = emptyNet(shape)
@@ -198,7 +199,8 @@ describe('changes that are not carried', () => {
   const changes = [insertOf(shape, ['1', 'x', 'on', 'b'])]
 
   it('are those that the copy holds already', () => {
-    const at = (commitLsn: bigint, since: bigint) => gather([transaction(changes, { commitLsn })], programs(), new Map([['public.t', since]])).rows
+    const at = (commitLsn: bigint, since: bigint) => gather([transaction(changes, { commitLsn })], programs(),
+      new Map([['public.t', since]])).rows
     expect([at(9n, 10n), at(10n, 10n), at(11n, 10n), at(0n, 10n)]).toEqual([0, 1, 1, 1])
   })
 

@@ -23,6 +23,17 @@ describe('compileMapping, table by table', () => {
     expect(judge({ persistence: 'u' })[0]).toEqual(['UNLOGGED'])
   })
 
+  it('knows which rows of a truncated table are ours only where it has a key', () => {
+    const judge = (shape: object, more: Partial<CatalogTable>, truncate: TableSpec['truncate']) => {
+      const t = table('logs', { columns: { a: 'text', b: 'text null' }, ...shape, more })
+      return compile({ source: [t], entities: { logs: { id: 'keep' } }, tables: { logs: { truncate } } }).problems.map((p) => `${p.severity} ${p.code}`)
+    }
+    const keyless = { identity: 'f', identityColumns: [] } as const
+    expect(judge({ key: [] }, keyless, 'owned')).toContain('error TRUNCATE')
+    for (const policy of ['refuse', 'ignore'] as const) expect(judge({ key: [] }, keyless, policy)).not.toContain('error TRUNCATE')
+    expect(judge({}, {}, 'owned')).toEqual([])
+  })
+
   it('checks what a merge matches by', () => {
     const source = [users({ email: 'text', name: 'text' })]
     const merge = (on: TableSpec['on'], unique: string[][] = []) => {
@@ -51,6 +62,12 @@ describe('compileMapping, table by table', () => {
     expect(judge({ pinned: [{ source: [1, 2], destination: ['a', 'b'] }] })).toEqual(['PINNED tables.users.pinned'])
     expect(judge({ adopt: { by: 'posts', column: 'nope' } })).toEqual(['ADOPT tables.users.adopt'])
     expect(judge({ adopt: { by: 'posts', column: 'user_id' } })).toEqual(['warning ADOPT tables.users.adopt'])
+    expect(judge({ adopt: { by: 'posts', column: 'user_id' } }, { triggers: 'off' })).toEqual(['ADOPT tables.users.adopt'])
+    expect(judge({ adopt: { by: 'nowhere', column: 'user_id' } })).toEqual(['ADOPT tables.users.adopt'])
+    expect(judge({ adopt: { by: 'posts', on: ['name'] } })).toEqual(['ADOPT tables.users.adopt'])
+    expect(judge({}, { adopt: { by: 'users', on: ['user_id'] } })).toEqual([])
+    expect(judge({}, { adopt: { by: 'users', on: ['id'] } })).toEqual([])
+    expect(judge({}, { adopt: { by: 'users', on: ['nope'] } })).toEqual(['ADOPT tables.posts.adopt'])
     expect(judge({}, { columns: { user_id: { whenMerged: 'skip' } } })).toEqual(['WHEN_MERGED tables.posts.columns.user_id.whenMerged'])
     expect(judge({ pinned: { 1: 'usr_1' } }, { columns: { user_id: { whenMerged: 'skip' } } })).toEqual([])
   })

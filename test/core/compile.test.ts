@@ -16,7 +16,8 @@ describe('compileMapping', () => {
     expect(mapping.tables.get('public.posts')).toEqual({
       source: { schema: 'public', table: 'posts' }, target: { schema: 'public', table: 'posts' }, context: 'all', verdict: 'move',
         reason: null,
-      key: ['id'], targetKey: ['id'], keyed: true, entity: 'posts', ledger: false, dropped: [], where: [], merge: null, rename: [], pinned: new Map(),
+      key: ['id'], targetKey: ['id'], keyed: true, entity: 'posts', ledger: false, dropped: [], where: [], merge: null, rename: [],
+      pinned: new Map(),
       mergedParents: [], triggers: 'fire', adopt: null, truncate: 'refuse',
       columns: [
         { target: 'author', type: 'text', source: 'author', map: { kind: 'ref', entity: 'users' } },

@@ -32,7 +32,7 @@ describe('rekey.yaml', () => {
     const config = parseConfig('rekey.yaml', `${GOOD}batch: { bytes: 2MiB, rows: "100" }\nretain: 500ms\n`, ENV)
     expect(config).toMatchObject({
       pipeline: 'rekey', deployment: 'lab-a', secret: ENV.REKEY_SECRET, log: 'direct', checks: 'engine', retain: 500, heartbeat: 10_000,
-      snapshot: { rowsPerChunk: 100_000, workers: 2 }, batch: { rows: 100, bytes: 2 ** 21, inFlight: 2 }, memory: { queue: 16 * 2 ** 20 },
+      snapshot: { rowsPerChunk: 250_000, workers: 2, indexes: 'keep' }, batch: { rows: 100, bytes: 2 ** 21, inFlight: 2 }, memory: { queue: 16 * 2 ** 20 },
     })
     expect(config.source.url).toBe('postgres://reader:hunter2-hunter2@old.lab.test/app')
   })

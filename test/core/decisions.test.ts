@@ -31,7 +31,8 @@ describe('decisions', () => {
     await decisions.load('users', ['2', '1'])
     await decisions.load('users', ['1', '3'])
     expect(asked).toEqual([['1', '2'], ['3']])
-    expect([decisions.get('users', '1')?.id, decisions.get('users', '3'), decisions.get('groups', '1')]).toEqual(['usr_1', undefined, undefined])
+    expect([decisions.get('users', '1')?.id, decisions.get('users', '3'), decisions.get('groups', '1')]).toEqual(['usr_1', undefined,
+      undefined])
   })
 
   it('what one plan has loaded is at hand until it is made, however small the memory', async () => {
@@ -109,7 +110,8 @@ describe('decisions', () => {
     const keys = fc.array(fc.constantFrom('1', '2', '3'), { maxLength: 6 })
     fc.assert(fc.property(keys, keys, (before, after) => {
       const decisions = decisionCache(ledger().idMap)
-      const decide = (list: readonly string[], rule: string): void => list.forEach((key, i) => decisions.decide(decision(key, { rule: `${rule} ${i}` })))
+      const decide = (list: readonly string[],
+        rule: string): void => list.forEach((key, i) => decisions.decide(decision(key, { rule: `${rule} ${i}` })))
       decide(before, 'before')
       const held = ['1', '2', '3'].map((key) => decisions.get('users', key))
       const mark = decisions.mark()
@@ -118,6 +120,16 @@ describe('decisions', () => {
       expect(['1', '2', '3'].map((key) => decisions.get('users', key))).toEqual(held)
       expect(decisions.taken().map((d) => d.rule)).toEqual(before.map((_, i) => `before ${i}`))
     }))
+  })
+
+  it('what was taken and never written is forgotten, unless it was decided again since', () => {
+    const decisions = decisionCache(ledger().idMap)
+    for (const key of ['1', '2']) decisions.decide(decision(key))
+    const taken = decisions.taken()
+    const again = decision('2', { rule: 'again' })
+    decisions.decide(again)
+    decisions.forget(taken)
+    expect([decisions.get('users', '1'), decisions.get('users', '2'), decisions.taken()]).toEqual([undefined, again, [again]])
   })
 
   it('a reset forgets all that is not in the ledger', async () => {

@@ -44,14 +44,16 @@ describe('ordered ids', () => {
     }))
   })
 
-  test.each(['', '007', '-0', '+1', '1.0', ' 1', '1 ', 'abc', '1e3', '9223372036854775808', '-9223372036854775809', '123456789012345678901'])(
+  test.each(['', '007', '-0', '+1', '1.0', ' 1', '1 ', 'abc', '1e3', '9223372036854775808', '-9223372036854775809',
+    '123456789012345678901'])(
     'what is not a canonical int8 is not minted: %j', (text) => expect(mintOrderedText(key, text)).toBeNull())
 
   test('another key, prefix, form, or any changed character is not ours', () => {
     const id = mintOrderedText(key, '17')!
     expect(unmintOrdered(orderedKey('usr', counting.toReversed()), id)).toBeNull()
     expect(unmintOrdered(orderedKey('prj', counting), id)).toBeNull()
-    fc.assert(fc.property(fc.integer({ min: 4, max: id.length - 1 }), fc.constantFrom(...Array.from('0123456789abcdefghjkmnpqrstvwxyz')), (at, digit) => {
+    fc.assert(fc.property(fc.integer({ min: 4, max: id.length - 1 }), fc.constantFrom(...Array.from('0123456789abcdefghjkmnpqrstvwxyz')),
+      (at, digit) => {
       fc.pre(id[at] !== digit)
       expect(unmintOrdered(key, id.slice(0, at) + digit + id.slice(at + 1))).toBeNull()
     }))

@@ -29,7 +29,6 @@ tables:
     on: [lower(email), [first, last]]
     keep: source
     rename: { name: { unique: [name], separator: _ } }
-    triggers: off
     where: { status: [ACTIVE, EXPIRED], deleted: null, role: { not: GUEST }, born: { not: null }, robot: false }
     notAnId: [stripe_id]
     columns:
@@ -45,6 +44,7 @@ tables:
     adopt: { by: users, column: group_id }
     truncate: refuse
   members:
+    truncate: refuse
     key: [user_id, group_id]
     pinned: [{ source: [1, 2], destination: [usr_1, "a\\tb"] }]
     columns:
@@ -194,7 +194,7 @@ describe('the mapping language', () => {
 
   it('says how rows are merged', () => {
     expect(rule('users'))
-      .toMatchObject({ verdict: 'merge', triggers: 'off', rename: [{ column: 'name', unique: ['name'], separator: '_' }] })
+      .toMatchObject({ verdict: 'merge', triggers: 'fire', makes: { filled: ['group_id'] }, rename: [{ column: 'name', unique: ['name'], separator: '_' }] })
     expect(rule('users').merge!.on).toEqual([
       [{ column: 'email', normalise: 'lower' }], [{ column: 'first', normalise: 'exact' }, { column: 'last', normalise: 'exact' }],
     ])

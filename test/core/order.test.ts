@@ -17,7 +17,8 @@ function graph(size: number, edges: readonly (readonly [number, number])[]) {
 function reaches(size: number, edges: readonly (readonly [number, number])[]): boolean[][] {
   const reach = Array.from({ length: size }, () => Array.from({ length: size }, () => false))
   for (const [from, to] of edges) reach[from][to] = true
-  for (let k = 0; k < size; k++) for (let i = 0; i < size; i++) for (let j = 0; j < size; j++) if (reach[i][k] && reach[k][j]) reach[i][j] = true
+  for (let k = 0; k < size; k++) for (let i = 0; i < size; i++) for (let j = 0; j < size; j++) if (reach[i][k]
+    && reach[k][j]) reach[i][j] = true
   return reach
 }
 
@@ -35,7 +36,8 @@ describe('orderTables', () => {
       expect([...rank.values()].sort((a, b) => a - b)).toEqual(Array.from({ length: size }, (_, i) => i))
       for (const [child, parent] of edges) if (!reach[parent][child]) expect(at(parent)).toBeLessThan(at(child))
       const groups = new Set(Array.from({ length: size }, (_, i) =>
-        Array.from({ length: size }, (__, j) => j).filter((j) => j === i || (reach[i][j] && reach[j][i])).map((j) => `public.${name(j)}`).join())
+        Array.from({ length: size }, (__, j) => j).filter((j) => j === i
+          || (reach[i][j] && reach[j][i])).map((j) => `public.${name(j)}`).join())
         .filter((group) => group.includes(',')))
       expect(new Set(cycles.map((cycle) => [...cycle].sort().join()))).toEqual(groups)
     }), { numRuns: 400 })
@@ -58,7 +60,8 @@ describe('orderTables', () => {
     const child = table('child', { columns: { id: 'bigint' }, refs: { id: 'parent.id' } })
     const pointing = (from: number, to: number) =>
       ({ ...child, table: name(from), foreignKeys: [{ ...child.foreignKeys[0], target: { schema: 'public', table: name(to) } }] })
-    const tables = Array.from({ length: size }, (_, i) => (i + 1 < size ? pointing(i, i + 1) : { ...child, table: name(i), foreignKeys: [] }))
+    const tables = Array.from({ length: size },
+      (_, i) => (i + 1 < size ? pointing(i, i + 1) : { ...child, table: name(i), foreignKeys: [] }))
     const { rank, cycles } = orderTables(tables)
     expect([rank.get('public.t0'), rank.get(`public.${name(size - 1)}`), cycles]).toEqual([size - 1, 0, []])
     const closed = [...tables.slice(0, -1), pointing(size - 1, 0)]

@@ -12,7 +12,8 @@ import { compile, USR, users } from '../support/mapping-literals.ts'
 const shape = relation('t', ['id', '__proto__', 'big ü"', 'constructor'])
 /** Values that Postgres can hold: text without NUL and without half a character. */
 const value = fc.oneof(
-  fc.string({ unit: 'grapheme' }).map((s) => s.replaceAll('\0', '')), fc.constantFrom('', '\\N', '\\U', '\t', '😀', '\u2028', '"'), fc.constant(null), fc.constant(undefined),
+  fc.string({ unit: 'grapheme' }).map((s) => s.replaceAll('\0', '')), fc.constantFrom('', '\\N', '\\U', '\t', '😀', '\u2028', '"'),
+  fc.constant(null), fc.constant(undefined),
 )
 const row = fc.array(value, { minLength: 4, maxLength: 4 })
 const plain = ({ op, row, old, oldIsFull }: Change) => ({ op, oldIsFull, row: row && valuesOf(row), old: old && valuesOf(old) })
@@ -41,7 +42,8 @@ describe('a parked change', () => {
 })
 
 describe('what waits behind a parked row', () => {
-  const source = [users(), table('posts', { columns: { id: 'bigint', author: 'bigint null', body: 'text null' }, refs: { author: 'users.id' } })]
+  const source = [users(), table('posts',
+    { columns: { id: 'bigint', author: 'bigint null', body: 'text null' }, refs: { author: 'users.id' } })]
   const { mapping } = compile({ source, destination: [
     table('users', { columns: { id: 'text' } }),
     table('posts', { columns: { id: 'text', author: 'text null', body: 'text null' }, refs: { author: 'users.id' } }),
@@ -76,7 +78,8 @@ describe('what waits behind a parked row', () => {
   })
 
   it('the key of a change is that of its new row, or of what it deletes', () => {
-    const changes = [insertOf(posts, ['1', null, null]), updateOf(posts, ['2', null, null], ['1', null, null]), deleteOf(posts, ['a\tb', null, null])]
+    const changes = [insertOf(posts, ['1', null, null]), updateOf(posts, ['2', null, null], ['1', null, null]),
+      deleteOf(posts, ['a\tb', null, null])]
     expect([...changes, truncateOf(posts)].map((change) => changeKey(change, program))).toEqual(['1', '2', 'a\\tb', null])
   })
 })

@@ -3,7 +3,8 @@ import { quoteIdent, quoteLiteral, quoteName } from '../../src/core/quote.ts'
 import { sessionOptions } from '../../src/core/session.ts'
 
 describe('quoting', () => {
-  it.each([['a', '"a"'], ['Große Tabelle', '"Große Tabelle"'], ['a"; drop table b', '"a""; drop table b"']])('identifier %s', (name, sql) => {
+  it.each([['a', '"a"'], ['Große Tabelle', '"Große Tabelle"'], ['a"; drop table b', '"a""; drop table b"']])('identifier %s',
+    (name, sql) => {
     expect(quoteIdent(name)).toBe(sql)
   })
   it.each([['', "''"], ["o'clock", "'o''clock'"], ["a\\'b", "E'a\\\\''b'"], ['x\ny', "'x\ny'"]])('literal %j', (text, sql) => {

@@ -10,12 +10,14 @@ describe('retain', () => {
 
   it('holds a sample back for the delay', () => {
     const retained = retain(10_000)
-    expect([retained.note(5n, 0), retained.note(5n, 9_999), retained.note(9n, 10_000), retained.note(9n, 19_999), retained.note(9n, 20_000)])
+    expect([retained.note(5n, 0), retained.note(5n, 9_999), retained.note(9n, 10_000), retained.note(9n, 19_999),
+      retained.note(9n, 20_000)])
       .toEqual([0n, 0n, 5n, 5n, 9n])
   })
 
   it('confirms nothing that was not durable a delay ago, and everything that was a delay and a second ago', () => {
-    const steps = fc.array(fc.record({ more: fc.bigInt(0n, 3n), wait: fc.constantFrom(0, 10, 400, 1_000, 5_000) }), { minLength: 1, maxLength: 80 })
+    const steps = fc.array(fc.record({ more: fc.bigInt(0n, 3n), wait: fc.constantFrom(0, 10, 400, 1_000, 5_000) }),
+      { minLength: 1, maxLength: 80 })
     fc.assert(fc.property(steps, fc.constantFrom(1, 1_000, 4_000), (list, delay) => {
       const retained = retain(delay)
       const notes: { lsn: bigint; at: number }[] = []

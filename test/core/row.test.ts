@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { escapeField, fieldEnd, fieldStart, isNull, isUnchanged, rawField, rowOf, textField, unescapeField, valuesOf } from '../../src/core/row.ts'
+import { escapeField, fieldEnd, fieldStart, isNull, isUnchanged, rawField, rowOf, textField, unescapeField,
+  valuesOf } from '../../src/core/row.ts'
 
 const text = fc.oneof(fc.string({ unit: 'binary' }), fc.constantFrom('', '\\N', '\\U', '\\', '\t', '\\t', 'a\nb', '\\.', '\b\f\v\r'))
 const values = fc.array(fc.oneof(text, fc.constant(null), fc.constant(undefined)), { minLength: 1, maxLength: 8 })

@@ -35,6 +35,7 @@ describe('judgeSlot', () => {
   it('names the gap and the reader', () => {
     const ahead = judgeSlot(state({ confirmedLsn: 0x1_0000_00ffn }), memory)
     expect(ahead).toMatchObject({ message: 'slot rekey was moved on; changes of 0/64 to 1/FF cannot be read' })
-    expect(judgeSlot(state({ activePid: 42, activeIsOurs: true }), memory)).toMatchObject({ pid: 42, message: expect.stringContaining('a rekey') })
+    expect(judgeSlot(state({ activePid: 42, activeIsOurs: true }), memory)).toMatchObject({ pid: 42,
+      message: expect.stringContaining('a rekey') })
   })
 })

@@ -35,7 +35,7 @@ describe('totals', () => {
     const totals = from([{ table: 'a', outcome: 'parked', n: 2 }, { table: 'a', outcome: 'inserted', n: 1 }])
     recount(totals, 'a', 'merged')
     recount(totals, 'a', { skipped: 'waived' })
-    reopen(totals, 'a')
+    reopen(totals, 'a', 'inserted')
     expect(totals.a).toEqual({ ...noTotals(), read: 3, merged: 1, parked: 1, skipped: { waived: 1 } })
     expect(closes(totals.a)).toBe(true)
   })

@@ -14,7 +14,8 @@ const chance = random()
 
 async function rigWith(more = ''): Promise<Rig> {
   const rig = await createRig({
-    servers, sourceSql: SOURCE_SQL, destinationSql: DESTINATION_SQL, mapping: MAPPING, config: `snapshot: { rowsPerChunk: 100 }\nbatch: { rows: 50 }\n${more}`,
+    servers, sourceSql: SOURCE_SQL, destinationSql: DESTINATION_SQL, mapping: MAPPING,
+    config: `snapshot: { rowsPerChunk: 100 }\nbatch: { rows: 50 }\n${more}`,
   })
   await rig.destination.query(THEIRS_SQL)
   return rig
@@ -42,11 +43,14 @@ async function settled(rig: Rig, child: Child): Promise<void> {
   expect(await rig.destination.query("select tbl, key, op, sqlstate, reason, change from rekey.parked where state <> 'done'")).toEqual([])
   expect(await rig.differences()).toEqual([])
   const [{ totals }] = await rig.destination.query('select totals::text as totals from rekey.checkpoint')
-  for (const [table, one] of Object.entries(JSON.parse(totals!) as Record<string, Totals>)) expect([table, closes(one)]).toEqual([table, true])
+  for (const [table, one] of Object.entries(JSON.parse(totals!) as Record<string, Totals>)) expect([table, closes(one)]).toEqual([table,
+    true])
 }
 
-const COPYING = ['snap.chunk_read=kill@1', 'snap.chunk_written=kill@1', 'apply.mid=kill@3', 'snap.chunk_read=kill@4', 'apply.committed=kill@3', 'snap.chunk_written=kill@4']
-const STREAMING = ['apply.begin', 'apply.committed', 'decode.tx_end', 'produce.acked', 'slot.before_ack'].flatMap((name) => [`${name}=kill@1`, `${name}=kill@7`])
+const COPYING = ['snap.chunk_read=kill@1', 'snap.chunk_written=kill@1', 'apply.mid=kill@3', 'snap.chunk_read=kill@4',
+  'apply.committed=kill@3', 'snap.chunk_written=kill@4']
+const STREAMING = ['apply.begin', 'apply.committed', 'decode.tx_end', 'produce.acked',
+  'slot.before_ack'].flatMap((name) => [`${name}=kill@1`, `${name}=kill@7`])
 
 test('killed at every place, once early and once late, while it copies and while it streams', async () => {
   const rig = await rigWith()
@@ -60,7 +64,8 @@ test('killed at every place, once early and once late, while it copies and while
   try {
     for (const failpoints of [...COPYING, ...STREAMING]) {
       const child = startChild(rig.config, { failpoints })
-      expect([failpoints, await child.ended, child.lines.filter((line) => line.startsWith('failed'))]).toEqual([failpoints, { code: null, signal: 'SIGKILL' }, []])
+      expect([failpoints, await child.ended, child.lines.filter((line) => line.startsWith('failed'))]).toEqual([failpoints,
+        { code: null, signal: 'SIGKILL' }, []])
       known = await keeps(rig, known)
       const now = await chunks(rig)
       expect([...done].filter(([chunk, by]) => now.get(chunk) !== by)).toEqual([])

@@ -7,7 +7,8 @@ import { pair } from '../support/servers.ts'
 
 const servers = await pair({ source: 15, destination: 18 })
 
-test.each(['engine', 'set'])('a poison row waits with its SQLSTATE, what depends on it behind it, and the rest goes on (checks: %s)', async (checks) => {
+test.each(['engine', 'set'])('a poison row waits with its SQLSTATE, what depends on it behind it, and the rest goes on (checks: %s)',
+  async (checks) => {
   const rig = await parentsRig(servers, { config: `checks: ${checks}` })
   try {
     await rig.destination.query(`alter table parents add constraint no_poison check (name <> 'poison')`)
@@ -44,7 +45,8 @@ test('a poison row in the initial copy waits, and the rest is copied', async () 
     const running = rig.start()
     await rig.caughtUp(running)
     await running.stop()
-    expect(await parked(rig)).toEqual([{ tbl: 'public.children', key: '7', op: 'insert', sqlstate: '23514', behind: 'f', state: 'waiting' }])
+    expect(await parked(rig)).toEqual([{ tbl: 'public.children', key: '7', op: 'insert', sqlstate: '23514', behind: 'f',
+      state: 'waiting' }])
     expect((await rig.differences()).map(({ what }) => what)).toEqual(['missing'])
   } finally {
     await rig.close()
@@ -63,7 +65,8 @@ test('a constraint that is checked at the commit parks the rows that break it', 
     await rig.source.query("insert into parents values (200, 'p1'), (201, 'fine')")
     await rig.caughtUp(running)
     await running.stop()
-    expect(await parked(rig)).toEqual([{ tbl: 'public.parents', key: '200', op: 'insert', sqlstate: '23505', behind: 'f', state: 'waiting' }])
+    expect(await parked(rig)).toEqual([{ tbl: 'public.parents', key: '200', op: 'insert', sqlstate: '23505', behind: 'f',
+      state: 'waiting' }])
     expect(await rig.destination.query("select name from parents where name = 'fine'")).toEqual([{ name: 'fine' }])
   } finally {
     await rig.close()
@@ -80,7 +83,8 @@ test('a trigger that swallows a row is noticed: the row waits', async () => {
     await rig.source.query("insert into children values (300, 1, 1, 'swallow'), (301, 1, 1, 'kept'); update children set note = 'swallow' where id = 3")
     await rig.caughtUp(running)
     await running.stop()
-    expect((await parked(rig)).map(({ key, sqlstate }) => ({ key, sqlstate }))).toEqual([{ key: '300', sqlstate: 'RK002' }, { key: '3', sqlstate: 'RK002' }])
+    expect((await parked(rig)).map(({ key, sqlstate }) => ({ key, sqlstate }))).toEqual([{ key: '300', sqlstate: 'RK002' },
+      { key: '3', sqlstate: 'RK002' }])
   } finally {
     await rig.close()
   }
@@ -167,7 +171,8 @@ test('a column that goes away at the destination stops the run', async () => {
 
 test('keys that both sides have in use: a row that meets a foreign one waits', async () => {
   const rig = await createRig({
-    servers, sourceSql: 'create table things (id bigint primary key, name text)', destinationSql: 'create table things (id bigint primary key, name text)',
+    servers, sourceSql: 'create table things (id bigint primary key, name text)',
+    destinationSql: 'create table things (id bigint primary key, name text)',
     mapping: 'application: keep\ncontexts: [{ name: all, tables: [things] }]\nentities: { things: keep }',
   })
   try {

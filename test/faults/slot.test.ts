@@ -24,7 +24,8 @@ async function restarted(rig: Rig, accident: () => Promise<unknown>): Promise<{ 
 test('a slot that was dropped is named, and not made anew', async () => {
   const rig = await parentsRig(servers)
   try {
-    expect(await restarted(rig, () => rig.source.query(`select pg_drop_replication_slot('${slotOf(rig)}')`))).toEqual({ code: 'SLOT_MISSING', exit: 5 })
+    expect(await restarted(rig,
+      () => rig.source.query(`select pg_drop_replication_slot('${slotOf(rig)}')`))).toEqual({ code: 'SLOT_MISSING', exit: 5 })
     expect(await rig.source.query(`select 1 from pg_replication_slots where slot_name = '${slotOf(rig)}'`)).toEqual([])
   } finally {
     await rig.close()
@@ -91,7 +92,8 @@ test('a slot that is dropped under a running bridge stops it', async () => {
 test('a publication that was changed is noticed', async () => {
   const rig = await parentsRig(servers)
   try {
-    expect(await restarted(rig, () => rig.source.query(`alter publication ${slotOf(rig)} drop table children`))).toEqual({ code: 'PUBLICATION', exit: 5 })
+    expect(await restarted(rig,
+      () => rig.source.query(`alter publication ${slotOf(rig)} drop table children`))).toEqual({ code: 'PUBLICATION', exit: 5 })
   } finally {
     await rig.close()
   }

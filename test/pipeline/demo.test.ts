@@ -41,7 +41,8 @@ for (const checks of ['engine', 'set'] as const) {
       expect(await rig.differences()).toEqual([])
       const totals = running.latest()!.totals
       for (const [table, t] of Object.entries(totals)) {
-        expect([table, t.read]).toEqual([table, t.inserted + t.updated + t.merged + t.deleted + t.parked + Object.values(t.skipped).reduce((a, b) => a + b, 0)])
+        expect([table, t.read]).toEqual([table,
+          t.inserted + t.updated + t.merged + t.deleted + t.parked + Object.values(t.skipped).reduce((a, b) => a + b, 0)])
         expect([table, t.parked]).toEqual([table, 0])
       }
     } finally {

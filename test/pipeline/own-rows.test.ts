@@ -31,3 +31,90 @@ test('a row that comes and goes at the source before it is applied takes no row 
     await rig.close()
   }
 })
+
+/** Steps at the source after which a membership that was ours is no longer there; then somebody at the destination makes the same one. */
+const PASSINGS: readonly (readonly [how: string, sql: string, later: string])[] = [
+  ['a delete', 'delete from memberships', 'begin; insert into memberships values (1, 2); delete from memberships; commit'],
+  ['a key change', 'update memberships set group_id = 1', 'begin; insert into memberships values (1, 2); delete from memberships where group_id = 2; commit'],
+  ['a truncate', 'truncate memberships', 'begin; insert into memberships values (1, 2); delete from memberships; commit'],
+  ['a truncate, then another', 'truncate memberships', 'truncate memberships'],
+  ['a delete, then a truncate', 'delete from memberships', 'truncate memberships'],
+  ['a truncate in the transaction of the insert', 'delete from memberships; begin; insert into memberships values (1, 2); truncate memberships; commit', 'truncate memberships'],
+]
+for (const [how, sql, later] of PASSINGS) {
+  for (const restart of [false, true]) {
+    test(`what was ours is the destination's own when it is made there anew: ${how}${restart ? ', with a restart' : ''}`, async () => {
+      const { mapping, ...files } = await demo()
+      const rig = await createRig({ servers, ...files, mapping: mapping.replace('truncate: refuse', 'truncate: owned') })
+      const team = async (role: string) => (await rig.destination.query(
+        `select m.role from memberships m join groups g on g.id = m.group_id where g.name = 'team' and m.role = '${role}'`)).length
+      try {
+        await rig.source.query(`${OURS}; insert into groups (name, kind) values ('team', 'team'); insert into memberships values (1, 2, 'ours')`)
+        await rig.destination.query(THEIRS.replace("('usr_ada', 'grp_everyone', 'owner')", "('usr_ada', 'grp_everyone', 'owner') on conflict do nothing"))
+        if (how === 'a key change') await rig.destination.query('delete from memberships')
+        let running = rig.start()
+        await rig.caughtUp(running)
+        expect(await team('ours')).toBe(1)
+        for (const statement of steps(sql)) await rig.source.query(statement)
+        await rig.caughtUp(running)
+        expect(await team('ours')).toBe(0)
+        await rig.destination.query(`insert into memberships select u.id, g.id, 'theirs' from users u, groups g where g.name = 'team'`)
+        if (restart) {
+          await running.stop()
+          running = rig.start()
+        }
+        await rig.source.query(later)
+        await rig.caughtUp(running)
+        expect(await team('theirs')).toBe(1)
+        await rig.source.query(`insert into memberships values (1, 2, 'again')`)
+        await rig.caughtUp(running)
+        await running.stop()
+        expect([await team('theirs'), await rig.destination.query('select reason from rekey.parked')]).toEqual([1, []])
+        expect(await rig.destination.query(`select kind from rekey.id_map where entity = 'public.memberships' and old = E'1\\t2'`)).toEqual([{ kind: 'merged' }])
+        expect(await rig.differences()).toEqual([])
+      } finally {
+        await rig.close()
+      }
+    })
+  }
+}
+
+/** A transaction as one message, everything before it by itself. */
+function steps(sql: string): string[] {
+  const at = sql.indexOf('begin;')
+  return at <= 0 ? [sql] : [sql.slice(0, at), sql.slice(at)]
+}
+
+test('a row that comes again under its key has the id that it had, whatever it is made of, and the ledger tells of it while it is gone', async () => {
+  const tables = (key: string): string => `create table things (id ${key} primary key, note text); create table kept (id text primary key, note text)`
+  const rig = await createRig({
+    servers, sourceSql: tables('bigint'), destinationSql: tables('text'),
+    mapping: `application: again\ncontexts: [{ name: all, tables: [things, kept] }]\nentities: { things: { prefix: thi, id: random }, kept: keep }\ndefaults: { truncate: owned }`,
+  })
+  const ledger = () => rig.destination.query('select entity, old, new, kind from rekey.id_map order by 1, 2')
+  try {
+    await rig.source.query(`insert into things values (1, 'a'), (2, 'b'), (3, 'c'); insert into kept values (E'x\\\\y\\tz', 'k'), ('plain', 'p')`)
+    const running = rig.start()
+    await rig.caughtUp(running)
+    const before = await ledger()
+    await rig.source.query('delete from things where id = 1; delete from kept')
+    await rig.caughtUp(running)
+    const went = before.filter((d) => d.entity === 'kept' || d.old === '1')
+    expect(new Set((await ledger()).filter((d) => d.kind === 'gone').map((d) => d.new))).toEqual(new Set(went.map((d) => d.new)))
+    await rig.source.query(`begin; insert into things values (1, 'again'); insert into kept values (E'x\\\\y\\tz', 'k2'); truncate things, kept; insert into things values (2, 'b2'); commit`)
+    await rig.source.query(`insert into kept values (E'x\\\\y\\tz', 'k3')`)
+    await rig.caughtUp(running)
+    expect(await rig.destination.query('select count(*)::text as n from things')).toEqual([{ n: '1' }])
+    await rig.source.query(`truncate kept; insert into things values (1, 'once more')`)
+    await rig.caughtUp(running)
+    await running.stop()
+    const after = await ledger()
+    const ids = (rows: typeof before) => rows.map(({ entity, old, new: id }) => ({ entity, old, id }))
+    expect(ids(after)).toEqual(ids(before))
+    expect(after.map((d) => `${d.entity} ${d.kind}`).sort()).toEqual(['kept gone', 'kept gone', 'things gone', 'things inserted', 'things inserted'])
+    expect(await rig.differences()).toEqual([])
+    expect(await rig.destination.query('select count(*)::text as n from kept')).toEqual([{ n: '0' }])
+  } finally {
+    await rig.close()
+  }
+})

@@ -25,7 +25,8 @@ function command(file: string, args: readonly string[], cwd: string): Promise<En
 test('the packed package works in an empty folder, without the servers of the tests', async () => {
   const packed = await command('npm', ['pack', '--json', '--pack-destination', folder], root)
   expect(packed.code, packed.stderr).toBe(0)
-  const [{ filename, files }] = JSON.parse(packed.stdout.slice(packed.stdout.indexOf('['))) as [{ filename: string; files: { path: string }[] }]
+  const [{ filename,
+    files }] = JSON.parse(packed.stdout.slice(packed.stdout.indexOf('['))) as [{ filename: string; files: { path: string }[] }]
   expect(files.map((f) => f.path).filter((path) => /^(test|bench|demo)\//.test(path))).toEqual([])
 
   const app = join(folder, 'app')
@@ -42,7 +43,8 @@ test('the packed package works in an empty folder, without the servers of the te
     await destination.query(destinationSql)
     await cp(join(root, 'mappings/demo/mapping.yaml'), join(app, 'mapping/mapping.yaml'))
     await writeFile(join(app, 'rekey.yaml'), JSON.stringify({
-      pipeline: 'packed', deployment: 'test', secret: 'not-a-secret-at-all', mapping: 'mapping', source: { url: source.url }, destination: { url: destination.url },
+      pipeline: 'packed', deployment: 'test', secret: 'not-a-secret-at-all', mapping: 'mapping', source: { url: source.url },
+      destination: { url: destination.url },
     }))
     const checked = await command('npx', ['rekey', 'check', '--json'], app)
     expect([0, 5], checked.stderr).toContain(checked.code)

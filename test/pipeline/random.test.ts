@@ -14,7 +14,8 @@ const TRANSACTIONS = 120
 async function theirs(rig: Rig): Promise<unknown> {
   const tables = ['users', 'folders', 'docs', 'regions', 'memberships', 'cities', 'teams', 'players']
   const seen = await Promise.all(tables.map((table) => rig.destination.query(
-    table === 'memberships' ? `select 'none' as d` : `select md5(string_agg((to_jsonb(t) - 'bio')::text, '|' order by id)) as d from ${table} t where id like '%theirs%'`)))
+    table === 'memberships'
+    ? `select 'none' as d` : `select md5(string_agg((to_jsonb(t) - 'bio')::text, '|' order by id)) as d from ${table} t where id like '%theirs%'`)))
   return seen.flat()
 }
 

@@ -95,7 +95,7 @@ scenario('json stays as it is written, and numbers that look like ids stay numbe
   expect: [[`select t, n::text, list::text, j::text like '%,	"x" : 1,"x":2.10, "big":1e400, "n": 1, "s": "1" }' as kept from docs where n = 1`, [{ t: '2', n: '1', list: '{1,2}', kept: 't' }]]],
 })
 
-test('a unique swap that only a deferrable key of the source allows parks both rows, and nothing else', async () => {
+test('a unique swap that only a deferrable key of the source allows', async () => {
   const slots = (key: string, more: string): string => `create table slots (id ${key} primary key, place text unique ${more})`
   const rig = await createRig({
     servers, sourceSql: slots('bigint', 'deferrable initially deferred'), destinationSql: slots('text', ''),
@@ -110,8 +110,8 @@ test('a unique swap that only a deferrable key of the source allows parks both r
     await session.end()
     await rig.caughtUp(running)
     await running.stop()
-    expect(await rig.destination.query('select key, sqlstate from rekey.parked order by ordinal')).toEqual([{ key: '1', sqlstate: '23505' }, { key: '2', sqlstate: '23505' }])
-    expect((await rig.differences()).map(({ what, detail }) => [what, detail])).toEqual([['different', 'place: place 2 is place 1'], ['different', 'place: place 1 is place 2']])
+    expect(await rig.destination.query('select key, sqlstate from rekey.parked order by ordinal')).toEqual([])
+    expect(await rig.differences()).toEqual([])
   } finally {
     await rig.close()
   }

@@ -6,7 +6,8 @@ import { pair } from '../support/servers.ts'
 const servers = await pair({ source: 15, destination: 18 })
 
 const items = (key: string): string => `create table items (id ${key} primary key, name text, n integer);`
-const nodes = (key: string, more = ''): string => `create table nodes (id ${key} primary key, parent_id ${key} references nodes ${more}, label text);
+const nodes = (key: string,
+  more = ''): string => `create table nodes (id ${key} primary key, parent_id ${key} references nodes ${more}, label text);
   create index on nodes (parent_id);`
 const family = (key: string, more = ''): string => `
   create table parents (id ${key} primary key, name text);
@@ -59,7 +60,8 @@ scenario('interleaved transactions arrive in commit order', {
 })
 
 scenario('logical messages of others, and transactions without changes of ours', {
-  servers, tables: ['items'], schema: (key) => `${items(key)} create table other (id integer)`, rules: { other: { verdict: 'skip', reason: 'not moved' } },
+  servers, tables: ['items'], schema: (key) => `${items(key)} create table other (id integer)`,
+  rules: { other: { verdict: 'skip', reason: 'not moved' } },
   steps: [
     `select pg_logical_emit_message(true, 'someone', 'else'), pg_logical_emit_message(false, 'someone', 'else'), pg_logical_emit_message(true, 'rekey-not', 'ours'); insert into items values (1, 'a', 1)`,
     `begin; select pg_logical_emit_message(true, 'x', repeat('y', 100000)); insert into other values (1); commit; begin; insert into other values (2); commit`,
@@ -101,19 +103,24 @@ scenario('keys swap by way of a third value', {
 
 scenario('a parent changes its key and the source cascades', {
   ...three, schema: (key, side) => family(key, side === 'source' ? 'on update cascade on delete cascade' : 'deferrable'), before: families,
-  steps: ['update parents set id = id + 1000 where id < 5', 'update children set id = id + 1000, n = 1 where id < 20', { offline: 'update parents set id = id + 5000; delete from parents where id < 5010' }],
+  steps: ['update parents set id = id + 1000 where id < 5', 'update children set id = id + 1000, n = 1 where id < 20',
+    { offline: 'update parents set id = id + 5000; delete from parents where id < 5010' }],
 })
 
 scenario('cascaded deletes come parent first', {
   ...three, schema: (key) => family(key, 'on delete cascade'), before: families,
-  steps: ['delete from parents where id = 3', 'delete from parents where id between 5 and 9; insert into parents values (5, \'back\')', { offline: 'delete from children where n = 0 and id < 15; delete from parents' }],
+  steps: ['delete from parents where id = 3', 'delete from parents where id between 5 and 9; insert into parents values (5, \'back\')',
+    { offline: 'delete from children where n = 0 and id < 15; delete from parents' }],
 })
 
-scenario('cascaded deletes, where the destination has no cascade', { ...three, schema: (key, side) => family(key, side === 'source' ? 'on delete cascade' : ''), before: families, steps: ['delete from parents where id < 9', 'delete from parents'] })
+scenario('cascaded deletes, where the destination has no cascade',
+  { ...three, schema: (key, side) => family(key, side === 'source' ? 'on delete cascade' : ''), before: families,
+  steps: ['delete from parents where id < 9', 'delete from parents'] })
 
 scenario('references become null when their parent goes', {
   ...three, tables: ['parents', 'children'], before: families.replace(/insert into grandchildren.*/s, ''),
-  schema: (key) => family(key, 'on delete set null').replace(/create table grandchildren.*/s, ''), steps: ['delete from parents where id < 9', 'delete from children where parent_id is null; delete from parents'],
+  schema: (key) => family(key, 'on delete set null').replace(/create table grandchildren.*/s, ''),
+  steps: ['delete from parents where id < 9', 'delete from children where parent_id is null; delete from parents'],
 })
 
 scenario('delete and insert of one key', {
@@ -127,15 +134,20 @@ scenario('delete and insert of one key', {
 
 scenario('a row refers to one that comes after it in its statement', {
   servers, tables: ['nodes'], schema: (key) => nodes(key), before: 'insert into nodes values (2, 3), (3, null)',
-  steps: ['insert into nodes values (10, 11), (11, 12), (12, null), (13, 13)', 'update nodes set parent_id = 10 where id = 12', 'delete from nodes where id in (10, 11, 12, 13)'],
+  steps: ['insert into nodes values (10, 11), (11, 12), (12, null), (13, 13)', 'update nodes set parent_id = 10 where id = 12',
+    'delete from nodes where id in (10, 11, 12, 13)'],
 })
 
 scenario('a chain of ten thousand rows, from its end', {
-  servers, tables: ['nodes'], schema: (key) => nodes(key, 'on delete cascade'), before: `insert into nodes select i, nullif(i + 1, 10001) from generate_series(1, 10000) i`,
-  steps: [`insert into nodes select i, nullif(i + 1, 30001) from generate_series(20001, 30000) i`, `update nodes set label = 'x'`, 'delete from nodes where id > 20000 and id % 2 = 1; delete from nodes'],
+  servers, tables: ['nodes'], schema: (key) => nodes(key, 'on delete cascade'),
+  before: `insert into nodes select i, nullif(i + 1, 10001) from generate_series(1, 10000) i`,
+  steps: [`insert into nodes select i, nullif(i + 1, 30001) from generate_series(20001, 30000) i`, `update nodes set label = 'x'`,
+    'delete from nodes where id > 20000 and id % 2 = 1; delete from nodes'],
 })
 
 scenario('truncate takes what is ours, children with their parents', {
   ...three, schema: (key) => family(key), before: families,
-  steps: [`truncate grandchildren; insert into grandchildren values (1, 1)`, `truncate parents, children, grandchildren; insert into parents values (1, 'anew')`, { offline: `insert into children values (1, 1, 1); truncate parents cascade; insert into parents values (2, 'last')` }],
+  steps: [`truncate grandchildren; insert into grandchildren values (1, 1)`,
+    `truncate parents, children, grandchildren; insert into parents values (1, 'anew')`,
+    { offline: `insert into children values (1, 1, 1); truncate parents cascade; insert into parents values (2, 'last')` }],
 })

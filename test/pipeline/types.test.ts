@@ -39,7 +39,8 @@ function mapping(samples: Samples): string {
   return JSON.stringify({
     application: 'types',
     contexts: [{ name: 'all', tables: [...samples.map((_, i) => name(i)), ...keys, 'plain'] }],
-    entities: Object.fromEntries([...samples.map((_, i) => [name(i), { prefix: `t${letters(i)}` }]), ...keys.map((k) => [k, 'keep']), ['plain', 'keep']]),
+    entities: Object.fromEntries([...samples.map((_, i) => [name(i), { prefix: `t${letters(i)}` }]), ...keys.map((k) => [k, 'keep']),
+      ['plain', 'keep']]),
     tables: Object.fromEntries(uuids),
   })
 }
@@ -62,7 +63,8 @@ async function rows(database: Database, sql: string): Promise<TextRow[]> {
 }
 
 const before = ({ values, type, key }: TypeSample, i: number): string[] => [
-  ...values.map((v, n) => `insert into ${name(i)} values (${n + 1}, ${n}, 'snapshot', ${v}::${type}), (${n + 1001}, ${n + 1000}, 'null', null)`),
+  ...values.map((v,
+    n) => `insert into ${name(i)} values (${n + 1}, ${n}, 'snapshot', ${v}::${type}), (${n + 1001}, ${n + 1000}, 'null', null)`),
   ...(key ? values.slice(0, -1).map((v) => `insert into ${keyName(i)} values (${v}::${type}, 'snapshot') on conflict do nothing`) : []),
 ]
 
@@ -83,7 +85,8 @@ const after = ({ values, type, key }: TypeSample, i: number): string[] => {
   ]
 }
 
-const RUNS: readonly { from: Major; to: Major; checks: 'engine' | 'set' }[] = [{ from: 15, to: 18, checks: 'engine' }, { from: 18, to: 14, checks: 'set' }]
+const RUNS: readonly { from: Major; to: Major; checks: 'engine' | 'set' }[] = [{ from: 15, to: 18, checks: 'engine' },
+  { from: 18, to: 14, checks: 'set' }]
 
 describe.each(RUNS)('Postgres $from to $to, checks: $checks', ({ from, to, checks }) => {
   const samples = TYPE_SAMPLES.filter(({ since = 0 }) => since <= Math.min(from, to))
@@ -94,7 +97,8 @@ describe.each(RUNS)('Postgres $from to $to, checks: $checks', ({ from, to, check
     const plain = 'create table plain (id integer primary key);'
     rig = await createRig({
       servers: await pair({ source: from, destination: to }), mapping: mapping(samples), config: `checks: ${checks}`,
-      sourceSql: TYPE_DEFINITIONS + plain + tables(samples, 'bigint'), destinationSql: TYPE_DEFINITIONS + plain + tables(samples, 'text collate "C"'),
+      sourceSql: TYPE_DEFINITIONS + plain + tables(samples, 'bigint'),
+      destinationSql: TYPE_DEFINITIONS + plain + tables(samples, 'text collate "C"'),
     })
     await rig.source.query(OTHER_DEFAULTS)
     await rig.destination.query(OTHER_DEFAULTS)

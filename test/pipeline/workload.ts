@@ -174,7 +174,8 @@ function id({ chance, ids }: Context): string {
   return chance.chance(0.06) ? chance.pick(EDGES) : String(chance.int(1, ids))
 }
 
-const text = ({ chance }: Context): string => chance.pick(["'plain'", "E'tab\\there'", "E'line\\nbreak'", "E'back\\\\slash'", "'Ünïcødé 漢字'", "''", 'null', "'\\N'"])
+const text = ({ chance }: Context): string => chance.pick(["'plain'", "E'tab\\there'", "E'line\\nbreak'", "E'back\\\\slash'",
+  "'Ünïcødé 漢字'", "''", 'null', "'\\N'"])
 /** 100 kB that do not compress: stored outside the row, and not sent again by an update that leaves it alone. */
 const big = (context: Context): string => `(select string_agg(md5(i::text || '${context.next()}'), '') from generate_series(1, 3200) i)`
 const some = (context: Context): string => (context.chance.chance(0.1) ? big(context) : text(context))
@@ -191,11 +192,13 @@ const name = ({ chance, ids }: Context): string => `'name${chance.int(1, ids * 2
 const OPERATIONS: readonly Operation[] = [
   (c) => `insert into users values (${id(c)}, ${email(c)}, ${name(c)}, ${some(c)}, (select id from users order by id offset ${c.chance.int(0, 20)} limit 1), ${c.next()}) on conflict do nothing`,
   (c) => `insert into users values (${known(c)}, ${name(c)}, ${some(c)}, null, ${c.next()}) on conflict do nothing`,
-  (c) => `insert into users select i, 'u' || i || 'b@x.org', 'many' || i, null, null, ${c.next()} from generate_series(${c.chance.int(1, c.ids)}, ${c.ids}) i on conflict do nothing`,
+  (c) => `insert into users select i, 'u' || i || 'b@x.org', 'many' || i, null, null, ${c.next()} from generate_series(${c.chance.int(1,
+    c.ids)}, ${c.ids}) i on conflict do nothing`,
   (c) => `update users set name = ${name(c)}, version = ${c.next()} where id = ${id(c)}`,
   (c) => `update users set bio = ${some(c)}, version = ${c.next()} where id = ${id(c)}`,
   (c) => `update users set version = ${c.next()} where id % 5 = ${c.chance.int(0, 4)}`,
-  (c) => `update users set manager_id = (select id from users order by id desc offset ${c.chance.int(0, 20)} limit 1), version = ${c.next()} where id = ${id(c)}`,
+  (c) => `update users set manager_id = (select id from users order by id desc offset ${c.chance.int(0,
+    20)} limit 1), version = ${c.next()} where id = ${id(c)}`,
   (c) => `update users set email = ${email(c)}, version = ${c.next()} where id = ${id(c)}`,
   (c) => `delete from users where id = ${c.chance.chance(0.2) ? 1000 + c.chance.int(1, 12) : id(c)}`,
   (c) => `update users set id = ${id(c)}, version = ${c.next()} where id = ${id(c)} and id not in (select owner_id from docs union select user_id from memberships union select manager_id from users where manager_id is not null)`,
@@ -204,7 +207,8 @@ const OPERATIONS: readonly Operation[] = [
   (c) => swap(c, 'docs', 'place', String(-c.next())),
   (c) => swap(c, 'regions', 'code', String(-c.next())),
   (c) => `insert into regions values (${id(c)}, ${c.next()}, ${text(c)}, ${c.next()}) on conflict do nothing`,
-  (c) => `insert into regions select i, -1000 - i, 'many', ${c.next()} from generate_series(1, ${c.chance.int(1, 20)}) i on conflict do nothing`,
+  (c) => `insert into regions select i, -1000 - i, 'many', ${c.next()} from generate_series(1, ${c.chance.int(1,
+    20)}) i on conflict do nothing`,
   (c) => `update regions set id = ${id(c)}, version = ${c.next()} where id = ${id(c)}`,
   (c) => `update regions set label = ${text(c)}, version = ${c.next()} where id = ${id(c)}`,
   (c) => `delete from regions where id = ${id(c)}`,
@@ -212,7 +216,8 @@ const OPERATIONS: readonly Operation[] = [
   (c) => `insert into cities select i, (select id from regions order by id offset i % 3 limit 1), 'many', ${c.next()} from generate_series(1, ${c.chance.int(2, 30)}) i on conflict do nothing`,
   (c) => `update cities set id = ${id(c)}, version = ${c.next()} where id = ${id(c)}`,
   (c) => `delete from cities where id % 7 = ${c.chance.int(0, 6)}`,
-  (c) => `insert into folders select ${id(c)}, (select id from folders order by id offset ${c.chance.int(0, 30)} limit 1), ${text(c)}, ${c.next()} on conflict do nothing`,
+  (c) => `insert into folders select ${id(c)}, (select id from folders order by id offset ${c.chance.int(0,
+    30)} limit 1), ${text(c)}, ${c.next()} on conflict do nothing`,
   (c) => chain(c),
   (c) => `update folders set label = ${text(c)}, version = ${c.next()} where id = ${id(c)}`,
   (c) => `update folders f set parent_id = (select id from folders p where p.id < f.id order by id desc limit 1), version = ${c.next()} where id = ${id(c)}`,
@@ -222,15 +227,18 @@ const OPERATIONS: readonly Operation[] = [
   (c) => `update players set team_id = (select id from teams order by md5(id::text || ${c.next()}) limit 1), version = ${c.next()} where id = ${id(c)}`,
   (c) => `update teams set captain_id = null, version = ${c.next()} where id = ${id(c)}; delete from players where id = ${id(c)}`,
   (c) => dissolve(c),
-  (c) => `insert into memberships select u.id, f.id, ${text(c)}, ${c.next()} from users u, folders f where u.id % 3 = ${c.chance.int(0, 2)} order by u.id, f.id limit ${c.chance.int(1, 10)} on conflict do nothing`,
+  (c) => `insert into memberships select u.id, f.id, ${text(c)}, ${c.next()} from users u, folders f where u.id % 3 = ${c.chance.int(0,
+    2)} order by u.id, f.id limit ${c.chance.int(1, 10)} on conflict do nothing`,
   (c) => `update memberships set role = ${text(c)}, version = ${c.next()} where user_id = ${id(c)}`,
-  (c) => `update memberships set folder_id = (select id from folders order by id offset ${c.chance.int(0, 9)} limit 1), version = ${c.next()} where (user_id, folder_id) in (select user_id, folder_id from memberships limit 1)`,
+  (c) => `update memberships set folder_id = (select id from folders order by id offset ${c.chance.int(0,
+    9)} limit 1), version = ${c.next()} where (user_id, folder_id) in (select user_id, folder_id from memberships limit 1)`,
   (c) => `delete from memberships where folder_id % 4 = ${c.chance.int(0, 3)}`,
   (c) => doc(c),
   (c) => doc(c),
   (c) => `update docs set note = ${text(c)}, version = ${c.next()} where id % 4 = ${c.chance.int(0, 3)}`,
   (c) => `update docs set body = ${some(c)}, ui = ${ui(c)}, version = ${c.next()} where id = ${id(c)}`,
-  (c) => `update docs set owner_id = (select id from users order by id offset ${c.chance.int(0, 9)} limit 1), raw = ${raw(c)}, version = ${c.next()} where id = ${id(c)}`,
+  (c) => `update docs set owner_id = (select id from users order by id offset ${c.chance.int(0,
+    9)} limit 1), raw = ${raw(c)}, version = ${c.next()} where id = ${id(c)}`,
   (c) => `update docs set id = ${id(c)}, version = ${c.next()} where id = ${id(c)}`,
   (c) => `delete from docs where id = ${id(c)}`,
   (c) => again(c),
@@ -267,7 +275,8 @@ function dissolve(c: Context): string {
 
 function doc(c: Context): string {
   const kind = c.chance.pick(['user', 'folder', 'city', 'none'])
-  return `insert into docs select ${id(c)}, (select id from users order by id offset ${c.chance.int(0, 30)} limit 1), (select id from folders order by id offset ${c.chance.int(0, 30)} limit 1),
+  return `insert into docs select ${id(c)}, (select id from users order by id offset ${c.chance.int(0,
+    30)} limit 1), (select id from folders order by id offset ${c.chance.int(0, 30)} limit 1),
     ${c.next()}, '${kind}', '${id(c)}', ${ui(c)}, ${raw(c)}, ${some(c)}, ${text(c)}, ${c.next()} on conflict do nothing`
 }
 

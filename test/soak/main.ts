@@ -12,11 +12,13 @@ import { random } from '../support/random.ts'
 import { createRig, type Rig } from '../support/rig.ts'
 
 /**
- * `npm run soak -- --minutes N --seed S`: both databases are worked on all the time while the bridge and both servers are killed, connections
+ * `npm run soak -- --minutes N --seed S`: both databases are worked on all the time while the bridge and both servers are killed,
+ * connections
  * are cut and frozen, and locks are held at the destination, at random. At the end everything is left in peace, and then every row must be
  * where the oracle wants it, every total must close, and no decision may have changed. Prints the seed, what was done, and the verdict.
  */
-const { values } = parseArgs({ options: { minutes: { type: 'string', default: '10' }, seed: { type: 'string' }, checks: { type: 'string', default: 'set' } } })
+const { values } = parseArgs({ options: { minutes: { type: 'string', default: '10' }, seed: { type: 'string' },
+  checks: { type: 'string', default: 'set' } } })
 const chance = random(values.seed === undefined ? {} : { seed: Number(values.seed) })
 const until = Date.now() + Number(values.minutes) * 60_000
 const LIMIT_MIB = 300
@@ -28,7 +30,8 @@ const count = (what: string): void => {
 
 const source = await startPostgres({ major: 16 })
 const destination = await startPostgres({ major: 18 })
-const links = { source: await startProxy({ host: '127.0.0.1', port: source.port }), destination: await startProxy({ host: '127.0.0.1', port: destination.port }) }
+const links = { source: await startProxy({ host: '127.0.0.1', port: source.port }),
+  destination: await startProxy({ host: '127.0.0.1', port: destination.port }) }
 const rig = await createRig({
   servers: { source, destination }, sourceSql: SOURCE_SQL, destinationSql: DESTINATION_SQL, mapping: MAPPING,
   through: { source: (url) => links.source.through(url), destination: (url) => links.destination.through(url) },
@@ -52,7 +55,8 @@ async function holdLocks(at: Rig): Promise<void> {
   const session = await client(at.destination.url)
   try {
     await session.query('begin')
-    await session.query(chance.pick(['lock table docs in share row exclusive mode', "select 1 from users for update", "select 1 from folders order by id limit 20 for update"]))
+    await session.query(chance.pick(['lock table docs in share row exclusive mode', "select 1 from users for update",
+      "select 1 from folders order by id limit 20 for update"]))
     await sleep(chance.int(50, 1_500))
   } catch {
     // It was the one to give way in a deadlock, or its server went: both are part of the exercise.
@@ -114,7 +118,8 @@ while (Date.now() < until && failed === null) {
     await keeps()
     child = start()
   }
-  if (Object.values(done).reduce((a, b) => a + b, 0) % 25 === 0) console.log(`${new Date().toISOString()} ${JSON.stringify(done)}, ${work.committed} transactions, peak ${Math.round(rss / 2 ** 20)} MiB`)
+  if (Object.values(done).reduce((a, b) => a + b,
+    0) % 25 === 0) console.log(`${new Date().toISOString()} ${JSON.stringify(done)}, ${work.committed} transactions, peak ${Math.round(rss / 2 ** 20)} MiB`)
 }
 stop.abort()
 await busy
@@ -128,12 +133,14 @@ try {
   await child.ended
   rss = Math.max(rss, child.rss)
   const differences = await rig.differences()
-  if (differences.length > 0) faults.push(`${differences.length} differences: ${differences.slice(0, 3).map((d) => `${d.table} ${d.key} ${d.what}`).join('; ')}`)
+  if (differences.length > 0) faults.push(`${differences.length} differences: ${differences.slice(0,
+    3).map((d) => `${d.table} ${d.key} ${d.what}`).join('; ')}`)
   const parked = await rig.destination.query(`select tbl, op, sqlstate, reason, count(*)::text as n, min(commit_lsn)::text as first
     from rekey.parked where state <> 'done' and not behind group by 1, 2, 3, 4 order by min(commit_lsn)`)
   for (const row of parked) faults.push(`parked: ${row.n} of ${row.tbl}, ${row.op}, ${row.sqlstate} ${row.reason}, from ${row.first}`)
   const [{ totals }] = await rig.destination.query('select totals::text as totals from rekey.checkpoint')
-  for (const [table, one] of Object.entries(JSON.parse(totals!) as Record<string, Totals>)) if (!closes(one)) faults.push(`the totals of ${table} do not close`)
+  for (const [table, one] of Object.entries(JSON.parse(totals!) as Record<string,
+    Totals>)) if (!closes(one)) faults.push(`the totals of ${table} do not close`)
 } catch (error) {
   faults.push(String(error))
 }

@@ -14,7 +14,8 @@ import { childrenOf } from '../support/processes.ts'
  * goes on. The bridge's peak memory (VmHWM) must stay under the limit, and every row must arrive.
  */
 const LIMIT_MIB = 300
-const { values } = parseArgs({ options: { rows: { type: 'string', default: '5000000' }, seconds: { type: 'string', default: '60' }, checks: { type: 'string', default: 'engine' } } })
+const { values } = parseArgs({ options: { rows: { type: 'string', default: '5000000' }, seconds: { type: 'string', default: '60' },
+  checks: { type: 'string', default: 'engine' } } })
 const rows = Number(values.rows)
 const CLI = fileURLToPath(new URL('../../dist/src/cli/main.js', import.meta.url))
 
@@ -42,12 +43,14 @@ try {
   await writeFile(join(folder, 'mapping/mapping.yaml'), MAPPING)
   const config = join(folder, 'rekey.yaml')
   await writeFile(config, JSON.stringify({
-    pipeline: 'memory', deployment: 'test', secret: 'not-a-secret-at-all', mapping: 'mapping', source: { url: from.url }, destination: { url: to.url },
+    pipeline: 'memory', deployment: 'test', secret: 'not-a-secret-at-all', mapping: 'mapping', source: { url: from.url },
+    destination: { url: to.url },
     retain: '0s', checks: values.checks,
   }))
   const bridge = spawn(process.execPath, [CLI, 'run', '--config', config, '--json'], { stdio: ['ignore', 'ignore', 'inherit'] })
   const ended = new Promise<number>((resolve) => bridge.on('close', (code) => resolve(code ?? 1)))
-  const peak = async (): Promise<number> => Math.round(Number(/VmHWM:\s+(\d+)/.exec(await readFile(`/proc/${bridge.pid}/status`, 'utf8'))![1]) / 1024)
+  const peak = async (): Promise<number> => Math.round(Number(/VmHWM:\s+(\d+)/.exec(await readFile(`/proc/${bridge.pid}/status`,
+    'utf8'))![1]) / 1024)
   const count = async (): Promise<number> => Number((await to.query('select count(*)::text as n from children'))[0].n)
   const arrive = async (expected: number, what: string): Promise<void> => {
     const began = performance.now()

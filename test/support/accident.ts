@@ -17,7 +17,8 @@ entities: { parents: { prefix: par }, children: { prefix: chi } }
 `,
 } as const
 
-export async function parentsRig(servers: RigOptions['servers'], more: Partial<RigOptions> & { readonly rows?: number } = {}): Promise<Rig> {
+export async function parentsRig(servers: RigOptions['servers'],
+  more: Partial<RigOptions> & { readonly rows?: number } = {}): Promise<Rig> {
   const rig = await createRig({ servers, ...PARENTS, ...more })
   const { rows = 20 } = more
   await rig.source.query(`insert into parents select i, 'p' || i from generate_series(1, ${rows}) i; insert into children select i, i, i, 'n' from generate_series(1, ${rows}) i`)

@@ -27,7 +27,8 @@ export function startChild(config: Config, options: { readonly failpoints?: stri
   const file = join(folder, 'config.json')
   writeFileSync(file, JSON.stringify(config))
   const env = { ...process.env, REKEY_FAILPOINTS: options.failpoints ?? '' }
-  const child = spawn(process.execPath, ['--import', 'tsx', MAIN, file, ...(options.takeover ? ['--takeover'] : [])], { env, stdio: ['ignore', 'pipe', 'pipe'] })
+  const child = spawn(process.execPath, ['--import', 'tsx', MAIN, file, ...(options.takeover ? ['--takeover'] : [])],
+    { env, stdio: ['ignore', 'pipe', 'pipe'] })
   const release = atExit(() => void child.kill('SIGKILL'))
   const lines: string[] = []
   let rss = 0
@@ -61,7 +62,8 @@ export function startChild(config: Config, options: { readonly failpoints?: stri
     async reached(phase) {
       for (;;) {
         if (lines.some((line) => line.startsWith(`at ${phase} `) || line.startsWith('at stream '))) return
-        if (child.exitCode !== null || child.signalCode !== null) throw new Error(`the bridge ended before ${phase}: ${lines.slice(-3).join(' | ')}`)
+        if (child.exitCode !== null
+          || child.signalCode !== null) throw new Error(`the bridge ended before ${phase}: ${lines.slice(-3).join(' | ')}`)
         await new Promise<void>((resolve) => (heard = resolve))
       }
     },

@@ -64,7 +64,8 @@ export async function destinationFixture(server: Server, checks: Checks): Promis
 function planOf(before: bigint, more: Partial<WritePlan>): WritePlan {
   const after = { epoch: 1, commitLsn: before + 1n, endLsn: before + 1n, convergeLsn: 0n, phase: 'stream' as Checkpoint['phase'] }
   return {
-    parts: [], decisions: [], parked: [], unparked: [], before, after, totals: {}, chunk: null, last: true, checks: 'engine', rows: 0, ...more,
+    parts: [], decisions: [], parked: [], unparked: [], before, after, totals: {}, chunk: null, last: true, checks: 'engine', rows: 0,
+    ...more,
   }
 }
 

@@ -1,7 +1,8 @@
 import type { Rig } from './rig.ts'
 
 /** The parts of a bridge in another process that rig.caughtUp() cannot see: waits for the checkpoint alone. */
-export async function drained(rig: Rig, options: { readonly seconds?: number; readonly failed?: () => string | undefined } = {}): Promise<void> {
+export async function drained(rig: Rig,
+  options: { readonly seconds?: number; readonly failed?: () => string | undefined } = {}): Promise<void> {
   const [row] = await rig.source.query('select pg_current_wal_lsn()::text as lsn')
   await rig.source.query("select pg_logical_emit_message(false, 'rekey', 'heartbeat')")
   for (const end = Date.now() + (options.seconds ?? 60) * 1_000; ;) {
@@ -17,6 +18,7 @@ export async function drained(rig: Rig, options: { readonly seconds?: number; re
 
 /** The ledger's decisions, `entity/old` to `new kind`. */
 export async function ledger(rig: Rig): Promise<Map<string, string>> {
-  const rows = await rig.destination.query('select entity, old, new from rekey.id_map where pipeline = $1', [rig.config.pipeline]).catch(() => [])
+  const rows = await rig.destination.query('select entity, old, new from rekey.id_map where pipeline = $1',
+    [rig.config.pipeline]).catch(() => [])
   return new Map(rows.map((row) => [`${row.entity}/${row.old}`, row.new!]))
 }

@@ -70,7 +70,7 @@ async function compareTable(rule: TableRule, context: Context): Promise<Differen
   for (const row of await readRows(context.from, source, source.columns.filter((c) => !c.generated).map((c) => c.name))) {
     if (!rule.where.every((condition) => passes(condition, row))) continue
     const entry = rule.ledger ? context.ledger.get(`${rule.entity ?? name}\n${rule.key.map((k) => escape(row[k]!)).join('\t')}`) : undefined
-    if (rule.ledger && entry && entry.kind !== 'inserted' && entry.kind !== 'adopted') continue
+    if (rule.ledger && entry && !['inserted', 'adopted', 'gone'].includes(entry.kind)) continue
     const mapped = Object.fromEntries(rule.columns.map((column) => [column.target, mapColumn(rule, column, row, context)]))
     expected.set(rule.targetKey.map((k) => mapped[k]).join('\t'), mapped)
   }
@@ -91,7 +91,7 @@ function ownership(rule: TableRule, context: Context, name: string): (key: strin
     const opaque = strategy.kind === 'prefixed' && strategy.form === 'opaque' ? new RegExp(`^${strategy.prefix}_.{10}[ab].{15}$`) : null
     return (key) => (opaque ? opaque.test(key) : minter.unmint(key) !== null)
   }
-  const ids = new Set([...context.ledger].filter(([at, entry]) => at.startsWith(`${rule.entity ?? name}\n`) && entry.kind === 'inserted').map(([, entry]) => entry.id))
+  const ids = new Set([...context.ledger].filter(([at, entry]) => at.startsWith(`${rule.entity ?? name}\n`) && (entry.kind === 'inserted' || entry.kind === 'adopted')).map(([, entry]) => entry.id))
   return (key) => ids.has(key.split('\t').map(escape).join('\t'))
 }
 

@@ -36,14 +36,17 @@ export interface RelationShape {
 export function relation(r: RelationShape): Buffer {
   const columns = r.columns.map(([name, type, key]) => Buffer.concat([u8(key ? 1 : 0), text(name), u32(type), u32(0xffffffff)]))
   return Buffer.concat([
-    Buffer.from('R'), u32(r.oid), text(r.schema ?? 'public'), text(r.table ?? 't'), Buffer.from(r.identity ?? 'd'), u16(columns.length), ...columns,
+    Buffer.from('R'), u32(r.oid), text(r.schema ?? 'public'), text(r.table ?? 't'), Buffer.from(r.identity ?? 'd'), u16(columns.length),
+    ...columns,
   ])
 }
 
-export const begin = (lsn: bigint, micros: bigint, xid: number): Buffer => Buffer.concat([Buffer.from('B'), u64(lsn), u64(micros), u32(xid)])
+export const begin = (lsn: bigint, micros: bigint,
+  xid: number): Buffer => Buffer.concat([Buffer.from('B'), u64(lsn), u64(micros), u32(xid)])
 export const commit = (lsn: bigint, end: bigint, micros = 0n): Buffer =>
   Buffer.concat([Buffer.from('C'), u8(0), u64(lsn), u64(end), u64(micros)])
-export const insert = (oid: number, row: readonly Value[]): Buffer => Buffer.concat([Buffer.from('I'), u32(oid), Buffer.from('N'), tuple(row)])
+export const insert = (oid: number,
+  row: readonly Value[]): Buffer => Buffer.concat([Buffer.from('I'), u32(oid), Buffer.from('N'), tuple(row)])
 export function update(oid: number, row: readonly Value[], old?: { readonly kind: 'K' | 'O'; readonly row: readonly Value[] }): Buffer {
   const before = old ? [Buffer.from(old.kind), tuple(old.row)] : []
   return Buffer.concat([Buffer.from('U'), u32(oid), ...before, Buffer.from('N'), tuple(row)])

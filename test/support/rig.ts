@@ -77,7 +77,8 @@ ${options.config ?? ''}`
       }
     },
     differences: () => withDatabases(config, ({ mapping, minters, catalogs }) => compare({
-      sourceUrl: source.url, destinationUrl: destination.url, mapping, minters, source: catalogs.source, destination: catalogs.destination, pipeline: config.pipeline,
+      sourceUrl: source.url, destinationUrl: destination.url, mapping, minters, source: catalogs.source, destination: catalogs.destination,
+      pipeline: config.pipeline,
     })),
     async close() {
       await source.drop()

@@ -38,13 +38,15 @@ const NUMBERS = [
   sample('integer', ['-2147483648', '2147483647', '0', '17']),
   sample('bigint', ['-9223372036854775808', '9223372036854775807', '0', '9007199254740993']),
   sample('numeric', [
-    'NaN', '1.0', '1.10', '0.000', '-0', '9007199254740993.00000000000000000001', `@repeat('9', 1000)::numeric`, `@('0.' || repeat('1', 1000))::numeric`, '1e-20', '-1e300',
+    'NaN', '1.0', '1.10', '0.000', '-0', '9007199254740993.00000000000000000001', `@repeat('9', 1000)::numeric`,
+    `@('0.' || repeat('1', 1000))::numeric`, '1e-20', '-1e300',
   ]),
   sample('numeric(40, 20)', ['1', '-12345678901234567890.12345678901234567890', 'NaN']),
   sample('numeric(5, -2)', ['12345', '-99'], { since: 15 }),
   sample('numeric[]', ['{NaN,1.50,Infinity,-Infinity,NULL}', '{}']),
   sample('real', ['1', '0.1', '-0', 'NaN', 'Infinity', '-Infinity', '1.17549435e-38', '1e-45', '3.4028235e38', '16777217']),
-  sample('double precision', ['1', '0.1', '-0', 'NaN', 'Infinity', '-Infinity', '5e-324', '2.2250738585072014e-308', '1.7976931348623157e308', '0.30000000000000004', '9007199254740993']),
+  sample('double precision', ['1', '0.1', '-0', 'NaN', 'Infinity', '-Infinity', '5e-324', '2.2250738585072014e-308',
+    '1.7976931348623157e308', '0.30000000000000004', '9007199254740993']),
   sample('money', ['-92233720368547758.08', '92233720368547758.07', '0', '1.5']),
   sample('boolean', ['true', 'false']),
   sample('oid', ['4294967295', '0', '17']),
@@ -61,7 +63,8 @@ const NUMBERS = [
 
 const TEXTS = [
   sample('text', [
-    'a', '', ' ', 'NULL', '\\N', '\\U', '\\.', 'a\tb\nc\rd\\e\bf\vg\f', `@${CONTROL}`, 'ä €𝄞 👩‍👩‍👧 \u202e\ufeff', '"quoted" \'single\'', '%s $1 {} --;', `@repeat('long ü', 500)`, '\\\\', '\\n', '\\x41',
+    'a', '', ' ', 'NULL', '\\N', '\\U', '\\.', 'a\tb\nc\rd\\e\bf\vg\f', `@${CONTROL}`, 'ä €𝄞 👩‍👩‍👧 \u202e\ufeff', '"quoted" \'single\'',
+    '%s $1 {} --;', `@repeat('long ü', 500)`, '\\\\', '\\n', '\\x41',
   ]),
   sample('varchar(20)', ['abc', '', 'trailing   ', '12345678901234567890']),
   sample('char(8)', ['abc', '', 'ab      ', ' x', 'üü']),
@@ -75,7 +78,8 @@ const TEXTS = [
   sample('bit varying(5)', ['1', '', '10101']),
   sample('refcursor', ['c 1', ''], noKey),
   sample('json', [
-    '{"b": 1,   "a" : 2, "b" : 3 }', '1e400', ' [1.10, -0, 9007199254740993, 1E+2]\n', '"\\u0000\\ud834\\udd1e\\/"', 'null', '{"":{"\\t":"\\\\N"}}', '""', '[ ]',
+    '{"b": 1,   "a" : 2, "b" : 3 }', '1e400', ' [1.10, -0, 9007199254740993, 1E+2]\n', '"\\u0000\\ud834\\udd1e\\/"', 'null',
+    '{"":{"\\t":"\\\\N"}}', '""', '[ ]',
   ], noKey),
   sample('jsonb', ['{"b": 1, "a": 1.10, "B": [null, true, "\\\\N", "\\t"]}', '9007199254740993.10', 'null', '"a\\nb"', '{}', '1e300']),
   sample('jsonpath', ['$.a[*] ? (@.b > 1)', 'strict $."x y".*'], noKey),
@@ -92,11 +96,14 @@ const TIMES = [
   sample('time', ['24:00:00', '00:00:00', '23:59:59.999999']),
   sample('time(3)', ['12:34:56.789', '00:00']),
   sample('timetz', ['24:00:00-15:59', '00:00:00+15:59', '12:34:56.789012+05:30', '12:00:00+01:02:03']),
-  sample('timestamp', ['infinity', '-infinity', '4714-11-24 00:00:00 BC', '294276-12-31 23:59:59.999999', '2024-03-10 02:30:00', '1999-12-31 23:59:59.1']),
-  sample('timestamptz', ['infinity', '-infinity', '4714-11-24 12:00:00+00 BC', '294276-12-31 23:59:59.999999+00', '2024-11-03 01:30:00-04', '1890-01-01 00:00:00+00', '0001-01-01 00:00:00+00']),
+  sample('timestamp', ['infinity', '-infinity', '4714-11-24 00:00:00 BC', '294276-12-31 23:59:59.999999', '2024-03-10 02:30:00',
+    '1999-12-31 23:59:59.1']),
+  sample('timestamptz', ['infinity', '-infinity', '4714-11-24 12:00:00+00 BC', '294276-12-31 23:59:59.999999+00', '2024-11-03 01:30:00-04',
+    '1890-01-01 00:00:00+00', '0001-01-01 00:00:00+00']),
   sample('timestamptz(0)', ['2024-01-01 00:00:00+05:30', '1970-01-01 00:00:00+00']),
   sample('interval', [
-    '178000000 years -11 mons 30 days -12:34:56.789', '-1 days +02:03:04', '1 year -2 days', '00:00:00', '-00:00:00.000001', '1 mon -1 days -00:00:01', '100000 hours', '30 days', '1 year 2 mons',
+    '178000000 years -11 mons 30 days -12:34:56.789', '-1 days +02:03:04', '1 year -2 days', '00:00:00', '-00:00:00.000001',
+    '1 mon -1 days -00:00:01', '100000 hours', '30 days', '1 year 2 mons',
   ]),
   sample('interval day to second(2)', ['1 02:03:04.56', '-5 days']),
 ]
@@ -146,7 +153,8 @@ const MADE = [
 
 const ARRAYS = [
   sample('integer[]', ['{1,NULL,3}', '{}', '[-5:-3]={1,2,3}', '[2:3][0:1]={{1,2},{3,4}}', '{{{1},{2}},{{3},{4}}}']),
-  sample('text[]', ['{NULL,"NULL",null,"null"}', '{"",","," ","\\"","\\\\","{}","a\tb\nc","\\\\N"}', '{}', '{{a,b},{c,NULL}}', '{ü,"👩‍👩‍👧"}']),
+  sample('text[]', ['{NULL,"NULL",null,"null"}', '{"",","," ","\\"","\\\\","{}","a\tb\nc","\\\\N"}', '{}', '{{a,b},{c,NULL}}',
+    '{ü,"👩‍👩‍👧"}']),
   sample('timestamptz[]', ['{infinity,"2024-01-01 00:00:00.000001+00","0044-03-15 00:00:00+00 BC",NULL}']),
   sample('interval[]', ['{"-1 days +02:03:04",00:00:01}']),
   sample('bytea[]', ['{"\\\\x00ff5c","\\\\x",NULL}']),
@@ -167,7 +175,8 @@ const RANGES = [
   sample('int4range', ['[1,5)', 'empty', '(,)', '[7,7]']),
   sample('int8range', ['[-9223372036854775808,9223372036854775807)', 'empty']),
   sample('numrange', ['[1.10,NaN]', '(,2.50)']),
-  sample('tsrange', ['[2024-01-01 00:00:00,infinity)', '[-infinity,"0044-01-01 00:00:00 BC")'.replace('-infinity', '"4714-11-24 00:00:00 BC"')]),
+  sample('tsrange', ['[2024-01-01 00:00:00,infinity)',
+    '[-infinity,"0044-01-01 00:00:00 BC")'.replace('-infinity', '"4714-11-24 00:00:00 BC"')]),
   sample('tstzrange', ['["2024-01-01 00:00:00.5+00",infinity]']),
   sample('daterange', ['[2024-01-01,2024-02-29]', '(,infinity)']),
   sample('floatrange', ['[0.1,Infinity)']),
@@ -178,4 +187,5 @@ const RANGES = [
   sample('datemultirange', ['{[2024-01-01,2024-01-05),[2025-01-01,)}']),
 ]
 
-export const TYPE_SAMPLES: readonly TypeSample[] = [...NUMBERS, ...TEXTS, ...TIMES, ...NETWORKS, ...SHAPES, ...NAMES, ...MADE, ...ARRAYS, ...RANGES]
+export const TYPE_SAMPLES: readonly TypeSample[] = [...NUMBERS, ...TEXTS, ...TIMES, ...NETWORKS, ...SHAPES, ...NAMES, ...MADE, ...ARRAYS,
+  ...RANGES]

@@ -1,0 +1,16 @@
+import { RekeyError } from '../../src/core/errors.ts'
+import { quoteLiteral } from '../../src/core/quote.ts'
+import { APPLICATION_NAME } from '../../src/core/session.ts'
+import type { Wire } from './wire.ts'
+
+/** One that was taken over while its connection was away must not take the pipeline back. */
+export async function refuseFenced(wire: Wire, pipeline: string, former: string): Promise<void> {
+  const { rows } = await wire.send(`select writer from rekey.checkpoint where pipeline = ${quoteLiteral(pipeline)}`)
+  if (rows.length > 0 && rows[0][0] !== former) throw new RekeyError('FENCED', `another rekey has taken the pipeline ${pipeline}`)
+}
+
+/** Connections of a rekey that hangs, or is gone, with a transaction open: they would hold rows locked for good. */
+export function endIdle(pipeline: string): string {
+  return `select pg_terminate_backend(pid) from pg_stat_activity where application_name = ${quoteLiteral(`${APPLICATION_NAME} ${pipeline}`)}
+    and usename = current_user and datname = current_database() and state like 'idle in transaction%' and pid <> pg_backend_pid()`
+}
