@@ -26,6 +26,8 @@ export interface CheckOptions {
   readonly checks: 'engine' | 'set'
   /** Connections of the initial copy (snapshot.workers). */
   readonly workers: number
+  /** snapshot.indexes. */
+  readonly indexes?: 'keep' | 'rebuild'
   /** From which age on a writing transaction is told, in seconds. Default 60. */
   readonly longSeconds?: number
   /** From which size on a table's values are measured, in bytes. Default 500 MB. */
@@ -57,6 +59,7 @@ export async function check(options: CheckOptions): Promise<Finding[]> {
   findings.push(
     ...judgeServers(servers), ...replication,
     ...judgeAccess({ source: sourceFacts, destination: destinationFacts, captured, written, checks,
+      rebuild: options.indexes === 'rebuild',
       triggersOff: carried.some((r) => r.triggers === 'off') }),
     ...judgeSchema({ source, destination, mapping }), ...judgeCycles(mapping, catalogs.destination),
     ...judgeMapping(mapping, options.problems, replication), ...judgeCapacity(servers),

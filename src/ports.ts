@@ -29,7 +29,10 @@ export interface Source {
   confirm(lsn: Lsn): void
   /** Splits a table into chunks of about `rows` rows by its key; one open chunk for a table without a key. */
   chunks(table: TableName, rows: number): Promise<readonly Chunk[]>
-  /** Yields the rows of a chunk in blocks, columns in the order asked, under the exported snapshot while it lives. */
+  /**
+   * Yields the rows of a chunk in blocks, columns in the order asked, under the exported snapshot while it lives. The rows of a block are
+   * valid until the next block is asked for.
+   */
   copy(chunk: Chunk, columns: readonly string[]): AsyncIterable<readonly Row[]>
   /** Reads rows as they are now, by one column's text values; rows that are gone are absent from the answer. */
   read(table: TableName, columns: readonly string[], by: readonly string[], keys: readonly (readonly string[])[]): Promise<readonly Row[]>

@@ -7,7 +7,8 @@ const COPY_FROM = 48
 
 /**
  * Where rows are written: a block of bytes (also seen as words) and a block of field ends (the two halves of a Row). A full block is
- * left to the rows that point into it and never written again, so a row stays valid for as long as anyone holds it.
+ * left to the rows that point into it and never written again, so a row stays valid for as long as anyone holds it; unless the arena has a
+ * pool, whose owner says when the rows of a block are no longer held.
  */
 export interface Arena {
   buf: Buffer
@@ -15,25 +16,49 @@ export interface Arena {
   at: number
   ends: Int32Array
   endsAt: number
+  readonly pool?: Pool
 }
 
-export function newArena(): Arena {
-  return { ...block(BLOCK_BYTES), at: 0, ends: new Int32Array(BLOCK_ENDS), endsAt: 0 }
+interface Bytes {
+  readonly buf: Buffer
+  readonly words: Int32Array
 }
 
-function block(bytes: number): { buf: Buffer; words: Int32Array } {
+/** Blocks that may be written anew, and blocks that became full since the owner looked last. New memory has to be paged in, which costs. */
+export interface Pool {
+  readonly freeBytes: Bytes[]
+  readonly freeEnds: Int32Array[]
+  fullBytes: Bytes[]
+  fullEnds: Int32Array[]
+}
+
+export function newPool(): Pool {
+  return { freeBytes: [], freeEnds: [], fullBytes: [], fullEnds: [] }
+}
+
+export function newArena(pool?: Pool): Arena {
+  return { ...block(BLOCK_BYTES), at: 0, ends: new Int32Array(BLOCK_ENDS), endsAt: 0, ...(pool ? { pool } : {}) }
+}
+
+function block(bytes: number): Bytes {
   const buf = Buffer.allocUnsafeSlow((bytes + 3) & ~3)
   return { buf, words: new Int32Array(buf.buffer, 0, buf.length >> 2) }
 }
 
 /** Makes room for one more row of at most this many bytes and fields. A row larger than a block gets a block of its size. */
 export function reserve(arena: Arena, bytes: number, fields: number): void {
+  const { pool } = arena
   if (arena.buf.length - arena.at < bytes) {
-    Object.assign(arena, block(Math.max(BLOCK_BYTES, bytes)))
+    // Blocks of an unusual size are not kept.
+    if (pool && arena.buf.length === BLOCK_BYTES) pool.fullBytes.push({ buf: arena.buf, words: arena.words })
+    const { buf, words } = (bytes <= BLOCK_BYTES ? pool?.freeBytes.pop() : undefined) ?? block(Math.max(BLOCK_BYTES, bytes))
+    arena.buf = buf
+    arena.words = words
     arena.at = 0
   }
   if (arena.ends.length - arena.endsAt < fields + 1) {
-    arena.ends = new Int32Array(Math.max(BLOCK_ENDS, fields + 1))
+    if (pool && arena.ends.length === BLOCK_ENDS) pool.fullEnds.push(arena.ends)
+    arena.ends = (fields < BLOCK_ENDS ? pool?.freeEnds.pop() : undefined) ?? new Int32Array(Math.max(BLOCK_ENDS, fields + 1))
     arena.endsAt = 0
   }
 }

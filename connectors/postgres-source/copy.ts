@@ -42,7 +42,7 @@ export function copier(options: CopyOptions): Copier {
     const client = await from.acquire()
     let whole = false
     try {
-      yield* copyRows(client, sql, columns.length)
+      yield* copyRows(client, sql, { width: columns.length, recycle: true })
       whole = true
     } finally {
       // After an error its transaction is of no use any more.
@@ -105,7 +105,7 @@ async function readFrom(client: Client, { table, columns, by, keys }: ReadOption
   for (let at = 0; at < keys.length; at += KEYS_AT_ONCE) {
     const list = keys.slice(at, at + KEYS_AT_ONCE).map((key) => `(${key.map(quoteLiteral).join(', ')})`).join(', ')
     const where = ` where (${by.map(quoteIdent).join(', ')}) in (${list})`
-    for await (const rows of copyRows(client, copySql(columns, from, where), columns.length)) found.push(...rows)
+    for await (const rows of copyRows(client, copySql(columns, from, where), { width: columns.length })) found.push(...rows)
   }
   return found
 }

@@ -1,7 +1,7 @@
 import type { Client } from 'pg'
 import { RekeyError } from '../../src/core/errors.ts'
 import type { Row } from '../../src/core/row.ts'
-import { markFields, newArena, reserve, type Arena } from './arena.ts'
+import { markFields, newArena, newPool, type Pool, reserve } from './arena.ts'
 import { remoteError } from './connect.ts'
 import { copyFrom, socketOf } from './frames.ts'
 import { tap } from './pace.ts'
@@ -11,12 +11,15 @@ const QUEUE_BYTES = 4 << 20
 const NEWLINE = 10
 
 /**
- * Runs COPY … TO STDOUT and yields its rows in blocks of about half a megabyte. At most a few blocks wait for the consumer. When the
- * consumer stops early the connection is destroyed, since a COPY cannot be left. Throws RekeyError.
+ * Runs COPY … TO STDOUT and yields its rows in blocks of about half a megabyte. At most a few blocks wait for the consumer. With
+ * `recycle` the rows of a block are valid only until the next one is asked for. When the consumer stops early the connection is destroyed,
+ * since a COPY cannot be left. Throws RekeyError.
  */
-export async function* copyRows(client: Client, sql: string, width: number): AsyncGenerator<readonly Row[]> {
+export async function* copyRows(
+  client: Client, sql: string, { width, recycle = false }: { readonly width: number; readonly recycle?: boolean },
+): AsyncGenerator<readonly Row[]> {
   const flow = tap(socketOf(client))
-  const lines = lineReader(width)
+  const lines = lineReader(width, recycle ? newPool() : undefined)
   let ended: { error?: unknown } | undefined
   let wake: () => void = () => {}
   const over = copyFrom(client, sql, {
@@ -44,8 +47,10 @@ export async function* copyRows(client: Client, sql: string, width: number): Asy
 }
 
 /** COPY text lines to rows. A line is copied as it is: its bytes are COPY text already. */
-function lineReader(width: number) {
-  const arena: Arena = newArena()
+function lineReader(width: number, pool: Pool | undefined) {
+  const arena = newArena(pool)
+  /** Full blocks with rows that were taken last, or before. */
+  let held: Pick<Pool, 'fullBytes' | 'fullEnds'> = { fullBytes: [], fullEnds: [] }
   let rows: Row[] = []
   let bytes = 0
   return {
@@ -63,7 +68,15 @@ function lineReader(width: number) {
       bytes += length + 64
     },
     waiting: () => bytes,
+    /** With a pool, nobody holds rows of earlier calls any more. */
     take(): Row[] {
+      if (pool) {
+        pool.freeBytes.push(...held.fullBytes)
+        pool.freeEnds.push(...held.fullEnds)
+        held = { fullBytes: pool.fullBytes, fullEnds: pool.fullEnds }
+        pool.fullBytes = []
+        pool.fullEnds = []
+      }
       const taken = rows
       rows = []
       bytes = 0

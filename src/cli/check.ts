@@ -17,7 +17,7 @@ export async function checkVerb(session: Session): Promise<number> {
   const findings = await session.world.operate(config, ({ opened, source }) => check({
     source: opened.source.query, destination: opened.destination.query, catalogs: opened.catalogs, mapping: opened.mapping,
     problems: opened.problems, slot: source.slotName, publication: source.publicationName,
-    checks: config.checks, workers: config.snapshot.workers,
+    checks: config.checks, workers: config.snapshot.workers, indexes: config.snapshot.indexes,
   }))
   const checked = checkedOf(findings)
   session.answer(checked, renderChecked(checked))

@@ -13,6 +13,8 @@ export interface AccessInput {
   readonly checks: 'engine' | 'set'
   /** Some table's triggers are to be off. */
   readonly triggersOff: boolean
+  /** Indexes are to be dropped and made again, which only a table's owner may do. */
+  readonly rebuild: boolean
 }
 
 /** May the two roles do what a run does? */
@@ -64,6 +66,12 @@ function judgeDestination(input: AccessInput, report: Report): void {
   for (const table of written) {
     const fact = facts.get(nameOf(table))
     if (fact) lacks(table, fact, { report, side: 'destination', role: name, needs: WRITES })
+    if (fact && input.rebuild && role && !role.superuser && !fact.owner) {
+      report.error({
+        code: 'OWNER', subject: nameOf(table), message: `snapshot.indexes: rebuild is for its owner, and ${role.name} is not`,
+        fix: 'Let rekey connect as the owner of the tables, or say snapshot: { indexes: keep }.',
+      })
+    }
   }
   if (role && destination.rekeySchema !== true && (destination.rekeySchema === false || !role.create)) {
     report.error({

@@ -105,10 +105,10 @@ describe('replication', () => {
 describe('access', () => {
   const all: TableFact = { name: 'public.users', usage: true, owner: true, select: true, insert: true, update: true, delete: true,
     hidden: false }
-  const access = (source: Partial<SourceFacts>, destination: Partial<DestinationFacts> = {}, checks: 'engine' | 'set' = 'engine') =>
+  const access = (source: Partial<SourceFacts>, destination: Partial<DestinationFacts> = {}, checks: 'engine' | 'set' = 'engine', rebuild = false) =>
     judgeAccess({
     source: { ...SOURCE, tables: [all], ...source }, destination: { ...DESTINATION, tables: [all], ...destination },
-    captured: [USERS], written: [USERS], checks, triggersOff: false,
+    captured: [USERS], written: [USERS], checks, triggersOff: false, rebuild,
   })
 
   it('has nothing to say of roles that may', () => expect(access({})).toEqual([]))
@@ -126,6 +126,12 @@ describe('access', () => {
   it('asks for no ownership when the publication is there already', () => {
     const publication = { allTables: false, viaRoot: true, allChanges: true, tables: [{ name: 'public.users', filtered: false }] }
     expect(access({ publication, role: { ...ROLE, create: false }, tables: [{ ...all, owner: false }] })).toEqual([])
+  })
+
+  it('asks for ownership at the destination when indexes are rebuilt', () => {
+    const foreign = { tables: [{ ...all, owner: false }] }
+    expect(codes(access({}, foreign))).toEqual([])
+    expect(codes(access({}, foreign, 'engine', true))).toEqual(['error OWNER public.users'])
   })
 
   it('says each right that the destination lacks', () => {
