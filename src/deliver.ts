@@ -1,4 +1,7 @@
+import { isFragment } from './choose-checks.ts'
 import type { Transaction } from './core/change.ts'
+import type { Part } from './core/plan.ts'
+import { proofWrites } from './core/write.ts'
 import { converge, mayConverge } from './converge.ts'
 import { RekeyError } from './core/errors.ts'
 import { type Blocked, isBehind } from './core/parking.ts'
@@ -18,7 +21,7 @@ const LOOK_MS = 2_000
  */
 export async function deliver(options: DeliverOptions, signal: AbortSignal): Promise<void> {
   const { log, batch } = options
-  const state: State = { committed: options.checkpoint, chain: options.checkpoint, blocked: await options.parked.waiting(), lookedAt: 0, midway: false, partial: null, left: true, rounds: 0, recent: [] }
+  const state: State = { committed: options.checkpoint, chain: options.checkpoint, blocked: await options.parked.waiting(), lookedAt: 0, midway: false, book: new Map(), partial: null, left: true, rounds: 0, recent: [] }
   const flights: Flight[] = []
   const reader = log.read(signal)[Symbol.asyncIterator]()
   const pending = pendingTransactions()
@@ -56,7 +59,8 @@ export async function deliver(options: DeliverOptions, signal: AbortSignal): Pro
 async function launch(transactions: readonly Transaction[], options: DeliverOptions, state: State, flights: Flight[]): Promise<Flight | null> {
   const careful = state.partial !== null || transactions[0].commitLsn <= options.carefulUntil
     || waitsBehind(transactions, options, state.blocked) || (await truncatesParked(transactions, options)) || options.planner.adopts(transactions, converging(transactions, state.chain))
-  const planned = careful ? null : await tryPlan(transactions, options, state)
+  const later = provesLater(transactions)
+  const planned = careful ? null : await tryPlan(transactions, later, options, state)
   if (planned === null || planned.conflicts.length > 0) {
     if (state.midway) throw new RestartStream('a transaction in fragments needs care', transactions[0].commitLsn)
     await settle(flights, options, state)
@@ -66,17 +70,40 @@ async function launch(transactions: readonly Transaction[], options: DeliverOpti
   }
   const decisions = options.planner.decisions.taken()
   const next = nextCheckpoint(transactions, { ...state.chain, totals: totalled(state.chain.totals, planned) }, options)
-  const plan = planOf({ planned, decisions, before: state.chain, next, last: transactions.at(-1)!.last })
+  const { last } = transactions.at(-1)!
+  const parts = later ? [...planned.parts, ...proven(state, last ? 0 : MOST_PARENTS)] : [...proven(state, 0), ...planned.parts]
+  const plan = planOf({ planned: { ...planned, parts }, decisions, before: state.chain, next, last })
   state.chain = plan.last ? next : { ...state.chain, totals: next.totals }
   state.midway = !plan.last
   const done = options.destination.apply(plan).then(() => null, (error: RekeyError) => error)
   return { transactions, decisions, next: state.chain, parked: 0, parts: plan.parts, done }
 }
 
+/**
+ * A fragment that only adds: its parents are proven once for the whole transaction, at its end or before a fragment that takes rows away.
+ * Of many rows few parents are distinct.
+ */
+function provesLater(transactions: readonly Transaction[]): boolean {
+  return isFragment(transactions) && transactions.every((t) => t.changes.every(({ op, old }) => op === 'insert' || (op === 'update' && old === null)))
+}
+
+/** Parents that are kept in mind at most. */
+const MOST_PARENTS = 100_000
+
+/** The proof of what is in the book, when it holds more than so many parents; the book is then empty. */
+function proven(state: State, above: number): Part[] {
+  let parents = 0
+  for (const { proofs } of state.book.values()) for (const { seen } of proofs) parents += seen.size
+  if (parents <= above) return []
+  const writes = proofWrites(state.book)
+  state.book = new Map()
+  return [{ writes, truncate: [] }]
+}
+
 /** Null when a value has not the form that the mapping says: the row is then looked for, and parked. */
-async function tryPlan(transactions: readonly Transaction[], options: DeliverOptions, state: State): Promise<Planned | null> {
+async function tryPlan(transactions: readonly Transaction[], later: boolean, options: DeliverOptions, state: State): Promise<Planned | null> {
   try {
-    return await options.planner.plan(transactions, converging(transactions, state.chain))
+    return await options.planner.plan(transactions, converging(transactions, state.chain), later ? state.book : undefined)
   } catch (error) {
     if (error instanceof RangeError || (error as Error).name === 'Unmatched') return null
     // A look-up went into a transaction that an earlier fragment has broken: what broke it is found with care.

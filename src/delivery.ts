@@ -4,7 +4,7 @@ import type { Lsn } from './core/lsn.ts'
 import type { Mapping } from './core/mapping.ts'
 import type { Blocked } from './core/parking.ts'
 import type { Checkpoint, Decision, Parked, Part, Totals, WritePlan } from './core/plan.ts'
-import { releaseWrites } from './core/write.ts'
+import { type ProofBook, releaseWrites } from './core/write.ts'
 import type { Relation } from './core/relation.ts'
 import type { Planned, Planner } from './planner.ts'
 import type { ChangeLog, Destination, ParkedRows, Source } from './ports.ts'
@@ -73,6 +73,8 @@ export interface State {
   blocked: Blocked
   /** Parts of a source transaction were sent that is not complete. */
   midway: boolean
+  /** Parents that its rows were found to need so far and that are not proven yet. */
+  book: ProofBook
   /** Rows were left while the stream was behind the copy; how often they were read again. */
   left: boolean
   rounds: number

@@ -4,7 +4,6 @@ import { Lines } from './out.ts'
 import type { TableWrite } from './plan.ts'
 import type { Program, Step } from './program.ts'
 import { sentColumns, writeColumns, writeWhole, type Scope } from './rekey.ts'
-import { nameOf } from './relation.ts'
 import { fieldEnd, fieldStart, isNull, type Row } from './row.ts'
 
 /**
@@ -30,12 +29,12 @@ export interface WriteOptions {
   readonly book: ProofBook | null
 }
 
-/** Parents met over several sets of rows, to be proven together at their end: of many rows few parents are distinct. By source table. */
-export type ProofBook = Map<string, { readonly program: Program; readonly target: CatalogTable; readonly proofs: readonly Proof[] }>
+/** Parents met over several sets of rows, to be proven together at their end: of many rows few parents are distinct. By shape of table. */
+export type ProofBook = Map<Program, { readonly target: CatalogTable; readonly proofs: readonly Proof[] }>
 
 /** What the book holds, as writes of nothing but proofs. */
 export function proofWrites(book: ProofBook): TableWrite[] {
-  return [...book.values()].map(({ program, target, proofs }) => {
+  return [...book].map(([program, { target, proofs }]) => {
     const write = emptyWrite(program, target, 64)
     attach(write, proofs)
     return write
@@ -97,9 +96,8 @@ function attach(write: TableWrite, proofs: readonly Proof[]): void {
 
 function proofsFor(program: Program, { book, target }: WriteOptions): readonly Proof[] {
   if (!book) return proofsOf(program, target)
-  const name = nameOf(program.rule.source)
-  let entry = book.get(name)
-  if (!entry) book.set(name, (entry = { program, target, proofs: proofsOf(program, target) }))
+  let entry = book.get(program)
+  if (!entry) book.set(program, (entry = { target, proofs: proofsOf(program, target) }))
   return entry.proofs
 }
 

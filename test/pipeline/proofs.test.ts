@@ -38,6 +38,7 @@ const WRITES: readonly (readonly [how: string, sql: string, table: string, key: 
   ['a key change', 'update children set id = 100, parent_id = 7 where id = 1', 'public.children', '100'],
   ['key changes of several shapes', `update children set id = 100, parent_id = 7, note = repeat('n', 10) where id = 1; update children set id = 101 where id = 2`, 'public.children', '100'],
   ['a merged row', 'update people set parent_id = 7 where id = 1', 'public.people', '1'],
+  ['an insert', `insert into children values (200, 7, 'n')`, 'public.children', '200'],
   ['an update', 'update children set parent_id = 7 where id = 3', 'public.children', '3'],
   ['a constant', `insert into fixed values (1, 'p1', 'x')`, 'public.fixed', '1'],
 ]
@@ -94,3 +95,19 @@ for (const [how, before, after] of [['in fragments', 'insert into filler select 
     ],
   })
 }
+
+const family = (key: string): string => `create table parents (id ${key} primary key, name text);
+  create table children (id ${key} primary key, parent_id ${key} not null references parents deferrable initially deferred, note text);
+  create table filler (id ${key} primary key);`
+const fill = (from: number): string => `insert into filler select generate_series(${from}, ${from + 20_999});`
+scenario('parents that come later, go again and change shape in a transaction in fragments', {
+  servers, tables: ['parents', 'children', 'filler'], schema: family, checks: ['set'],
+  before: `insert into parents select i, 'p' from generate_series(1, 9) i; insert into children select i, i, 'c' from generate_series(1, 9) i`,
+  steps: [
+    `begin; insert into children values (100, 100, 'before its parent'), (101, 1, 'x'); ${fill(1)} insert into parents values (100, 'late'); ${fill(30_000)} commit`,
+    `begin; insert into parents values (200, 'short'); insert into children select i, 200, 'short' from generate_series(200, 220) i; ${fill(60_000)}
+     delete from children where parent_id = 200; ${fill(90_000)} delete from parents where id = 200; ${fill(120_000)} insert into children values (300, 2, 'y'); commit`,
+    `begin; insert into children values (400, 3, 'x'); ${fill(150_000)} set constraints all immediate; alter table children alter note type varchar(90); insert into children values (401, 4, 'x'), (402, 100, 'y');
+     ${fill(180_000)} update children set parent_id = 5 where id = 400; commit`,
+  ],
+})
