@@ -65,6 +65,8 @@ async function launch(transactions: readonly Transaction[], options: DeliverOpti
     if (state.midway) throw new RestartStream('a transaction in fragments needs care', transactions[0].commitLsn)
     await settle(flights, options, state)
     options.planner.decisions.reset()
+    // What the try has noted belongs to rows that were not written.
+    state.book = new Map()
     await carefully(transactions, options, state)
     return null
   }
