@@ -4,6 +4,7 @@ import type { Lsn } from './core/lsn.ts'
 import type { TableName } from './core/relation.ts'
 import type { Row } from './core/row.ts'
 import type { Transaction } from './core/change.ts'
+import type { ListedObject, ObjectInfo, ObjectName, ObjectTarget, OpenUpload, UploadedPart, Written } from './core/object.ts'
 
 /** A part of a table, by key: rows above `after` and up to and including `upTo` (COPY text key fields); null is open. */
 export interface Chunk {
@@ -98,4 +99,73 @@ export interface Destination {
   undo(): Promise<void>
   /** The chunks of the initial copy, made by `make` and kept on the first call; done is true for those that a committed plan completed. */
   chunks(make: () => Promise<readonly CopyChunk[]>): Promise<readonly CopyChunk[]>
+}
+
+/** Bytes of one object, or of a range of it, from another bucket of the same store. */
+export interface StoredBytes extends ObjectName {
+  readonly bucket: string
+  readonly etag: string
+  readonly range: { readonly from: number; readonly to: number } | null
+}
+
+/** Where the bytes of a write come from; `sha256` (hex) is told beforehand where it is known, and the store then checks it. */
+export type ObjectContent =
+  | { readonly bytes: Uint8Array; readonly sha256: string }
+  | { readonly stream: AsyncIterable<Uint8Array>; readonly size: number }
+  | { readonly stored: StoredBytes }
+
+/** What to read: `etag` is the object that is meant, `range` its bytes, both ends included. */
+export interface ObjectRead extends ObjectName {
+  readonly etag: string | null
+  readonly range: { readonly from: number; readonly to: number } | null
+}
+
+/** An object and its bytes. The body must be read to its end or returned, or it holds a connection. It may end early: count the bytes. */
+export interface ObjectBody {
+  readonly info: ObjectInfo
+  readonly body: AsyncIterable<Uint8Array>
+}
+
+/**
+ * One bucket, or one folder. Keys are exact bytes. Rejections are RekeyError: OBJECT_MISSING, OBJECT_CHANGED (what `etag` means is no
+ * longer there), OBJECT_EXISTS (the condition of a write does not hold), OBJECT_REFUSED (a person must act), OBJECT_CORRUPT (bytes did
+ * not arrive whole), STORE_BUSY (slower, please), REMOTE (no answer; a write may have happened all the same).
+ */
+export interface ObjectStore {
+  /** Stores of equal `place` can copy between their buckets by themselves. */
+  readonly place: string
+  readonly bucket: string
+  readonly uploads: ObjectUploads
+  /** The object as it is now, or null where there is none (a delete marker is none). */
+  head(name: ObjectName): Promise<ObjectInfo | null>
+  /** Resolves when the headers are there: the bytes follow while `body` is read, and belong to `info`. */
+  read(what: ObjectRead, signal?: AbortSignal): Promise<ObjectBody>
+  /** Yields the keys that begin with `prefix` and sort above `after` in UTF-8 order, in pages. Rejects rather than end early. */
+  list(prefix: string, after: string | null): AsyncIterable<readonly ListedObject[]>
+  /** Resolves when the whole object is durable and visible; before that nothing of it is. Up to 5 GiB. */
+  put(target: ObjectTarget, content: ObjectContent, signal?: AbortSignal): Promise<Written>
+  /** Resolves with true when that very object was removed, with false when it is not there (any more). */
+  remove(key: string, etag: string): Promise<boolean>
+}
+
+/** Objects that are written in parts. Nothing of them is visible before finish(). */
+export interface ObjectUploads {
+  /** Resolves when the upload exists; whoever begins it finishes or aborts it, or remembers it. */
+  begin(target: ObjectTarget): Promise<Upload>
+  /** An upload begun earlier with the parts that the store has; null when it was finished or aborted. */
+  resume(target: ObjectTarget, id: string): Promise<Upload | null>
+  /** Resolves when the upload and its parts are gone, also when they were before. */
+  abort(key: string, id: string): Promise<void>
+  /** Yields the open uploads of keys that begin with `prefix`, those of others too. */
+  list(prefix: string): AsyncIterable<readonly OpenUpload[]>
+}
+
+export interface Upload {
+  readonly id: string
+  /** What the store had when this was asked for. */
+  readonly parts: readonly UploadedPart[]
+  /** Resolves when the store has this part, instead of one of the same number. */
+  part(number: number, content: ObjectContent, signal?: AbortSignal): Promise<UploadedPart>
+  /** Resolves when the object is visible, made of these parts in this order, the condition of its target held. */
+  finish(parts: readonly UploadedPart[]): Promise<Written>
 }

@@ -45,6 +45,13 @@ export const ERRORS = {
   CONFLICT: { exit: 3, act: 'decision', hint: 'Decide it in conflicts.csv or with `rekey parked`.' },
   ROW_COUNT: { exit: 5, act: 'operator',
     hint: 'A trigger or row security at the destination swallowed a row; see `triggers` in the mapping.' },
+  OBJECT_MISSING: { exit: 4, act: 'decision', hint: 'The row names an object that the source does not have; restore it or waive the job.' },
+  OBJECT_CHANGED: { exit: 6, act: 'retry', hint: 'The object was overwritten meanwhile; it is read again.' },
+  OBJECT_EXISTS: { exit: 3, act: 'decision',
+    hint: 'The destination has another object under this key; decide whether to keep or overwrite it.' },
+  OBJECT_REFUSED: { exit: 5, act: 'operator', hint: 'The store refuses this object or these credentials; see the code that it gave.' },
+  OBJECT_CORRUPT: { exit: 6, act: 'retry', hint: 'Bytes were lost or changed on the way; the copy is made again.' },
+  STORE_BUSY: { exit: 6, act: 'retry', hint: 'The object store asks for fewer requests; it is tried again, more slowly.' },
   REMOTE: { exit: 6, act: 'retry', hint: 'The server did not answer; it is tried again.' },
   INTERNAL: { exit: 1, act: 'retry', hint: 'This is a defect in rekey; please report it with the code and the place.' },
 } as const satisfies Record<string, ErrorRule>
