@@ -50,6 +50,10 @@ describe('floors', () => {
     expect(imports.filter((i) => i.from.startsWith('src/') && clients.test(i.to))).toEqual([])
   })
 
+  test('HTTP is spoken in the server only', () => {
+    expect(imports.filter((i) => i.to.startsWith('fastify') && !i.from.startsWith('src/server/'))).toEqual([])
+  })
+
   test('stages do not know the command line, and nothing below does', () => {
     expect(imports.filter((i) => i.to.startsWith('src/cli/') && !i.from.startsWith('src/cli/'))).toEqual([])
   })

@@ -69,13 +69,13 @@ function sessionOf({ world, secrets }: Invocation, options: { json?: boolean; co
   }
 }
 
-/** The id secret and the passwords of both URLs, as written and decoded. */
-export function secretsOf(config: Pick<Config, 'secret' | 'source' | 'destination'>): string[] {
+/** The id secret, the token, and the passwords of both URLs, as written and decoded. */
+export function secretsOf(config: Pick<Config, 'secret' | 'source' | 'destination' | 'metrics'>): string[] {
   const passwords = [config.source.url, config.destination.url].flatMap((url) => {
     const { password } = new URL(url)
     return [password, safeDecode(password)]
   })
-  return [...new Set([config.secret, ...passwords])].filter((text) => text !== '')
+  return [...new Set([config.secret, config.metrics?.token ?? '', ...passwords])].filter((text) => text !== '')
 }
 
 function safeDecode(text: string): string {

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { isLoopback, parseAddress } from '../core/address.ts'
 
 const UNITS: Record<string, number> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 }
 const SIZES: Record<string, number> = { B: 1, KiB: 2 ** 10, MiB: 2 ** 20, GiB: 2 ** 30, KB: 1e3, MB: 1e6, GB: 1e9 }
@@ -21,6 +22,18 @@ function count(least: number, most: number) {
 const database = z.strictObject({
   url: z.string().regex(/^postgres(ql)?:\/\/\S+$/, 'expected postgres://user:password@host:port/database')
     .describe('postgres://user:password@host:port/database'),
+})
+
+/** Something that others may ask over HTTP. */
+const listener = z.strictObject({
+  listen: z.string().refine((text) => parseAddress(text) !== null, 'expected host:port, such as 127.0.0.1:9187')
+    .describe('host:port; port 0 takes a free one. Any host but the own machine needs a token'),
+  token: z.string().regex(/^\S{16,}$/, 'at least 16 characters, no blanks').optional()
+    .describe('Every request must carry it: Authorization: Bearer …'),
+}).superRefine(({ listen, token }, context) => {
+  const address = parseAddress(listen)
+  if (address === null || isLoopback(address) || token !== undefined) return
+  context.addIssue({ code: 'custom', path: ['token'], message: 'is needed to listen beyond the own machine' })
 })
 
 /** The file rekey.yaml. `${NAME}` in any text stands for an environment variable. */
@@ -58,6 +71,7 @@ export const configSchema = z.strictObject({
     transaction: size.prefault('8MiB').describe('Changes received and not yet taken by the queue'),
     ledger: size.prefault('64MiB').describe('Decisions of the ledger that are kept at hand'),
   }).prefault({}),
+  metrics: listener.optional().describe('Metrics for Prometheus and the health of a run, over HTTP; without it nothing listens'),
   retry: z.strictObject({
     first: duration.prefault('500ms'),
     most: duration.prefault('30s'),

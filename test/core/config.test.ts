@@ -83,6 +83,19 @@ describe('rekey.yaml', () => {
     expect(sameDatabase('postgres://a@h:1/x', 'postgres://a@h:2/x')).toBe(false)
   })
 
+  it('listens nowhere unless told, and beyond the own machine only with a token', () => {
+    expect(parseConfig('rekey.yaml', GOOD, ENV).metrics).toBeUndefined()
+    expect(parseConfig('rekey.yaml', `${GOOD}metrics: { listen: "127.0.0.1:0" }\n`, ENV).metrics).toEqual({ listen: '127.0.0.1:0' })
+    expect(fault(`${GOOD}metrics: { listen: "0.0.0.0:9187" }\n`).message)
+      .toBe('rekey.yaml:7 metrics.token: is needed to listen beyond the own machine')
+    const short = fault(`${GOOD}metrics: { listen: "nowhere", token: hunter2 }\n`).message
+    expect(short).toContain('metrics.listen: expected host:port')
+    expect(short).toContain('metrics.token: at least 16 characters')
+    expect(short).not.toContain('hunter2')
+    const token = 'a-token-of-enough-characters'
+    expect(parseConfig('rekey.yaml', `${GOOD}metrics: { listen: "0.0.0.0:9187", token: ${token} }\n`, ENV).metrics?.token).toBe(token)
+  })
+
   it('keeps ${ as text when asked', () => {
     expect(parseConfig('rekey.yaml', GOOD.replace('mappings/demo', () => '"$${x}"'), ENV).mapping).toBe('${x}')
   })
