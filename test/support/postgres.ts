@@ -1,9 +1,9 @@
 import { existsSync } from 'node:fs'
-import { createServer } from 'node:net'
 import path from 'node:path'
 import { atExit } from './at-exit.ts'
 import { installBinaries, type Major } from './binaries.ts'
 import { namedFolder, removeFolder, removeFolderNow, temporaryFolder } from './data-folder.ts'
+import { onFreePort } from './free-port.ts'
 import { initialise, postmasterOf } from './postmaster.ts'
 
 export type { Major } from './binaries.ts'
@@ -79,8 +79,8 @@ export async function startPostgres(options: PostgresOptions): Promise<Server> {
   }
   try {
     if (!existsSync(path.join(dataDir, 'PG_VERSION'))) await initialise(binaries, dataDir, options.locale ?? 'C')
-    const port = options.port ?? (await startOnFreePort(start))
-    if (options.port !== undefined) await start(port)
+    const startOn = (port: number) => start(port).then(() => port)
+    const port = options.port === undefined ? await onFreePort(startOn) : await startOn(options.port)
     return {
       major: options.major, host: '127.0.0.1', port, dataDir, stop,
       get pid() { return postmaster.pid },
@@ -97,29 +97,4 @@ export async function startPostgres(options: PostgresOptions): Promise<Server> {
     await stop()
     throw error
   }
-}
-
-/**
- * Ports below the range from which systems choose for outgoing connections (32768 on Linux, 49152 elsewhere): otherwise a client's
- * connection could take a killed server's port before it is back. Tried by binding, and again when another was quicker.
- */
-async function startOnFreePort(start: (port: number) => Promise<void>): Promise<number> {
-  for (let attempt = 1; ; attempt++) {
-    const port = 20_000 + Math.floor(Math.random() * 12_000)
-    if (!(await isFree(port))) continue
-    try {
-      await start(port)
-      return port
-    } catch (error) {
-      if (attempt >= 10 || (await isFree(port))) throw error
-    }
-  }
-}
-
-function isFree(port: number): Promise<boolean> {
-  return new Promise((resolve) => {
-    const probe = createServer()
-    probe.once('error', () => resolve(false))
-    probe.listen(port, '127.0.0.1', () => probe.close(() => resolve(true)))
-  })
 }

@@ -4,6 +4,7 @@ import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { serverUser } from './binaries.ts'
 import { postmasterFile } from './data-folder.ts'
+import { deathSignal } from './death-signal.ts'
 import { allGone, childrenOf, killTree, signal } from './processes.ts'
 
 type Settings = Readonly<Record<string, string>>
@@ -67,7 +68,8 @@ async function launch(to: Launch, started: (child: ChildProcess) => void): Promi
   const { binaries, dataDir } = to
   const log = path.join(dataDir, 'server.log')
   const settings = Object.entries({ ...to.settings, port: String(to.port) }).flatMap(([key, value]) => ['-c', `${key}=${value}`])
-  const command = [...deathSignal(), program(binaries, 'postgres'), '-D', dataDir, ...settings]
+  // SIGQUIT is the immediate shutdown.
+  const command = [...deathSignal('QUIT'), program(binaries, 'postgres'), '-D', dataDir, ...settings]
   const user = await serverUser()
   const file = openSync(log, 'a')
   // A session of its own: Ctrl-C in the terminal is for the program, which may still need the server while it ends.
@@ -109,15 +111,4 @@ async function shutDown(child: ChildProcess, { binaries, dataDir }: Place): Prom
 
 function program(binaries: string, name: string): string {
   return path.join(binaries, 'bin', process.platform === 'win32' ? `${name}.exe` : name)
-}
-
-let prefix: string[] | null = null
-
-/** On Linux, setpriv (util-linux) asks the kernel to send SIGQUIT, the immediate shutdown, when our process dies in whatever way. */
-function deathSignal(): string[] {
-  if (prefix === null) {
-    const command = ['setpriv', '--pdeathsig', 'QUIT']
-    prefix = process.platform === 'linux' && spawnSync(command[0], [...command.slice(1), 'true']).status === 0 ? command : []
-  }
-  return prefix
 }

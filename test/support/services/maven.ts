@@ -1,0 +1,34 @@
+import path from 'node:path'
+import { cannotHave, fetched, onPath, run } from './fetched.ts'
+
+export interface MavenJars {
+  /** For people, with the version: `Apache Kafka 4.3.1`. */
+  readonly title: string
+  /** Folder in the cache, with the version. */
+  readonly folder: string
+  /** A pom whose runtime dependencies are wanted. */
+  readonly pom: string
+}
+
+const REMEDY = 'apt-get install -y default-jre-headless maven'
+
+/** Resolves with a folder that holds the jars of a pom and nothing else, so that its class path is `<folder>/*`. */
+export function mavenJars({ title, folder, pom }: MavenJars): Promise<string> {
+  javaFor(title)
+  return fetched({
+    title: `${title} from Maven Central`, folder,
+    async fill(to) {
+      const maven = onPath('mvn')
+      if (maven === null) throw cannotHave(title, 'there is no mvn on the PATH', REMEDY)
+      const copy = ['dependency:copy-dependencies', '-DincludeScope=runtime', `-DoutputDirectory=${path.resolve(to)}`]
+      await run([maven, '-q', '-B', '-f', pom, ...copy])
+    },
+  })
+}
+
+/** The java of this machine. */
+export function javaFor(title: string): string {
+  const java = onPath('java')
+  if (java === null) throw cannotHave(title, 'there is no java on the PATH', REMEDY)
+  return java
+}
