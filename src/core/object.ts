@@ -1,5 +1,7 @@
 /** The content headers that travel with an object, by their HTTP names. */
-export const CONTENT_HEADERS = ['cache-control', 'content-disposition', 'content-encoding', 'content-language', 'content-type', 'expires'] as const
+export const CONTENT_HEADERS = [
+  'cache-control', 'content-disposition', 'content-encoding', 'content-language', 'content-type', 'expires',
+] as const
 
 export type ContentHeaders = Readonly<Partial<Record<(typeof CONTENT_HEADERS)[number], string>>>
 
@@ -37,6 +39,8 @@ export interface ObjectInfo {
   readonly tags: Readonly<Record<string, string>> | null
   /** SHA-256 that the store keeps with the object: of all bytes (`<hex>`) or of parts (`<hex>-N`); null where it keeps none. */
   readonly sha256: string | null
+  /** Bytes of its first part, for an object in parts where the store tells head() so; else null. */
+  readonly partSize: number | null
   /** What a copy does not carry by itself, for the list of what was lost: storage class, encryption, lock, redirect. */
   readonly particulars: Readonly<Record<string, string>>
 }
