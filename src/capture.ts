@@ -1,3 +1,4 @@
+import type { Transaction } from './core/change.ts'
 import type { Lsn } from './core/lsn.ts'
 import { retain } from './core/retain.ts'
 import type { ChangeLog, Source } from './ports.ts'
@@ -8,7 +9,8 @@ export interface CaptureOptions {
   readonly after: Lsn
   /** How far behind what is durable the slot is kept, milliseconds. */
   readonly retainMs: number
-  readonly onRead: (transactions: number, rows: number, bytes: number, commitLsn: Lsn) => void
+  /** Called before they are appended: while the log has no room they are what waits. */
+  readonly onRead: (transactions: readonly Transaction[]) => void
   /** A named place was reached. */
   readonly point: (name: string) => Promise<void>
   readonly now: () => number
@@ -28,15 +30,9 @@ export async function capture(options: CaptureOptions, signal: AbortSignal): Pro
   try {
     for await (const transactions of source.stream(options.after, signal)) {
       await options.point('decode.tx_end')
+      options.onRead(transactions)
       await log.append(transactions)
       await options.point('produce.acked')
-      let rows = 0
-      let bytes = 0
-      for (const t of transactions) {
-        rows += t.changes.length
-        bytes += t.bytes
-      }
-      options.onRead(transactions.length, rows, bytes, transactions.at(-1)?.commitLsn ?? 0n)
     }
   } finally {
     stop()

@@ -24,6 +24,7 @@ export function mayConverge({ left, committed, midway, partial }: State): boolea
  */
 export async function converge(options: DeliverOptions, state: State): Promise<void> {
   const { planner, destination, mapping } = options
+  const began = options.now()
   const rows = await options.parked.left()
   state.left = rows.length > 0
   if (!state.left) {
@@ -46,7 +47,8 @@ export async function converge(options: DeliverOptions, state: State): Promise<v
   state.committed = state.chain = next
   state.blocked = await options.parked.waiting()
   const parked = result.parked.filter((one) => !one.left).length
-  options.onApplied({ checkpoint: next, transactions: 0, rows: items.length, parked, commitMicros: 0 })
+  const seconds = (options.now() - began) / 1e3
+  options.onApplied({ checkpoint: next, transactions: 0, rows: items.length, bytes: 0, seconds, passed: null, parked, commitMicros: 0 })
   if (!result.parked.some((one) => one.left)) state.rounds = 0
   await options.mark()
 }

@@ -8,7 +8,7 @@ import { type Blocked, isBehind } from './core/parking.ts'
 import { pendingTransactions } from './core/pending.ts'
 import { nameOf } from './core/relation.ts'
 import { totalled, type Planned } from './planner.ts'
-import { accept, converging, type DeliverOptions, type Flight, nextCheckpoint, planOf, RestartStream, type State } from './delivery.ts'
+import { accept, converging, type DeliverOptions, type Flight, nextCheckpoint, nothingLanded, planOf, RestartStream, type State } from './delivery.ts'
 import { carefully, recover, retryParked } from './redo.ts'
 
 /** How often parked rows are looked at for some to be tried again. */
@@ -21,7 +21,7 @@ const LOOK_MS = 2_000
  */
 export async function deliver(options: DeliverOptions, signal: AbortSignal): Promise<void> {
   const { log, batch } = options
-  const state: State = { committed: options.checkpoint, chain: options.checkpoint, blocked: await options.parked.waiting(), lookedAt: 0, midway: false, book: new Map(), partial: null, left: true, rounds: 0, recent: [] }
+  const state: State = { committed: options.checkpoint, chain: options.checkpoint, blocked: await options.parked.waiting(), lookedAt: 0, midway: false, book: new Map(), partial: null, left: true, rounds: 0, recent: [], landed: nothingLanded() }
   const flights: Flight[] = []
   const reader = log.read(signal)[Symbol.asyncIterator]()
   const pending = pendingTransactions()
@@ -50,13 +50,18 @@ export async function deliver(options: DeliverOptions, signal: AbortSignal): Pro
     else if (event) {
       reading = null
       if (event.done) ended = true
-      else pending.push(event.value.filter((t) => t.commitLsn > state.committed.commitLsn))
+      else {
+        const news = event.value.filter((t) => t.commitLsn > state.committed.commitLsn)
+        if (news.length < event.value.length) options.onRepeated(event.value.length - news.length)
+        pending.push(news)
+      }
     }
   }
 }
 
 /** Plans a batch and sends it; null when it was done here and now, carefully. */
 async function launch(transactions: readonly Transaction[], options: DeliverOptions, state: State, flights: Flight[]): Promise<Flight | null> {
+  const began = options.now()
   const careful = state.partial !== null || transactions[0].commitLsn <= options.carefulUntil
     || waitsBehind(transactions, options, state.blocked) || (await truncatesParked(transactions, options)) || options.planner.adopts(transactions, converging(transactions, state.chain))
   const later = provesLater(transactions)
@@ -78,7 +83,7 @@ async function launch(transactions: readonly Transaction[], options: DeliverOpti
   state.chain = plan.last ? next : { ...state.chain, totals: next.totals }
   state.midway = !plan.last
   const done = options.destination.apply(plan).then(() => null, (error: RekeyError) => error)
-  return { transactions, decisions, next: state.chain, parked: 0, parts: plan.parts, done }
+  return { transactions, decisions, next: state.chain, parked: 0, parts: plan.parts, began, done }
 }
 
 /**

@@ -1,5 +1,6 @@
 import type { Transaction } from './core/change.ts'
 import type { RekeyError } from './core/errors.ts'
+import { passedAt } from './core/heartbeat.ts'
 import type { Lsn } from './core/lsn.ts'
 import type { Mapping } from './core/mapping.ts'
 import type { Blocked } from './core/parking.ts'
@@ -24,6 +25,10 @@ export interface DeliverOptions {
   /** Commit LSN from which on the initial copy is passed; before it, new rows may be there already. Known from a marker: see capture. */
   readonly convergeAt: (messages: readonly string[], commitLsn: Lsn) => Lsn | null
   readonly onApplied: (applied: Applied) => void
+  /** So many transactions came again that were applied before. */
+  readonly onRepeated: (transactions: number) => void
+  /** A batch has to be done again: for its SQLSTATE, or a code of ours where there is none. */
+  readonly onRetry: (reason: string) => void
   readonly point: (name: string) => Promise<void>
   readonly readSource: Source['read']
   /** Resolves when a reader of the source sees these transactions: the stream may have them before they are visible there. */
@@ -38,6 +43,12 @@ export interface Applied {
   readonly checkpoint: Checkpoint
   readonly transactions: number
   readonly rows: number
+  /** Of the source's rows, as they wait in memory. */
+  readonly bytes: number
+  /** From the start of the batch to its commit. */
+  readonly seconds: number
+  /** Newest moment of the source, by its own clock, up to which all is applied: seconds since 1970; null when nothing tells. */
+  readonly passed: number | null
   /** Rows that wait now and did not before; negative when some of those that waited went through. */
   readonly parked: number
   /** Commit time of the newest transaction, microseconds since the epoch; 0 when the batch has none. */
@@ -60,9 +71,10 @@ export interface Flight {
   readonly next: Checkpoint
   readonly parked: number
   readonly parts: readonly Part[]
+  /** When it was begun, by the clock of `now`. */
+  readonly began: number
   readonly done: Promise<RekeyError | null>
 }
-
 
 /** What a delivery knows of itself: the one mutable record of the stage. */
 export interface State {
@@ -80,10 +92,23 @@ export interface State {
   rounds: number
   /** Source transactions that were applied last. */
   recent: number[]
+  /** What the open transaction at the destination holds of fragments that came before. */
+  landed: Landed
   /** When parked rows were last looked at, by the clock of `now`. */
   lookedAt: number
   /** What was found so far in a transaction that is applied carefully, fragment by fragment. */
   partial: Unfinished | null
+}
+
+/** Whole transactions, rows and bytes. */
+export interface Landed {
+  transactions: number
+  rows: number
+  bytes: number
+}
+
+export function nothingLanded(): Landed {
+  return { transactions: 0, rows: 0, bytes: 0 }
 }
 
 /** A source transaction of which not all fragments have come yet. */
@@ -126,17 +151,29 @@ export function planOf({ planned, decisions, before, next, last, parked = [] }: 
 /** More than can be on their way from the source's log to its readers. */
 const RECENT = 10_000
 
+/** A batch, or a fragment of a transaction, is at the destination: true when it is committed, too. */
+export function arrive(transactions: readonly Transaction[], { landed }: State): boolean {
+  for (const { changes, bytes, last } of transactions) {
+    if (last) landed.transactions++
+    landed.rows += changes.length
+    landed.bytes += bytes
+  }
+  return transactions.at(-1)!.last
+}
+
 export function accept(flight: Flight, options: DeliverOptions, state: State): void {
   options.planner.decisions.committed(flight.decisions)
   for (const part of flight.parts) releaseWrites(part.writes)
-  if (!flight.transactions.at(-1)!.last) return
+  if (!arrive(flight.transactions, state)) return
   state.committed = flight.next
   for (const { xid } of flight.transactions) if (xid !== 0) state.recent.push(xid)
   if (state.recent.length > 2 * RECENT) state.recent = state.recent.slice(-RECENT)
   options.log.ack(flight.next.endLsn)
   options.onApplied({
-    checkpoint: flight.next, transactions: flight.transactions.filter((t) => t.last).length, parked: flight.parked,
-    rows: flight.transactions.reduce((n, t) => n + t.changes.length, 0), commitMicros: flight.transactions.at(-1)!.commitMicros,
+    checkpoint: flight.next, parked: flight.parked, ...state.landed,
+    commitMicros: flight.transactions.at(-1)!.commitMicros, passed: passedAt(flight.transactions).seconds,
+    seconds: (options.now() - flight.began) / 1e3,
   })
+  state.landed = nothingLanded()
 }
 

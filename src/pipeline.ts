@@ -6,9 +6,11 @@ import type { Checkpoint } from './core/plan.ts'
 import { nameOf } from './core/relation.ts'
 import { RestartStream } from './delivery.ts'
 import { failpoints, type Point } from './failpoint.ts'
+import { allOf } from './meter.ts'
 import { type Bridge, destinationOf } from './pipeline/bridge.ts'
 import { copy } from './pipeline/copy.ts'
 import { type Opened, withDatabases } from './pipeline/open.ts'
+import { observe } from './pipeline/observe.ts'
 import { prepare, refuseChanges } from './pipeline/prepare.ts'
 import { stream } from './pipeline/stream.ts'
 import { startMeter, type RunEvents } from './progress.ts'
@@ -26,21 +28,26 @@ export interface RunOptions {
  * A server that goes away is waited for. Resolves with the last checkpoint. Rejects with RekeyError.
  */
 export async function run(config: Config, options: RunOptions, events: RunEvents, signal: AbortSignal): Promise<Checkpoint> {
-  return withDatabases(config, async (opened) => {
-    await refuseProblems(opened)
-    await refuseWalLevel(opened)
-    const point = options.point ?? failpoints(process.env['REKEY_FAILPOINTS'])
-    const main = destinationOf(opened, { takeover: options.takeover, point })
-    const meter = startMeter(opened, events)
-    const bridge: Bridge = { opened, main, meter, events, point, options, slot: null }
-    try {
-      return await goOn(bridge, signal)
-    } finally {
-      meter.stop()
-      await bridge.slot?.close().catch(() => {})
-      await main.close()
-    }
-  })
+  const observed = await observe(config, events, signal)
+  try {
+    return await withDatabases(config, async (opened) => {
+      await refuseProblems(opened)
+      await refuseWalLevel(opened)
+      const point = options.point ?? failpoints(process.env['REKEY_FAILPOINTS'])
+      const main = destinationOf(opened, { takeover: options.takeover, point })
+      const meter = allOf([startMeter(opened, events), ...(observed ? [observed.metrics, observed.watch(opened)] : [])])
+      const bridge: Bridge = { opened, main, meter, events, point, options, slot: null }
+      try {
+        return await goOn(bridge, signal)
+      } finally {
+        meter.stop()
+        await bridge.slot?.close().catch(() => {})
+        await main.close()
+      }
+    })
+  } finally {
+    await observed?.close()
+  }
 }
 
 async function refuseProblems(opened: Opened): Promise<void> {
@@ -73,7 +80,8 @@ async function goOn(bridge: Bridge, signal: AbortSignal): Promise<Checkpoint> {
     const began = performance.now()
     try {
       checkpoint = await prepare(bridge, checkpoint !== null)
-      if (checkpoint.phase === 'snapshot') checkpoint = await copy(bridge, checkpoint, signal)
+      bridge.meter.prepared(checkpoint)
+      if (checkpoint.phase === 'snapshot') checkpoint = await copied(bridge, checkpoint, signal)
       return signal.aborted ? checkpoint : await stream(bridge, checkpoint, { carefulUntil: careful, signal })
     } catch (error) {
       if (checkpoint === null) throw error
@@ -83,9 +91,19 @@ async function goOn(bridge: Bridge, signal: AbortSignal): Promise<Checkpoint> {
       troubled += lasted + wait
       if (error instanceof RestartStream) careful = error.careful > careful ? error.careful : careful
       else if (!passes(error) || troubled > retry.giveUp) throw error
+      bridge.meter.waiting(error as Error)
       bridge.events.note({ level: 'warn', event: 'restart', text: `begins again at the checkpoint: ${(error as Error).message}` })
       await sleep(wait, signal)
       wait = Math.min(retry.most, wait * 2)
     }
+  }
+}
+
+async function copied(bridge: Bridge, checkpoint: Checkpoint, signal: AbortSignal): Promise<Checkpoint> {
+  try {
+    return await copy(bridge, checkpoint, signal)
+  } catch (error) {
+    if (!signal.aborted) bridge.meter.failed('snapshot', error)
+    throw error
   }
 }

@@ -1,12 +1,10 @@
 import { lagOf } from './core/lag.ts'
-import type { Lsn } from './core/lsn.ts'
 import { formatLsn } from './core/lsn.ts'
 import type { Checkpoint, Totals } from './core/plan.ts'
 import { nameOf } from './core/relation.ts'
 import { every } from './clock.ts'
-import type { Applied } from './delivery.ts'
+import type { Meter } from './meter.ts'
 import type { Opened } from './pipeline/open.ts'
-import type { CopyChunk } from './ports.ts'
 
 export interface Progress {
   readonly phase: 'starting' | 'snapshot' | 'stream' | 'draining'
@@ -31,20 +29,11 @@ export interface RunEvents {
   note(note: Note): void
 }
 
-export interface Meter {
-  copying(chunks: readonly CopyChunk[]): void
-  copied(done: { readonly table: string; readonly pass: 1 | 2; readonly rows: number; readonly finished: boolean }): void
-  streaming(checkpoint: Checkpoint): void
-  read(transactions: number, rows: number, bytes: number, commitLsn: Lsn): void
-  applied(applied: Applied): void
-  stop(): void
-}
-
 const TICK_MS = 250
 
 /** Keeps count of a run and tells about it four times a second. */
 export function startMeter({ catalogs, mapping, source, config }: Pick<Opened, 'catalogs' | 'mapping' | 'source' | 'config'>,
-  events: RunEvents): Meter {
+  events: RunEvents): Partial<Meter> {
   const tables = new Map([...mapping.tables.values()].filter((rule) => rule.verdict === 'move' || rule.verdict === 'merge').map((rule) => {
     const table = catalogs.source.tables.find((t) => nameOf(t) === nameOf(rule.source))
     return [nameOf(rule.source), { copied: 0, estimate: Math.max(0, table?.rowsEstimate ?? 0), open: 1 }]
@@ -85,7 +74,7 @@ export function startMeter({ catalogs, mapping, source, config }: Pick<Opened, '
       lag.from(at)
       for (const table of tables.values()) table.open = 0
     },
-    read: (_transactions, _rows, _bytes, commitLsn) => lag.read(commitLsn, Date.now()),
+    read: (transactions) => lag.read(transactions.at(-1)?.commitLsn ?? 0n, Date.now()),
     applied(applied) {
       checkpoint = applied.checkpoint
       // Rows that wait since an earlier run are not counted here.

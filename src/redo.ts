@@ -3,7 +3,7 @@ import type { Transaction } from './core/change.ts'
 import { RekeyError, verdictOf } from './core/errors.ts'
 import { block, loadChange } from './core/parking.ts'
 import { addTotals, copyTotals, count, recount, TRUNCATED } from './core/totals.ts'
-import { accept, converging, type DeliverOptions, type Flight, nextCheckpoint, planOf, RestartStream, type State, type Unfinished } from './delivery.ts'
+import { accept, arrive, converging, type DeliverOptions, type Flight, nextCheckpoint, planOf, RestartStream, type State, type Unfinished } from './delivery.ts'
 
 /** Some flight failed: all that are in the air are undone and done again. */
 export async function recover(error: RekeyError, flights: Flight[], options: DeliverOptions, state: State, signal: AbortSignal): Promise<void> {
@@ -13,6 +13,7 @@ export async function recover(error: RekeyError, flights: Flight[], options: Del
   const whole = redo.every((t) => t.last && t.first === 0)
   const verdict = error instanceof RekeyError && error.code === 'ROW_COUNT' ? 'data' : verdictOf(error.sqlstate)
   if (verdict === 'stop') throw error
+  options.onRetry(error.sqlstate ?? error.code)
   if (!whole || state.midway) throw new RestartStream(error.message, verdict === 'data' ? redo.at(-1)!.commitLsn : 0n, error)
   state.chain = state.committed
   if (verdict === 'data') return carefully(redo, options, state)
@@ -43,6 +44,7 @@ async function repeat(redo: readonly Transaction[], options: DeliverOptions, sta
       if (!(error instanceof RekeyError)) throw error
       verdict = verdictOf(error.sqlstate)
       if (verdict === 'stop' || verdict === 'data' || error.code === 'FENCED' || error.code === 'RUNNING') throw error
+      options.onRetry(error.sqlstate ?? error.code)
     }
   }
 }
@@ -53,6 +55,7 @@ async function repeat(redo: readonly Transaction[], options: DeliverOptions, sta
  */
 export async function carefully(transactions: readonly Transaction[], options: DeliverOptions, state: State): Promise<void> {
   const { planner, destination, mapping } = options
+  const began = options.now()
   const ahead = converging(transactions, state.committed)
   const result = await applyCarefully(itemsOf(transactions), {
     planner, destination, mapping, converging: ahead, leave: ahead || (state.partial?.parked.some((one) => one.left) ?? false), parkedBefore: state.blocked,
@@ -65,7 +68,10 @@ export async function carefully(transactions: readonly Transaction[], options: D
     if (parked.left) state.left = true
     else block(state.blocked, parked.table, parked.key)
   }
-  if (!transactions.at(-1)!.last) return
+  if (!transactions.at(-1)!.last) {
+    arrive(transactions, state)
+    return
+  }
   const totals = copyTotals(state.committed.totals)
   addTotals(totals, partial.totals)
   for (const table of partial.retired.values()) recount(totals, table, TRUNCATED)
@@ -81,7 +87,7 @@ export async function carefully(transactions: readonly Transaction[], options: D
   state.partial = null
   state.chain = next
   const waiting = partial.parked.filter((one) => !one.left).length
-  accept({ transactions, decisions, next, parked: waiting - partial.retired.size, parts: [], done: Promise.resolve(null) }, options, state)
+  accept({ transactions, decisions, next, parked: waiting - partial.retired.size, parts: [], began, done: Promise.resolve(null) }, options, state)
   if (marks) await options.mark()
 }
 
@@ -96,6 +102,7 @@ async function retire(table: string, partial: Unfinished, { parked }: DeliverOpt
 /** Parked rows that are to be tried again, with those behind them: what goes through now is done, the rest goes on waiting. */
 export async function retryParked(options: DeliverOptions, state: State): Promise<void> {
   const { planner, destination, mapping, relations } = options
+  const began = options.now()
   const due = await options.parked.due()
   if (due.length === 0) return
   const items = due.map((row) => {
@@ -125,5 +132,6 @@ export async function retryParked(options: DeliverOptions, state: State): Promis
     await options.mark()
   }
   state.blocked = await options.parked.waiting()
-  options.onApplied({ checkpoint: next, transactions: 0, rows: done.length, parked: -done.length, commitMicros: 0 })
+  const seconds = (options.now() - began) / 1e3
+  options.onApplied({ checkpoint: next, transactions: 0, rows: done.length, bytes: 0, seconds, passed: null, parked: -done.length, commitMicros: 0 })
 }

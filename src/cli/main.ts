@@ -1,21 +1,10 @@
 #!/usr/bin/env node
-import { existsSync, readFileSync } from 'node:fs'
-import { dirname, join } from 'node:path'
 import { createInterface } from 'node:readline/promises'
-import { fileURLToPath } from 'node:url'
 import { look, operate } from '../pipeline/operate.ts'
 import { run } from '../pipeline.ts'
+import { version } from '../version.ts'
 import { cli } from './program.ts'
 import type { World } from './session.ts'
-
-/** The version of the nearest package.json: the same from the sources and from dist/. */
-function version(): string {
-  for (let folder = dirname(fileURLToPath(import.meta.url)); ; folder = dirname(folder)) {
-    const file = join(folder, 'package.json')
-    if (existsSync(file)) return (JSON.parse(readFileSync(file, 'utf8')) as { version: string }).version
-    if (dirname(folder) === folder) return 'unknown'
-  }
-}
 
 async function ask(question: string): Promise<string | null> {
   if (!process.stdin.isTTY || !process.stderr.isTTY) return null

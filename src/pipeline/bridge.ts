@@ -1,7 +1,8 @@
 import { postgresDestination, type PostgresDestination } from '../../connectors/postgres-destination/destination.ts'
 import type { CreatedSlot } from '../../connectors/postgres-source/slot.ts'
 import type { Point } from '../failpoint.ts'
-import type { Meter, RunEvents } from '../progress.ts'
+import type { Meter } from '../meter.ts'
+import type { RunEvents } from '../progress.ts'
 import type { Opened } from './open.ts'
 
 /** What the parts of one run share. */

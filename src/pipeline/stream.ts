@@ -6,11 +6,13 @@ import { openSource } from '../../connectors/postgres-source/source.ts'
 import { capture } from '../capture.ts'
 import { every, sleep } from '../clock.ts'
 import { RekeyError } from '../core/errors.ts'
+import { HEARTBEAT_TEXT } from '../core/heartbeat.ts'
 import type { Lsn } from '../core/lsn.ts'
 import type { Checkpoint } from '../core/plan.ts'
 import { relationsOf } from '../core/relations.ts'
 import { deliver } from '../deliver.ts'
 import { RestartStream } from '../delivery.ts'
+import type { Stage } from '../meter.ts'
 import { createPlanner } from '../planner.ts'
 import { type Bridge, decisionsIn } from './bridge.ts'
 import { namesOf, type Opened } from './open.ts'
@@ -41,10 +43,10 @@ export async function stream(
     })
     meter.streaming(checkpoint)
     const parked = parkedRows(main.query, config.pipeline)
-    const tasks = [
-      capture({ source: open.source, log, after: checkpoint.commitLsn, retainMs: config.retain, onRead: meter.read, point,
-        now: () => performance.now(), every }, ended),
-      deliver({
+    const tasks: [Stage, Promise<void>][] = [
+      ['decode', capture({ source: open.source, log, after: checkpoint.commitLsn, retainMs: config.retain, onRead: meter.read, point,
+        now: () => performance.now(), every }, ended)],
+      ['apply', deliver({
         log, destination: main.destination, planner, mapping, checkpoint, batch: config.batch, parked, relations, carefulUntil, point,
         now: () => performance.now(),
         convergeAt: (messages, lsn) => (messages.includes(marker) ? lsn : null),
@@ -52,6 +54,8 @@ export async function stream(
           latest = applied.checkpoint
           meter.applied(applied)
         },
+        onRepeated: meter.repeated,
+        onRetry: meter.retried,
         readSource: open.source.read,
         visible: (xids) => untilVisible(opened.source, xids, ended),
         async mark() {
@@ -59,11 +63,12 @@ export async function stream(
           await opened.source.query('select pg_logical_emit_message(false, $1, $2)', ['rekey', marker])
         },
         pause: sleep,
-      }, ended),
-      beat.done,
+      }, ended)],
+      ['decode', beat.done],
     ]
-    const settled = await Promise.allSettled(tasks.map((task) => task.catch((error: unknown) => {
+    const settled = await Promise.allSettled(tasks.map(([stage, task]) => task.catch((error: unknown) => {
       stop.abort()
+      if (!(error instanceof RestartStream)) meter.failed(stage, error)
       throw error
     })))
     const errors = settled.flatMap((one) => (one.status === 'rejected' ? [one.reason as Error] : []))
@@ -84,14 +89,14 @@ export async function stream(
 /** Logical messages that move a quiet slot on, and, once, the marker behind everything that the initial copy can have seen. */
 function startHeartbeat({ config, source }: Opened,
   { marker, signal }: { marker: string | null; signal: AbortSignal }): { done: Promise<void>; stop(): void } {
-  const beat = (text: string): Promise<unknown> => source.query('select pg_logical_emit_message(false, $1, $2)', ['rekey', text])
+  const emit = 'select pg_logical_emit_message(false, $1,'
   const stopped = new AbortController()
   const either = AbortSignal.any([signal, stopped.signal])
   const done = (async () => {
-    if (marker) await beat(marker)
+    if (marker) await source.query(`${emit} $2)`, ['rekey', marker])
     while (!either.aborted) {
       await sleep(config.heartbeat, either)
-      if (!either.aborted) await beat('heartbeat')
+      if (!either.aborted) await source.query(`${emit} ${HEARTBEAT_TEXT})`, ['rekey'])
     }
   })()
   return { done, stop: () => stopped.abort() }

@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises'
 import { parseConfig, type Config } from '../../src/config/config.ts'
 import { run, type RunOptions } from '../../src/pipeline.ts'
 import { withDatabases } from '../../src/pipeline/open.ts'
-import type { Progress } from '../../src/progress.ts'
+import type { Note, Progress } from '../../src/progress.ts'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -27,6 +27,7 @@ export interface Rig {
 export interface Running {
   readonly ended: Promise<void>
   latest(): Progress | null
+  readonly notes: readonly Note[]
   stop(): Promise<void>
 }
 
@@ -91,14 +92,19 @@ ${options.config ?? ''}`
 function start(config: Config, options: RunOptions): Running {
   const abort = new AbortController()
   let latest: Progress | null = null
+  const notes: Note[] = []
   const ended = run(config, options, {
     progress: (progress) => (latest = progress),
-    note: (note) => process.env['REKEY_TEST_LOG'] && console.error(note.text),
+    note(note) {
+      notes.push(note)
+      if (process.env['REKEY_TEST_LOG']) console.error(note.text)
+    },
   }, abort.signal).then(() => {})
   ended.catch(() => {})
   return {
     ended,
     latest: () => latest,
+    notes,
     async stop() {
       abort.abort()
       await ended

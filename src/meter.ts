@@ -1,0 +1,52 @@
+import type { Transaction } from './core/change.ts'
+import type { Checkpoint } from './core/plan.ts'
+import type { Applied } from './delivery.ts'
+import type { CopyChunk } from './ports.ts'
+
+/** The one list of stages that a change passes, in their order; end_to_end is from the source's commit to the destination's. */
+export const STAGES = ['snapshot', 'decode', 'apply', 'end_to_end'] as const
+export type Stage = (typeof STAGES)[number]
+
+export interface Copied {
+  readonly table: string
+  readonly pass: 1 | 2
+  readonly rows: number
+  readonly finished: boolean
+}
+
+/** What a run tells while it works: once a batch at most, never once a row. Every method returns at once and throws nothing. */
+export interface Meter {
+  /** This process holds the pipeline, and it goes on from here. */
+  prepared(checkpoint: Checkpoint): void
+  copying(chunks: readonly CopyChunk[]): void
+  copied(done: Copied): void
+  streaming(checkpoint: Checkpoint): void
+  /** These came of the slot and are on their way. */
+  read(transactions: readonly Transaction[]): void
+  applied(applied: Applied): void
+  /** So many transactions came again and were applied before. */
+  repeated(transactions: number): void
+  /** A batch is done again; the reason is a SQLSTATE, or a code of ours where there is none. */
+  retried(reason: string): void
+  failed(stage: Stage, error: unknown): void
+  /** Nothing is under way until it is tried again. */
+  waiting(error: Error): void
+  stop(): void
+}
+
+/** Tells each of them what it listens to, in order. */
+export function allOf(meters: readonly Partial<Meter>[]): Meter {
+  return {
+    prepared: (at) => meters.forEach((m) => m.prepared?.(at)),
+    copying: (chunks) => meters.forEach((m) => m.copying?.(chunks)),
+    copied: (done) => meters.forEach((m) => m.copied?.(done)),
+    streaming: (at) => meters.forEach((m) => m.streaming?.(at)),
+    read: (transactions) => meters.forEach((m) => m.read?.(transactions)),
+    applied: (applied) => meters.forEach((m) => m.applied?.(applied)),
+    repeated: (n) => meters.forEach((m) => m.repeated?.(n)),
+    retried: (reason) => meters.forEach((m) => m.retried?.(reason)),
+    failed: (stage, error) => meters.forEach((m) => m.failed?.(stage, error)),
+    waiting: (error) => meters.forEach((m) => m.waiting?.(error)),
+    stop: () => meters.forEach((m) => m.stop?.()),
+  }
+}

@@ -1,0 +1,68 @@
+import { measureDestination } from '../../connectors/postgres-destination/measure.ts'
+import { measureSource } from '../../connectors/postgres-source/measure.ts'
+import { every } from '../clock.ts'
+import type { Config } from '../config/config.ts'
+import { nameOf } from '../core/relation.ts'
+import type { Meter } from '../meter.ts'
+import { openMetrics } from '../metrics/registry.ts'
+import { runMetrics, type RunMetrics } from '../metrics/run-metrics.ts'
+import type { RunEvents } from '../progress.ts'
+import { listen } from '../server/http.ts'
+import { observability } from '../server/observability.ts'
+import { version } from '../version.ts'
+import { capturedTables, namesOf, type Opened } from './open.ts'
+
+/** The metrics and the health of a run, where somebody can ask for them. */
+export interface Observed {
+  readonly metrics: RunMetrics
+  /** Asks both databases at once, now and then, and whenever the run begins to work, until it stops. */
+  watch(opened: Opened): Partial<Meter>
+  close(): Promise<void>
+}
+
+/** How often the databases are asked: a scrape never asks them itself. */
+const SAMPLE_MS = 2_000
+
+/** Listens where the configuration says, and tells where that is; null when it says nothing. Rejects with CONFIG when it cannot. */
+export async function observe(config: Config, events: RunEvents, signal: AbortSignal): Promise<Observed | null> {
+  if (!config.metrics) return null
+  const registry = openMetrics(config.pipeline)
+  const metrics = runMetrics(registry, version())
+  const { url, close } = await listen(config.metrics, observability(registry, metrics))
+  events.note({ level: 'info', event: 'metrics', text: `metrics and health at ${url}` })
+  signal.addEventListener('abort', metrics.draining)
+  return {
+    metrics,
+    watch: (opened) => watch(opened, metrics),
+    close() {
+      signal.removeEventListener('abort', metrics.draining)
+      return close()
+    },
+  }
+}
+
+function watch({ config, source, destination, catalogs, mapping }: Opened, metrics: RunMetrics): Partial<Meter> {
+  const rows = capturedTables(mapping).map((name) => {
+    const table = catalogs.source.tables.find((one) => nameOf(one) === nameOf(name))
+    return [nameOf(name), Math.max(0, table?.rowsEstimate ?? 0)] as const
+  })
+  metrics.estimated(new Map(rows))
+  const { slot } = namesOf(config)
+  const questions = [
+    oneAtATime(async () => metrics.sampledSource(await measureSource(source.query, slot))),
+    oneAtATime(async () => metrics.sampledDestination(await measureDestination(destination.query, config.pipeline))),
+  ]
+  const ask = (): void => questions.forEach((question) => question())
+  ask()
+  return { prepared: ask, streaming: ask, stop: every(SAMPLE_MS, ask) }
+}
+
+/** A server that has not answered is not asked again meanwhile. A question that fails shows in what it would have told. */
+function oneAtATime(ask: () => Promise<void>): () => void {
+  let asking = false
+  return () => {
+    if (asking) return
+    asking = true
+    void ask().catch(() => {}).finally(() => (asking = false))
+  }
+}
