@@ -108,10 +108,13 @@ export interface StoredBytes extends ObjectName {
   readonly range: { readonly from: number; readonly to: number } | null
 }
 
-/** Where the bytes of a write come from; `sha256` (hex) is told beforehand where it is known, and the store then checks it. */
+/**
+ * Where the bytes of a write come from. Digests (hex) are told beforehand, and the store checks them: some servers keep what arrived of
+ * a body that broke off, so a stream without its MD5 may leave a short object behind.
+ */
 export type ObjectContent =
   | { readonly bytes: Uint8Array; readonly sha256: string }
-  | { readonly stream: AsyncIterable<Uint8Array>; readonly size: number }
+  | { readonly stream: AsyncIterable<Uint8Array>; readonly size: number; readonly md5: string | null }
   | { readonly stored: StoredBytes }
 
 /** What to read: `etag` is the object that is meant, `range` its bytes, both ends included. */

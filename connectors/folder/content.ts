@@ -13,7 +13,8 @@ export async function store(path: string, content: ObjectContent): Promise<Diges
     return writeNew(path, createReadStream(file, range ? { start: range.from, end: range.to } : {}))
   }
   const digests = await writeNew(path, 'bytes' in content ? [content.bytes] : content.stream)
-  const right = 'bytes' in content ? digests.sha256 === content.sha256 : digests.size === content.size
+  const right = 'bytes' in content
+    ? digests.sha256 === content.sha256 : digests.size === content.size && digests.md5 === (content.md5 ?? digests.md5)
   if (right) return digests
   await rm(path, { force: true })
   throw new RekeyError('OBJECT_CORRUPT', 'the bytes are not the ones that were announced')

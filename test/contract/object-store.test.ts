@@ -3,7 +3,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe } from 'vitest'
 import { folderStore } from '../../connectors/folder/store.ts'
+import { newBucket } from '../support/buckets.ts'
 import { hostileKeys, objectConditions, objectLists, objectUploads, wholeObjects } from '../support/object-contract.ts'
+import { startS3, type S3 } from '../support/services/s3.ts'
 
 describe('a folder', () => {
   let root = ''
@@ -16,4 +18,16 @@ describe('a folder', () => {
   objectLists(make)
   objectUploads(make)
   hostileKeys(make)
+})
+
+describe('an S3 server that keeps files', () => {
+  let server: S3
+  beforeAll(async () => { server = await startS3() }, 300_000)
+  afterAll(() => server.stop())
+
+  const make = (bucket: string) => newBucket(server, bucket)
+  wholeObjects(make)
+  objectConditions(make)
+  objectLists(make)
+  objectUploads(make)
 })

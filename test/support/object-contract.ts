@@ -47,7 +47,7 @@ export function wholeObjects(make: MakeStore): void {
   it('takes a stream of a size that is known, and ranges of it can be read', async () => {
     const store = await make('streams')
     const bytes = bytesOf(random(), 300_000)
-    await store.put(target('s'), { size: bytes.length, stream: chunksOf(bytes, 7_777) })
+    await store.put(target('s'), { size: bytes.length, md5: md5(bytes), stream: chunksOf(bytes, 7_777) })
     const etag = md5(bytes)
     const part = async (from: number, to: number) => bytesIn(await store.read({ ...newest('s'), etag, range: { from, to } }))
     expect(await part(100, 299_998)).toEqual(bytes.subarray(100, 299_999))
@@ -60,8 +60,16 @@ export function wholeObjects(make: MakeStore): void {
       yield Buffer.alloc(50_000)
       throw new Error('the source broke off')
     }
-    await expect(store.put(target('b'), { size: 100_000, stream: breaking() })).rejects.toThrow()
+    const whole = { size: 100_000, md5: md5(Buffer.alloc(100_000)) }
+    await expect(store.put(target('b'), { ...whole, stream: breaking() })).rejects.toThrow('the source broke off')
+    const other = chunksOf(Buffer.alloc(100_000, 1), 9_999)
+    await expect(store.put(target('b'), { ...whole, stream: other })).rejects.toEqual(fails('OBJECT_CORRUPT'))
     expect(await store.head(newest('b'))).toBeNull()
+    const upload = await store.uploads.begin(target('b'))
+    await expect(upload.part(1, { ...whole, md5: null, stream: breaking() })).rejects.toThrow('the source broke off')
+    const part = await upload.part(1, { ...whole, md5: null, stream: chunksOf(Buffer.alloc(100_000), 9_999) })
+    expect(await upload.finish([part])).toMatchObject({ etag: partsEtag(Buffer.alloc(100_000), PART) })
+    expect((await store.head(newest('b')))!.headers['content-encoding']).toBeUndefined()
   })
 
   it('an absent object: null, and OBJECT_MISSING to a reader', async () => {

@@ -1,0 +1,35 @@
+import type { Session } from './client.ts'
+import { failure, isExpired, type OnCondition } from './failure.ts'
+
+export interface How {
+  /** What a condition that does not hold means for this request. */
+  readonly onCondition?: OnCondition
+  readonly signal?: AbortSignal | undefined
+  /** The store copies or joins bytes before it answers. */
+  readonly slow?: boolean
+}
+
+interface SendOptions {
+  readonly abortSignal?: AbortSignal
+  readonly requestTimeout?: number
+}
+
+/**
+ * Sends one request, and once more with fresh credentials when the server says that these have expired: their own date may be wrong, or
+ * they were revoked early. Rejects with RekeyError.
+ */
+export async function ask<T>(session: Session, how: How, send: (options: SendOptions) => Promise<T>): Promise<T> {
+  const { timeout } = session.options
+  const options: SendOptions = {
+    ...(how.signal ? { abortSignal: how.signal } : {}), ...(how.slow ? { requestTimeout: 10 * timeout } : {}),
+  }
+  try {
+    return await send(options).catch(async (error: unknown) => {
+      if (!isExpired(error)) throw error
+      await session.client.config.credentials({ forceRefresh: true })
+      return send(options)
+    })
+  } catch (error) {
+    throw failure(error, how.onCondition ?? 'OBJECT_CHANGED')
+  }
+}

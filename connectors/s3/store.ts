@@ -1,0 +1,125 @@
+import type { ListObjectsV2CommandOutput } from '@aws-sdk/client-s3'
+import { RekeyError } from '../../src/core/errors.ts'
+import { etagMeans, isObjectKey, type ListedObject, type ObjectInfo, type ObjectName } from '../../src/core/object.ts'
+import type { ObjectBody, ObjectRead, ObjectStore } from '../../src/ports.ts'
+import { ask } from './ask.ts'
+import { openSession, placeOf, type S3Options, type Session } from './client.ts'
+import { isMissing, isUnknown } from './failure.ts'
+import { withHeaders } from './headers.ts'
+import { infoOf } from './info.ts'
+import { put } from './put.ts'
+import { etagOf, listedKey } from './text.ts'
+import { s3Uploads } from './uploads.ts'
+
+/** An S3 bucket. `close` ends its idle connections. */
+export async function openS3Store(options: S3Options): Promise<ObjectStore & { close(): void }> {
+  const session = await openSession(options)
+  return {
+    place: placeOf(session), bucket: options.bucket, uploads: s3Uploads(session),
+    head: (name) => head(session, name),
+    read: (what, signal) => read(session, what, signal),
+    list: (prefix, after) => list(session, prefix, after),
+    put: (target, content, signal) => put(session, { target, content, signal }),
+    remove: (key, etag) => remove(session, key, etag),
+    close: () => session.client.destroy(),
+  }
+}
+
+/** What every request for one object says. */
+export function addressOf({ options }: Session, { key, version }: ObjectName) {
+  if (!isObjectKey(key)) throw new RekeyError('OBJECT_REFUSED', 'an object key is 1 to 1,024 bytes of well-formed text')
+  return { Bucket: options.bucket, Key: key, ...(version === null ? {} : { VersionId: version }) }
+}
+
+export async function head(session: Session, name: ObjectName): Promise<ObjectInfo | null> {
+  const { sdk, client } = session
+  const address = addressOf(session, name)
+  try {
+    const said = await ask(session, {}, (how) => client.send(new sdk.HeadObjectCommand({ ...address, ChecksumMode: 'ENABLED' }), how))
+    const info = infoOf(name.key, said, said.ContentLength ?? 0)
+    const [tags, partSize] = await Promise.all([info.tags ?? tagsOf(session, name), partSizeOf(session, name, info)])
+    return { ...info, tags, partSize }
+  } catch (error) {
+    if (error instanceof RekeyError && error.code === 'OBJECT_MISSING') return null
+    throw error
+  }
+}
+
+async function tagsOf(session: Session, name: ObjectName): Promise<Record<string, string>> {
+  const { sdk, client } = session
+  const { TagSet = [] } = await ask(session, {}, (how) => client.send(new sdk.GetObjectTaggingCommand(addressOf(session, name)), how))
+  return Object.fromEntries(TagSet.map(({ Key, Value }) => [Key ?? '', Value ?? '']))
+}
+
+/** Of an object in parts: the length of its first one, where the server keeps that (API Reference, HeadObject, `partNumber`). */
+async function partSizeOf(session: Session, name: ObjectName, info: ObjectInfo): Promise<number | null> {
+  if (etagMeans(info.etag)?.parts == null) return null
+  const { sdk, client } = session
+  const first = { ...addressOf(session, name), PartNumber: 1, IfMatch: info.etag }
+  const said = await client.send(new sdk.HeadObjectCommand(first)).catch(() => null)
+  // Servers that do not know the parameter answer for the whole object.
+  const size = said?.PartsCount === undefined || said.PartsCount < 2 ? undefined : said.ContentLength
+  return size ?? null
+}
+
+async function read(session: Session, what: ObjectRead, signal: AbortSignal | undefined): Promise<ObjectBody> {
+  const { sdk, client } = session
+  const input = {
+    ...addressOf(session, what),
+    ...(what.etag === null ? {} : { IfMatch: `"${what.etag}"` }),
+    ...(what.range === null ? {} : { Range: `bytes=${what.range.from}-${what.range.to}` }),
+  }
+  // The digest of a whole object is wanted as text; the SDK's own check would hash it a second time.
+  const asked = what.range === null ? withHeaders(input, { 'x-amz-checksum-mode': 'ENABLED' }) : input
+  const said = await ask(session, { signal }, (how) => client.send(new sdk.GetObjectCommand(asked), how))
+  const total = /\/(\d+)$/.exec(said.ContentRange ?? '')?.[1]
+  if (what.range !== null && total === undefined) throw new RekeyError('OBJECT_REFUSED', 'the object store does not know ranges')
+  const info = infoOf(what.key, said, total === undefined ? said.ContentLength ?? 0 : Number(total))
+  return { info, body: bodyOf(said.Body as AsyncIterable<Uint8Array> | undefined) }
+}
+
+/** Whatever ends a body early is the network's fault. */
+async function* bodyOf(body: AsyncIterable<Uint8Array> | undefined): AsyncGenerator<Uint8Array> {
+  try {
+    if (body) yield* body
+  } catch (cause) {
+    throw new RekeyError('REMOTE', 'the object store stopped in the middle of a body', { cause })
+  }
+}
+
+async function* list(session: Session, prefix: string, after: string | null): AsyncGenerator<readonly ListedObject[]> {
+  const { sdk, client, options } = session
+  let token: string | undefined
+  do {
+    const said: ListObjectsV2CommandOutput = await ask(session, {}, (how) => client.send(new sdk.ListObjectsV2Command({
+      Bucket: options.bucket, Prefix: prefix, EncodingType: 'url',
+      ...(token === undefined ? (after ? { StartAfter: after } : {}) : { ContinuationToken: token }),
+    }), how))
+    const keyOf = said.EncodingType === 'url' ? listedKey : (key: string) => key
+    yield (said.Contents ?? []).map(({ Key, Size, ETag, LastModified }) =>
+      ({ key: keyOf(Key ?? ''), size: Size ?? 0, etag: etagOf(ETag), modified: LastModified?.getTime() ?? 0 }))
+    token = said.IsTruncated ? said.NextContinuationToken : undefined
+    if (said.IsTruncated && !token) throw new RekeyError('REMOTE', 'the object store broke off a listing')
+  } while (token !== undefined)
+}
+
+/** The condition goes along where the server knows it; others are asked what is there right before. */
+async function remove(session: Session, key: string, etag: string): Promise<boolean> {
+  const { sdk, client } = session
+  const address = addressOf(session, { key, version: null })
+  const there = await head(session, { key, version: null })
+  if (there?.etag !== etag) return false
+  const send = (condition: { IfMatch?: string }): Promise<unknown> => ask(session, {}, (how) =>
+    client.send(new sdk.DeleteObjectCommand({ ...address, ...condition }), how))
+  try {
+    await send({ IfMatch: `"${etag}"` }).catch((error: unknown) => {
+      if (!isUnknown((error as Error).cause)) throw error
+      return send({})
+    })
+    return true
+  } catch (error) {
+    if (error instanceof RekeyError && (error.code === 'OBJECT_CHANGED' || isMissing(error.cause))) return false
+    throw error
+  }
+}
+
