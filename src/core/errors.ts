@@ -52,6 +52,12 @@ export const ERRORS = {
   OBJECT_REFUSED: { exit: 5, act: 'operator', hint: 'The store refuses this object or these credentials; see the code that it gave.' },
   OBJECT_CORRUPT: { exit: 6, act: 'retry', hint: 'Bytes were lost or changed on the way; the copy is made again.' },
   STORE_BUSY: { exit: 6, act: 'retry', hint: 'The object store asks for fewer requests; it is tried again, more slowly.' },
+  LOG_GAP: { exit: 5, act: 'operator',
+    hint: 'The change log does not hold what is named. Where the slot still has it, starting capture again brings it; else `rekey remove`, then `rekey run`.' },
+  LOG_TOPIC: { exit: 5, act: 'operator', hint: 'Bring the topic to what is named; nothing was read of it and nothing written to it.' },
+  LOG_RECORD: { exit: 5, act: 'operator',
+    hint: 'Somebody else writes to the topic, or a record was damaged; `kafka: { foreign: dead-letter }` puts such records aside and goes on.' },
+  ENCODING: { exit: 5, act: 'operator', hint: 'Correct the value at the source: it is no text in UTF-8, and the change log carries nothing else.' },
   REMOTE: { exit: 6, act: 'retry', hint: 'The server did not answer; it is tried again.' },
   INTERNAL: { exit: 1, act: 'retry', hint: 'This is a defect in rekey; please report it with the code and the place.' },
 } as const satisfies Record<string, ErrorRule>
