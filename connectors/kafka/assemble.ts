@@ -20,7 +20,7 @@ export interface AssembleOptions {
 }
 
 export interface Assembler {
-  /** Throws Unreadable, with nothing changed, for a record that is not ours or is damaged; RekeyError TIMELINE for one of another history. */
+  /** Throws Unreadable for a record that is not ours or is damaged, and is then where it was; RekeyError TIMELINE for another history. */
   add(record: StoredRecord): void
   /** Hands over what is complete, and fragments. */
   take(): Transaction[]

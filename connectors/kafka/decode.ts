@@ -90,8 +90,10 @@ export function decoder(relations: ReadonlyMap<string, Relation>): Decode {
     if (!isAt(value, p, NULL)) ({ row, end: p } = rowAt(value, p, { table, missing: new Set(parseAbsent(header.absent)) }))
     else p += 4
     if (p !== header.source - SOURCE.length) throw new Unreadable('its row is followed by something else')
-    if (!isAt(value, beforeAt, NULL)) ({ row: old } = rowAt(value, beforeAt, { table, missing: header.before === 'f' ? 'unchanged' : 'null' }))
-    if ((op === 'insert' || op === 'update') !== (row !== null) || (op === 'delete' && old === null)) throw new Unreadable('its rows do not fit its operation')
+    const missing = header.before === 'f' ? 'unchanged' : 'null'
+    if (!isAt(value, beforeAt, NULL)) ({ row: old } = rowAt(value, beforeAt, { table, missing }))
+    const fits = (op === 'insert' || op === 'update') === (row !== null) && (op !== 'delete' || old !== null)
+    if (!fits) throw new Unreadable('its rows do not fit its operation')
     const { relation } = layoutOf(table)
     for (const one of [row, old]) if (one && one.width !== relation.columns.length) throw new Unreadable('its rows have different columns')
     return { kind: 'change', change: { op, relation, row, old, oldIsFull: header.before === 'f' }, bytes: CHANGE_BYTES + value.length, commitMicros }
@@ -117,7 +119,7 @@ function relationOf(table: TableName, names: readonly string[], known: Relation 
   return { schema: table.schema, table: table.table, oid: known?.oid ?? 0, identity: known?.identity ?? 'd', columns }
 }
 
-/** What a column stands for that the object does not name: one of these is unchanged and others are an error, or all are null, or unchanged. */
+/** A column that the object does not name: one of these is unchanged and others are an error; or all are null; or all are unchanged. */
 type Missing = ReadonlySet<string> | 'null' | 'unchanged'
 
 interface Reading {
@@ -195,7 +197,7 @@ function parseSource(value: Buffer, at: number): Source {
   try {
     const text = value.toString('utf8', at, end)
     const { schema, table, ts_us: commitMicros } = JSON.parse(text) as { schema: unknown; table: unknown; ts_us: unknown }
-    if (typeof schema !== 'string' || typeof table !== 'string' || typeof commitMicros !== 'number') throw new Unreadable('it does not say where it comes from')
+    if (typeof schema !== 'string' || typeof table !== 'string' || typeof commitMicros !== 'number') throw new TypeError()
     return { bytes: Buffer.from(value.subarray(at, end)), table: { schema, table }, commitMicros }
   } catch {
     throw new Unreadable('it does not say where it comes from')

@@ -118,7 +118,8 @@ export function encoder(options: EncodeOptions): Encode {
         epoch: options.epoch, tx, seq: first + Math.min(i, changes.length), last, absent: '', from: first === 0 && i === 0 ? formatLsn(from) : '',
         end: last ? formatLsn(t.endLsn) : '', source: 0, before: '' as const, part: '',
       }
-      records.push(...(i < changes.length ? changeRecord(t, changes[i], header) : messageRecord(t, contents[i - changes.length], header)))
+      const made = i < changes.length ? changeRecord(t, changes[i], header) : messageRecord(t, contents[i - changes.length], header)
+      for (const record of made) records.push(record)
     }
     return records
   }

@@ -52,7 +52,9 @@ export function parseHeader(value: Buffer | string): Header {
   const fields = text.split(';')
   if (fields.length < FIELDS) throw new Unreadable('its rekey header is cut off')
   const [epoch, tx, seq, last, absent, from, end, source, before, part] = fields
-  if (!WHOLE.test(seq) || !WHOLE.test(source) || (last !== '0' && last !== '1')) throw new Unreadable('its rekey header has no number where one belongs')
+  if (!WHOLE.test(seq) || !WHOLE.test(source) || (last !== '0' && last !== '1')) {
+    throw new Unreadable('its rekey header has no number where one belongs')
+  }
   if (before !== '' && before !== 'k' && before !== 'f') throw new Unreadable('its rekey header says an unknown kind of old row')
   return { epoch, tx, seq: Number(seq), last: last === '1', absent, from, end, source: Number(source), before, part }
 }

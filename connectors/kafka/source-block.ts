@@ -19,7 +19,7 @@ export function sourceText(origin: Origin, t: Transaction, table: TableName | nu
   const micros = t.commitMicros
   const sequence = JSON.stringify(JSON.stringify([String(lastCommit), String(t.commitLsn)]))
   const text = JSON.stringify
-  return `{"version":${text(`rekey/${origin.version}`)},"connector":"postgresql","name":${text(origin.name)},"ts_ms":${Math.floor(micros / 1e3)}` +
-    `,"snapshot":"false","db":${text(origin.database)},"sequence":${sequence},"ts_us":${micros},"ts_ns":${BigInt(micros) * 1000n}` +
+  return `{"version":${text(`rekey/${origin.version}`)},"connector":"postgresql","name":${text(origin.name)}` +
+    `,"ts_ms":${Math.floor(micros / 1e3)},"snapshot":"false","db":${text(origin.database)},"sequence":${sequence},"ts_us":${micros},"ts_ns":${BigInt(micros) * 1000n}` +
     `,"schema":${text(table?.schema ?? '')},"table":${text(table?.table ?? '')},"txId":${t.xid},"lsn":${t.commitLsn}}`
 }

@@ -1,0 +1,212 @@
+import type { Kafka } from 'kafkajs'
+import type { Transaction } from '../../src/core/change.ts'
+import { RekeyError } from '../../src/core/errors.ts'
+import { formatLsn, type Lsn } from '../../src/core/lsn.ts'
+import type { Relation } from '../../src/core/relation.ts'
+import type { ChangeLog } from '../../src/ports.ts'
+import { assemble, type Assembler } from './assemble.ts'
+import type { Place } from './chain.ts'
+import { openReader, type Reader } from './consume.ts'
+import type { Encode } from './encode.ts'
+import { writer, type Writer, type WriterOptions } from './produce.ts'
+import { type StoredRecord, Unreadable } from './record.ts'
+import { readTopic, type TopicWish } from './topics.ts'
+
+/** A record that is not ours, or is damaged: for a person to look at. */
+export interface DeadLetter extends StoredRecord {
+  readonly topic: string
+  readonly partition: number
+  readonly reason: string
+}
+
+export interface KafkaLogOptions {
+  readonly kafka: Kafka
+  readonly topic: TopicWish
+  readonly write: Omit<WriterOptions, 'topic'> & {
+    readonly encode: Encode
+    /** The source gives all that was committed from here on: the log says so. */
+    readonly from: Lsn
+  }
+  readonly read: {
+    readonly group: string
+    readonly epoch: string
+    readonly number: number
+    readonly start: Place
+    readonly relations: ReadonlyMap<string, Relation>
+    readonly maxBytes: number
+    /** Null: such a record ends the reader with LOG_RECORD. Else it is put aside, and what is missing then is noticed by what follows. */
+    readonly deadLetter: ((record: DeadLetter) => Promise<void>) | null
+    readonly onRead: (commitLsn: Lsn) => void
+  }
+}
+
+export interface KafkaLog extends ChangeLog {
+  /** Resolves when everything that was appended is there, or cannot be any more. */
+  close(): Promise<void>
+}
+
+/**
+ * A topic as the change log: what is appended is durable when all in-sync brokers have it, and any number of readers may come later.
+ * Offsets are hints only; the records themselves tell what was read already and whether something is missing.
+ */
+export function kafkaLog(options: KafkaLogOptions): KafkaLog {
+  const { topic } = options.topic
+  let out: Writer | null = null
+  let { from } = options.write
+  let place = options.read.start
+  let reading: Reading | null = null
+
+  return {
+    async append(transactions) {
+      out ??= writer(options.kafka, { ...options.write, topic })
+      for (const transaction of transactions) {
+        const records = options.write.encode(transaction, from)
+        if (transaction.last) from = transaction.endLsn
+        await out.write(records, transaction.last ? transaction.endLsn : null)
+      }
+      out.flush()
+    },
+    async *read(signal) {
+      if (signal.aborted) return
+      const current = await beginReading(options, place)
+      reading = current
+      signal.addEventListener('abort', current.stop)
+      try {
+        if (signal.aborted) current.stop()
+        for (;;) {
+          const taken = await current.next()
+          if (taken === null) return
+          const last = taken.findLast((t) => t.last)
+          if (last) place = { commitLsn: last.commitLsn, endLsn: last.endLsn }
+          options.read.onRead(taken.at(-1)!.commitLsn)
+          yield taken
+        }
+      } finally {
+        signal.removeEventListener('abort', current.stop)
+        current.stop()
+        reading = null
+        await current.close()
+      }
+    },
+    ack: (lsn) => reading?.ack(lsn),
+    durable: () => out?.durable() ?? 0n,
+    close: async () => out?.close(),
+  }
+}
+
+/** One reader and the queue that it fills. */
+interface Reading {
+  /** Null when it was stopped. Rejects with what ended it. */
+  next(): Promise<Transaction[] | null>
+  ack(lsn: Lsn): void
+  stop: () => void
+  close(): Promise<void>
+}
+
+async function beginReading({ kafka, topic, read }: KafkaLogOptions, start: Place): Promise<Reading> {
+  const state = await readTopic(kafka, topic)
+  if (state === null) throw new RekeyError('LOG_TOPIC', `there is no topic ${topic.topic}`)
+  const assembler = assemble({ ...read, start })
+  let queue: Transaction[] = []
+  let bytes = 0
+  /** Which offset is behind which end LSN, for what was handed over and not acknowledged. */
+  let marks: { readonly end: Lsn; readonly offset: string }[] = []
+  let failure: Error | null = null
+  let stopped = false
+  let wakeReader: () => void = () => {}
+  let wakeWriter: () => void = () => {}
+  const gaps = gapWatch(assembler, topic.topic)
+  const wake = (): void => {
+    wakeReader()
+    wakeWriter()
+  }
+  const put = (taken: readonly Transaction[]): void => {
+    if (taken.length === 0) return
+    for (const t of taken) {
+      queue.push(t)
+      bytes += t.bytes
+    }
+    const offset = assembler.offset()
+    if (offset !== null) marks.push({ end: assembler.place().endLsn, offset })
+    wakeReader()
+  }
+  const reader: Reader = await openReader(kafka, {
+    topic: topic.topic, group: read.group, ...state,
+    async take(records, { partition, atEnd }) {
+      for (const record of records) {
+        if (stopped) return
+        await addTo(assembler, record, { topic: topic.topic, partition, deadLetter: read.deadLetter })
+      }
+      put(assembler.take())
+      if (gaps.mustRewind(atEnd)) reader.rewind()
+      while (bytes >= read.maxBytes && !stopped && !failure) await new Promise<void>((resolve) => (wakeWriter = resolve))
+    },
+    failed(error) {
+      failure ??= error
+      wake()
+    },
+  })
+  return {
+    async next() {
+      for (;;) {
+        if (stopped) return null
+        if (failure) throw failure
+        if (queue.length > 0) break
+        await new Promise<void>((resolve) => (wakeReader = resolve))
+      }
+      const taken = queue
+      queue = []
+      bytes = 0
+      wakeWriter()
+      return taken
+    },
+    ack(lsn) {
+      const done = marks.filter(({ end }) => end <= lsn)
+      if (done.length === 0) return
+      marks = marks.slice(done.length)
+      reader.remember(done.at(-1)!.offset)
+    },
+    stop() {
+      stopped = true
+      wake()
+    },
+    close: () => reader.close(),
+  }
+}
+
+/**
+ * A hole that the end of the topic does not close. The first time it may be the hint that was wrong, or a producer that comes late: the
+ * topic is read once more from its beginning, and what is known of it passes by.
+ */
+function gapWatch(assembler: Assembler, topic: string): { mustRewind(atEnd: boolean): boolean } {
+  let rewoundAt: Lsn | null = null
+  return {
+    mustRewind(atEnd) {
+      const gap = assembler.gap()
+      if (gap === null || !atEnd) return false
+      if (rewoundAt !== gap.from) {
+        rewoundAt = gap.from
+        return true
+      }
+      throw new RekeyError('LOG_GAP', `topic ${topic} has nothing of what the source committed from ${formatLsn(gap.from)} to ${formatLsn(gap.to)}`)
+    },
+  }
+}
+
+interface Foreign {
+  readonly topic: string
+  readonly partition: number
+  readonly deadLetter: KafkaLogOptions['read']['deadLetter']
+}
+
+async function addTo(assembler: Assembler, record: StoredRecord, { topic, partition, deadLetter }: Foreign): Promise<void> {
+  try {
+    if (partition !== 0) throw new Unreadable('it is in a partition that has no order with the others')
+    assembler.add(record)
+  } catch (error) {
+    if (!(error instanceof Unreadable)) throw error
+    const where = `topic ${topic}, partition ${partition}, offset ${record.offset}`
+    if (deadLetter === null) throw new RekeyError('LOG_RECORD', `${where}: ${error.message}`, { cause: error })
+    await deadLetter({ ...record, topic, partition, reason: error.message })
+  }
+}
