@@ -1,5 +1,6 @@
 import type { Transaction } from './core/change.ts'
 import { RekeyError, verdictOf } from './core/errors.ts'
+import type { RowObjects } from './core/named-objects.ts'
 import { nameOf } from './core/relation.ts'
 import type { Outcome } from './core/totals.ts'
 import type { Item } from './careful.ts'
@@ -13,6 +14,7 @@ export interface Trying {
   readonly destination: Destination
   readonly converging: boolean
   readonly outcomes: { table: string; outcome: Outcome }[]
+  readonly objects: RowObjects[]
   /** What became of rows that met a unique value when they were written in two steps, by the first reason. */
   readonly exchanged: Map<string, string>
 }
@@ -49,6 +51,7 @@ export async function attempt(items: readonly Item[], context: Trying, how: 'att
       return { sqlstate: sqlstateOf(first), reason: first.reason, behind: first.behind, conflicts }
     }
     context.outcomes.push(...planned.outcomes)
+    context.objects.push(...planned.objects)
     return null
   } catch (error) {
     const fault = { ...faultOf(error), behind: false, conflicts: new Map<string, Conflict>() }

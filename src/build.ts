@@ -19,7 +19,7 @@ export interface Build extends ResolveDeps {
 }
 
 /** What is done with a row: by the ledger, by what a person must decide first. */
-function standingOf(program: Program, key: string, build: Build): Standing {
+export function standingOf(program: Program, key: string, build: Build): Standing {
   if (build.left.size > 0 && build.left.has(`${nameOf(program.rule.source)}\n${key}`)) return 'skip'
   if (!program.rule.ledger) return 'owned'
   const decision = build.decisions.get(ledgerName(program), key)

@@ -3,10 +3,12 @@ import type { Change, Transaction } from './core/change.ts'
 import { RekeyError, verdictOf } from './core/errors.ts'
 import { mayBeFirst } from './core/gather.ts'
 import type { Mapping } from './core/mapping.ts'
+import type { RowObjects } from './core/named-objects.ts'
 import { type Blocked, block, changeKey, isBehind, storeChange } from './core/parking.ts'
 import type { Parked } from './core/plan.ts'
 import { nameOf } from './core/relation.ts'
 import { type Outcome, TRUNCATED } from './core/totals.ts'
+import type { Planned } from './planner.ts'
 
 /** One change on its own, with its place in the source's history. */
 export interface Item {
@@ -22,6 +24,8 @@ export interface Careful {
   readonly outcomes: readonly { readonly table: string; readonly outcome: Outcome }[]
   /** Tables whose rows of ours all went: what was parked of them before has nothing to wait for. */
   readonly truncated: readonly string[]
+  /** What the rows that were applied, and those that wait for their objects, name from here on. */
+  readonly objects: readonly RowObjects[]
 }
 
 interface Failed {
@@ -31,12 +35,17 @@ interface Failed {
   readonly behind: boolean
 }
 
+/** A row that waits for its object: tried again by itself when that is verified. */
+const HELD = 'RK004'
+
 interface Context extends Trying {
   readonly mapping: Mapping
   /** What fails is left, to be read again when the stream has passed the copy: nothing of later batches waits behind it. */
   readonly leave: boolean
   /** Rows parked before, and those that fail now. */
   readonly blocked: Blocked
+  /** Rows that wait for their objects, by table and key. */
+  readonly held: ReadonlyMap<string, RowObjects>
   readonly failed: Failed[]
 }
 
@@ -52,7 +61,8 @@ export function itemsOf(transactions: readonly Transaction[]): Item[] {
  * on it behind. No row is tried again past a truncate. Nothing is committed here. Throws what is not a row's own fault.
  */
 export async function applyCarefully(items: readonly Item[], deps: Deps): Promise<Careful> {
-  const all: Mutable = { failed: [], parked: [], outcomes: [], truncated: [] }
+  const all: Mutable = { failed: [], parked: [], outcomes: [], truncated: [], objects: [] }
+  const held = await deps.planner.held(items.map(({ transaction, change }) => ({ ...transaction, changes: [change] })))
   let { parkedBefore } = deps
   for (let at = 0; at < items.length;) {
     const truncates = items[at].change.op === 'truncate'
@@ -60,15 +70,17 @@ export async function applyCarefully(items: readonly Item[], deps: Deps): Promis
     while (end < items.length && (items[end].change.op === 'truncate') === truncates) end++
     const part = items.slice(at, end)
     if (truncates) {
-      const outcomes = await truncate(part, deps)
+      const { outcomes, objects } = await truncate(part, deps)
       retire(all, part, deps)
       all.outcomes.push(...outcomes)
+      all.objects.push(...objects)
       parkedBefore = new Map([...parkedBefore].filter(([table]) => !all.truncated.includes(table)))
     } else {
-      const { failed, parked, outcomes, blocked } = await applyPart(part, { ...deps, parkedBefore })
+      const { failed, parked, outcomes, objects, blocked } = await applyPart(part, { ...deps, parkedBefore, held })
       all.failed.push(...failed)
       all.parked.push(...parked)
       all.outcomes.push(...outcomes)
+      all.objects.push(...objects)
       if (!deps.leave) parkedBefore = blocked
     }
     at = end
@@ -76,13 +88,14 @@ export async function applyCarefully(items: readonly Item[], deps: Deps): Promis
   return all
 }
 
-type Deps = Omit<Context, 'blocked' | 'outcomes' | 'failed' | 'exchanged'> & { readonly parkedBefore: Blocked }
+type Deps = Omit<Context, 'blocked' | 'outcomes' | 'objects' | 'failed' | 'exchanged' | 'held'> & { readonly parkedBefore: Blocked }
 
 interface Mutable {
   failed: Item[]
   parked: Parked[]
   outcomes: Context['outcomes']
   truncated: string[]
+  objects: RowObjects[]
 }
 
 /** What failed of a table before its truncate would come back on its own: it goes with the others. */
@@ -95,7 +108,7 @@ function retire(all: Mutable, items: readonly Item[], { planner }: Deps): void {
 }
 
 /** A truncate that waited would take rows along that came after it: it goes through now, or a person must act. */
-async function truncate(items: readonly Item[], { planner, destination, converging }: Deps): Promise<Context['outcomes']> {
+async function truncate(items: readonly Item[], { planner, destination, converging }: Deps): Promise<Pick<Planned, 'outcomes' | 'objects'>> {
   const planned = await planner.plan(items.map(({ transaction, change }) => ({ ...transaction, changes: [change] })), converging)
   try {
     if (planned.parts.length > 0) await destination.attempt(planned.parts, planned.checks, items.some(({ transaction }) => !transaction.last || transaction.first > 0))
@@ -105,14 +118,14 @@ async function truncate(items: readonly Item[], { planner, destination, convergi
       hint: 'Rows of the destination that are not ours refer to rows that the truncate takes; remove or repoint them, then start again.',
     })
   }
-  return [...planned.outcomes]
+  return planned
 }
 
 type PartResult = Omit<Careful, 'truncated'> & { readonly blocked: Blocked }
 
-async function applyPart(items: readonly Item[], deps: Deps): Promise<PartResult> {
+async function applyPart(items: readonly Item[], deps: Deps & Pick<Context, 'held'>): Promise<PartResult> {
   const blocked: Blocked = copyBlocked(deps.parkedBefore)
-  const context: Context = { ...deps, blocked, outcomes: [], failed: [], exchanged: new Map() }
+  const context: Context = { ...deps, blocked, outcomes: [], objects: [], failed: [], exchanged: new Map() }
   await inTransactions(items, context)
   // Only behind the copy can a later transaction make an earlier one possible; else a second try would come after what followed it.
   if (deps.converging) await again(context, deps.parkedBefore)
@@ -122,6 +135,7 @@ async function applyPart(items: readonly Item[], deps: Deps): Promise<PartResult
   return {
     failed: context.failed.map(({ item }) => item), parked: context.failed.map((failed) => parkedOf(failed, { ...deps, leave })),
     outcomes: [...context.outcomes, ...context.failed.map(outcomeOf)], blocked,
+    objects: [...context.objects, ...context.failed.flatMap((failed) => (failed.sqlstate === HELD ? context.held.get(nameIn(failed.item, context))! : []))],
   }
 }
 
@@ -195,8 +209,7 @@ async function inHalves(items: readonly Item[], context: Context): Promise<void>
 function withoutConflicts(items: readonly Item[], conflicts: Fault['conflicts'], context: Context): Item[] {
   const named = new Set<string>()
   return items.filter((item) => {
-    const program = context.planner.programOf(item.change.relation)
-    const name = `${nameOf(item.change.relation)}\n${changeKey(item.change, program) ?? ''}`
+    const name = nameIn(item, context)
     const conflict = conflicts.get(name)
     if (conflict === undefined || named.has(name)) return true
     named.add(name)
@@ -212,9 +225,14 @@ function notBehind(items: readonly Item[], context: Context): Item[] {
 
 function setAside(item: Item, context: Context): boolean {
   const program = context.planner.programOf(item.change.relation)
-  if (!isBehind(item.change, program, context.mapping, context.blocked)) return false
-  fail(item, { sqlstate: 'RK003', reason: 'waits behind a parked row', behind: true }, context)
+  if (isBehind(item.change, program, context.mapping, context.blocked)) fail(item, { sqlstate: 'RK003', reason: 'waits behind a parked row', behind: true }, context)
+  else if (item.change.op !== 'delete' && context.held.has(nameIn(item, context))) fail(item, { sqlstate: HELD, reason: 'waits for its object', behind: false }, context)
+  else return false
   return true
+}
+
+function nameIn({ change }: Item, { planner }: Pick<Context, 'planner'>): string {
+  return `${nameOf(change.relation)}\n${changeKey(change, planner.programOf(change.relation)) ?? ''}`
 }
 
 function fail(item: Item, why: Omit<Failed, 'item'>, context: Context): void {
@@ -231,7 +249,7 @@ function wantsReading({ item: { change }, sqlstate }: Failed, { planner }: Deps)
 
 function parkedOf({ item, sqlstate, reason, behind }: Failed, { planner, mapping, leave, parkedBefore }: Deps): Parked {
   const { change, transaction, ordinal } = item
-  const left = leave && !isBehind(change, planner.programOf(change.relation), mapping, parkedBefore)
+  const left = leave && sqlstate !== HELD && !isBehind(change, planner.programOf(change.relation), mapping, parkedBefore)
   return {
     table: nameOf(change.relation), key: changeKey(change, planner.programOf(change.relation)) ?? '', op: change.op,
     sqlstate, reason, behind, left, change: storeChange(change), commitLsn: transaction.commitLsn, ordinal,

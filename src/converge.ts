@@ -40,7 +40,7 @@ export async function converge(options: DeliverOptions, state: State): Promise<v
   for (const { table } of result.parked) count(totals, table, 'parked')
   const decisions = planner.decisions.taken()
   const next = { ...state.committed, convergeLsn: 0n, totals }
-  const nothing = { parts: [], checks: 'engine' as const, rows: 0 }
+  const nothing = { parts: [], checks: 'engine' as const, rows: 0, objects: result.objects }
   const plan = planOf({ planned: nothing, decisions, before: state.committed, next, last: true, parked: result.parked })
   await destination.apply({ ...plan, unparked: rows.map((row) => row.id) })
   planner.decisions.committed(decisions)

@@ -37,8 +37,10 @@ const TRIES = 20
 export async function copyChunk(chunk: CopyChunk, context: ChunkContext): Promise<void> {
   const { shared, writer } = context
   const made: Decision[] = []
+  const { objects } = context.mapping.tables.get(nameOf(chunk.table))!
   try {
-    return await copyFast(chunk, made, context)
+    // Rows that wait for their objects are parked until those are there.
+    if (!objects.some((rule) => rule.when === 'before')) return await copyFast(chunk, made, context)
   } catch (error) {
     if (!isFault(error)) throw error
   }
@@ -112,7 +114,7 @@ async function copyFast(chunk: CopyChunk, made: Decision[], context: ChunkContex
     await context.point('snap.chunk_read')
   }
   await context.parentsDone()
-  const proofs = { parts: [{ writes: proofWrites(book), truncate: [] }], checks: book.size > 0 ? 'set' as const : 'engine' as const, rows: 0 }
+  const proofs = { parts: [{ writes: proofWrites(book), truncate: [] }], checks: book.size > 0 ? 'set' as const : 'engine' as const, rows: 0, objects: [] }
   made.push(...fromTriggers)
   await send(planOf(proofs, fromTriggers, { checkpoint, totals, chunk: { table, pass: chunk.pass, index: chunk.index, rows, since: context.since.get(table) ?? null } }))
   await landed()
@@ -121,7 +123,7 @@ async function copyFast(chunk: CopyChunk, made: Decision[], context: ChunkContex
   await context.point('snap.chunk_written')
 }
 
-const NOTHING: Pick<Planned, 'parts' | 'checks' | 'rows'> = { parts: [], checks: 'engine', rows: 0 }
+const NOTHING: Pick<Planned, 'parts' | 'checks' | 'rows' | 'objects'> = { parts: [], checks: 'engine', rows: 0, objects: [] }
 
 interface Block {
   readonly block: Transaction
@@ -159,10 +161,10 @@ interface PlanFrame {
   readonly parked?: readonly Parked[]
 }
 
-function planOf(planned: Pick<Planned, 'parts' | 'checks' | 'rows'>, decisions: readonly Decision[], frame: PlanFrame): WritePlan {
+function planOf(planned: Pick<Planned, 'parts' | 'checks' | 'rows' | 'objects'>, decisions: readonly Decision[], frame: PlanFrame): WritePlan {
   const { checkpoint, totals, chunk, parked = [] } = frame
   return {
-    parts: planned.parts, checks: planned.checks, rows: planned.rows, decisions, parked, unparked: [], totals, chunk, last: chunk !== null,
+    parts: planned.parts, checks: planned.checks, rows: planned.rows, objects: planned.objects, decisions, parked, unparked: [], totals, chunk, last: chunk !== null,
     before: checkpoint.commitLsn, after: { ...checkpoint },
   }
 }
@@ -178,21 +180,23 @@ async function copyCarefully(chunk: CopyChunk, context: ChunkContext): Promise<v
   const planner = context.planner(chunk.pass, writer)
   const table = nameOf(chunk.table)
   const totals: Record<string, Totals> = {}
-  const parked: Parked[] = []
+  const parked: Pick<Parked, 'table' | 'key' | 'left'>[] = []
   let rows = 0
   for await (const read of blocks(chunk, context)) {
     context.signal.throwIfAborted()
     const deps = { planner, destination, mapping, converging: true, leave: context.converging, parkedBefore: blocked }
     const result = await applyCarefully(itemsOf([read]), deps)
     const fresh = result.parked.filter((one) => chunk.pass === 1 || !waits.get(one.table)?.has(one.key))
-    parked.push(...fresh)
+    parked.push(...fresh.map(({ table: of, key, left }) => ({ table: of, key, left })))
+    // Block by block, so that a chunk whose rows all wait is never in memory as a whole.
+    await destination.apply(planOf({ ...NOTHING, objects: result.objects }, [], { checkpoint, totals: {}, chunk: null, parked: fresh }))
     rows += read.changes.length
     if (chunk.pass === 1) for (const { outcome } of result.outcomes) count(totals, table, outcome)
     else for (const one of fresh) reopen(totals, one.table, await outcomeBefore(one, planner, read.changes[0].relation))
   }
   const decisions = planner.decisions.taken()
   const done = { table, pass: chunk.pass, index: chunk.index, rows, since: context.since.get(table) ?? null }
-  await destination.apply(planOf(NOTHING, decisions, { checkpoint, totals, parked, chunk: done }))
+  await destination.apply(planOf(NOTHING, decisions, { checkpoint, totals, chunk: done }))
   for (const one of parked) {
     block(waits, one.table, one.key)
     if (!one.left) block(blocked, one.table, one.key)

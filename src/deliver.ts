@@ -63,7 +63,7 @@ export async function deliver(options: DeliverOptions, signal: AbortSignal): Pro
 async function launch(transactions: readonly Transaction[], options: DeliverOptions, state: State, flights: Flight[]): Promise<Flight | null> {
   const began = options.now()
   const careful = state.partial !== null || transactions[0].commitLsn <= options.carefulUntil
-    || waitsBehind(transactions, options, state.blocked) || (await truncatesParked(transactions, options)) || options.planner.adopts(transactions, converging(transactions, state.chain))
+    || waitsBehind(transactions, options, state.blocked) || (await truncatesParked(transactions, options)) || (await options.planner.held(transactions)).size > 0 || options.planner.adopts(transactions, converging(transactions, state.chain))
   const later = provesLater(transactions)
   const planned = careful ? null : await tryPlan(transactions, later, options, state)
   if (planned === null || planned.conflicts.length > 0) {

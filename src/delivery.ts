@@ -2,6 +2,7 @@ import type { Transaction } from './core/change.ts'
 import type { RekeyError } from './core/errors.ts'
 import { passedAt } from './core/heartbeat.ts'
 import type { Lsn } from './core/lsn.ts'
+import type { RowObjects } from './core/named-objects.ts'
 import type { Mapping } from './core/mapping.ts'
 import type { Blocked } from './core/parking.ts'
 import type { Checkpoint, Decision, Parked, Part, Totals, WritePlan } from './core/plan.ts'
@@ -115,6 +116,7 @@ export function nothingLanded(): Landed {
 export interface Unfinished {
   readonly totals: Record<string, Totals>
   parked: Parked[]
+  readonly objects: RowObjects[]
   /** Parked rows of earlier transactions, by id, that a truncate of their table took along: their tables. */
   readonly retired: Map<string, string>
 }
@@ -132,7 +134,7 @@ export function nextCheckpoint(transactions: readonly Transaction[], from: Check
 }
 
 export interface PlanInput {
-  readonly planned: Pick<Planned, 'parts' | 'checks' | 'rows'>
+  readonly planned: Pick<Planned, 'parts' | 'checks' | 'rows' | 'objects'>
   readonly decisions: readonly Decision[]
   readonly before: Checkpoint
   readonly next: Checkpoint
@@ -144,7 +146,7 @@ export function planOf({ planned, decisions, before, next, last, parked = [] }: 
   const { epoch, commitLsn, endLsn, convergeLsn, phase } = next
   return {
     parts: planned.parts, decisions, parked, unparked: [], before: before.commitLsn, after: { epoch, commitLsn, endLsn, convergeLsn, phase },
-    totals: next.totals, chunk: null, last, checks: planned.checks, rows: planned.rows,
+    totals: next.totals, chunk: null, last, checks: planned.checks, rows: planned.rows, objects: planned.objects,
   }
 }
 

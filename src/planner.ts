@@ -11,6 +11,8 @@ import { orderTables } from './core/order.ts'
 import type { Checkpoint, Part, Totals, WritePlan } from './core/plan.ts'
 import { changesAhead, hasMakers, tablesAhead, withoutFilled } from './core/adopting.ts'
 import { compileProgram, ledgerName, type Minters, type Program } from './core/program.ts'
+import type { NamedObject, RowObjects } from './core/named-objects.ts'
+import { heldRows, objectsIn } from './name-objects.ts'
 import { nameOf, type Relation, type TableName } from './core/relation.ts'
 import type { Scope } from './core/rekey.ts'
 import { copyTotals, count, type Outcome } from './core/totals.ts'
@@ -40,6 +42,8 @@ export interface PlannerOptions {
   readonly since?: Since
   /** Decisions kept in memory. */
   readonly cachedDecisions?: number
+  /** For each of these objects, whether it is verified at the destination as the row knows it. Without it no row waits for its objects. */
+  readonly verified?: (objects: readonly NamedObject[]) => Promise<readonly boolean[]>
 }
 
 /** A plan's writes and what they count as; conflicts are rows that a person must decide about and that were left out. */
@@ -52,6 +56,7 @@ export interface Planned {
   /** Adds what the changes count as. */
   tally(totals: Record<string, Totals>): void
   readonly rows: number
+  readonly objects: readonly RowObjects[]
 }
 
 export interface Planner {
@@ -75,6 +80,8 @@ export interface Planner {
    * when a copy that was interrupted comes to them. What cannot be decided is left for later.
    */
   adoptMade(written: Transaction): Promise<void>
+  /** Rows, by table and key, that must wait until their objects are verified, with what they name. Rows that go in the end need not. */
+  held(transactions: readonly Transaction[]): Promise<ReadonlyMap<string, RowObjects>>
   programOf(relation: Relation): Program
   /** True when rows of this table can be written, in one transaction with a book, before the rows that they point at: see plan(). */
   provesLater(relation: Relation): boolean
@@ -92,6 +99,7 @@ export function createPlanner(options: PlannerOptions, shared?: Decisions): Plan
     isDecided: (entity) => mapping.entities.get(entity)?.decided ?? false,
     decided: (entity, key) => decisions.get(entity, key)?.id,
     renamed: (entity, key, value) => decisions.get(entity, `${key}\t${value}`)?.id,
+    stores: mapping.stores,
   }
   const programOf = (relation: Relation): Program => {
     let program = programs.get(relation)
@@ -148,6 +156,7 @@ export function createPlanner(options: PlannerOptions, shared?: Decisions): Plan
       const deps = withBatch(gathered)
       for (const { nets } of gathered.groups) for (const net of nets.values()) await resolveMade(net, relationNamed, deps)
     },
+    held: (transactions) => heldRows(transactions, { ...deps, since, verified: options.verified }),
     async plan(given, converging, book) {
       const transactions = await apartFromCopy(given, { since, programOf, decisions })
       const gathered = gather(transactions, programOf, since)
@@ -155,6 +164,7 @@ export function createPlanner(options: PlannerOptions, shared?: Decisions): Plan
       const checks = options.checks === 'set' && (isFragment(transactions) || prefersSet(gathered, { programOf, targetOf, few: book ? 0 : FEW_ROWS })) ? 'set' : 'engine'
       const conflicts: Conflict[] = []
       const parts: Part[] = []
+      const objects: RowObjects[] = []
       const left = new Set<string>()
       const build = { ...deps, since, left, converging, checks, book: book ?? null } as const
       // Group by group: what one deletes is no longer ours for the next.
@@ -163,12 +173,13 @@ export function createPlanner(options: PlannerOptions, shared?: Decisions): Plan
         for (const { program, key } of found) left.add(`${nameOf(program.rule.source)}\n${key}`)
         conflicts.push(...found)
         const part = partOf(group, build)
+        objects.push(...objectsIn(group, build))
         if (part.writes.length > 0 || part.truncate.length > 0) parts.push(part)
         forgetGone(group, build)
       }
       const visit = (each: (table: string, outcome: Outcome) => void): void => eachOutcome(transactions, build, each)
       return {
-        parts, checks, conflicts, rows: gathered.rows,
+        parts, checks, conflicts, objects, rows: gathered.rows,
         get outcomes() {
           const outcomes: { table: string; outcome: Outcome }[] = []
           visit((table, outcome) => outcomes.push({ table, outcome }))

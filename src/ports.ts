@@ -4,6 +4,7 @@ import type { Lsn } from './core/lsn.ts'
 import type { TableName } from './core/relation.ts'
 import type { Row } from './core/row.ts'
 import type { Transaction } from './core/change.ts'
+import type { FoundObject, JobCounts, JobResult, ObjectJob } from './core/object-job.ts'
 import type { ListedObject, ObjectInfo, ObjectName, ObjectTarget, OpenUpload, UploadedPart, Written } from './core/object.ts'
 
 /** A part of a table, by key: rows above `after` and up to and including `upTo` (COPY text key fields); null is open. */
@@ -60,8 +61,11 @@ export interface IdMap {
 export interface ParkedRows {
   /** Keys of rows that wait: what comes later for them waits behind. */
   waiting(): Promise<Blocked>
-  /** Rows that a person wants tried again, with all that waits behind others, in the order of the source; nothing when none is wanted. */
-  due(): Promise<readonly ParkedRow[]>
+  /**
+   * Rows that are to be tried again (because a person wants it, or the object that they waited for is there), at most so many, with all
+   * that waits behind others, in the order of the source, and the keys of all that go on waiting; nothing when none is wanted.
+   */
+  due(most: number): Promise<{ readonly rows: readonly ParkedRow[]; readonly others: Blocked }>
   /** Rows that failed while the stream was behind the copy, to be read again. */
   left(): Promise<readonly ParkedRow[]>
   /** Rows of a table that wait or were waived. */
@@ -171,4 +175,42 @@ export interface Upload {
   part(number: number, content: ObjectContent, signal?: AbortSignal): Promise<UploadedPart>
   /** Resolves when the object is visible, made of these parts in this order, the condition of its target held. */
   finish(parts: readonly UploadedPart[]): Promise<Written>
+}
+
+/** The jobs of a pipeline's objects. Rows write them (WritePlan.objects); workers, any number in any number of processes, do them. */
+export interface ObjectJobs {
+  /** Takes jobs that are due: until the lease ends nobody else gets them. Those of a worker that was lost are due when its lease has ended. */
+  take(what: { readonly most: number; readonly leaseMs: number }): Promise<readonly ObjectJob[]>
+  /** The same for copies whose rows went `graceMs` ago; `approved`: only of those that a person has agreed to. */
+  takeLeaving(what: { readonly most: number; readonly leaseMs: number; readonly graceMs: number; readonly approved: boolean }): Promise<readonly ObjectJob[]>
+  /** Prolongs the leases of jobs that are under way. */
+  renew(jobs: readonly ObjectJob[], leaseMs: number): Promise<void>
+  /**
+   * Records what became of jobs; what a row or another worker has changed meanwhile is left alone. Rows that waited for an object are due
+   * when this resolves.
+   */
+  settle(results: readonly { readonly job: ObjectJob; readonly result: JobResult }[]): Promise<void>
+  /** The listed side of the jobs. */
+  readonly listed: ListedJobs
+}
+
+/** A prefix of a source store, and the destination store that its objects go to. */
+export interface SweptPrefix {
+  readonly store: string
+  readonly to: string
+  readonly prefix: string
+}
+
+/** Jobs of prefixes, and of objects that were found by listing them. A listing adds and repairs; it never takes anything away. */
+export interface ListedJobs {
+  /** Has these prefixes listed, from their beginning, unless that was done less than `everyMs` ago or is under way. */
+  sweep(prefixes: readonly SweptPrefix[], everyMs: number): Promise<void>
+  /** Jobs for what a page of the listing shows, and the position behind it, in one commit; false when the job is another's by now. */
+  found(job: ObjectJob, page: readonly FoundObject[]): Promise<boolean>
+  /** Whether all that was found under the directory is verified. */
+  isWhole(job: ObjectJob): Promise<boolean>
+  /** Gives the object its key; false when another object has it. */
+  give(job: ObjectJob, newKey: string): Promise<boolean>
+  /** Counts by state, and copies that are due to be removed and were not agreed to. */
+  counts(graceMs: number): Promise<{ readonly counts: JobCounts; readonly due: number }>
 }

@@ -60,9 +60,10 @@ export async function carefully(transactions: readonly Transaction[], options: D
   const result = await applyCarefully(itemsOf(transactions), {
     planner, destination, mapping, converging: ahead, leave: ahead || (state.partial?.parked.some((one) => one.left) ?? false), parkedBefore: state.blocked,
   })
-  const partial: Unfinished = (state.partial ??= { totals: {}, parked: [], retired: new Map() })
+  const partial: Unfinished = (state.partial ??= { totals: {}, parked: [], objects: [], retired: new Map() })
   for (const table of result.truncated) await retire(table, partial, options, state)
   for (const { table, outcome } of result.outcomes) count(partial.totals, table, outcome)
+  partial.objects.push(...result.objects)
   for (const parked of result.parked) {
     partial.parked.push(parked)
     if (parked.left) state.left = true
@@ -82,7 +83,7 @@ export async function carefully(transactions: readonly Transaction[], options: D
   const next = marks ? { ...passed, convergeLsn: 0n } : passed
   // The end of a transaction in fragments is checked as its parts were.
   const checks = transactions.some((t) => t.first > 0) ? planner.fragmentChecks : 'engine'
-  const plan = planOf({ planned: { parts: [], checks, rows: 0 }, decisions, before: state.committed, next, last: true, parked: partial.parked })
+  const plan = planOf({ planned: { parts: [], checks, rows: 0, objects: partial.objects }, decisions, before: state.committed, next, last: true, parked: partial.parked })
   await destination.apply({ ...plan, unparked: [...partial.retired.keys()] })
   state.partial = null
   state.chain = next
@@ -99,12 +100,16 @@ async function retire(table: string, partial: Unfinished, { parked }: DeliverOpt
   state.blocked.delete(table)
 }
 
+const MOST_RETRIED = 5_000
+
 /** Parked rows that are to be tried again, with those behind them: what goes through now is done, the rest goes on waiting. */
 export async function retryParked(options: DeliverOptions, state: State): Promise<void> {
   const { planner, destination, mapping, relations } = options
   const began = options.now()
-  const due = await options.parked.due()
+  const { rows: due, others } = await options.parked.due(MOST_RETRIED)
   if (due.length === 0) return
+  // There may be more: they are looked for at once.
+  if (due.length >= MOST_RETRIED) state.lookedAt = -Infinity
   const items = due.map((row) => {
     const relation = relations.get(row.table)
     if (!relation) throw new RekeyError('SCHEMA_CHANGED', `a parked row belongs to ${row.table}, which is no longer carried`)
@@ -113,7 +118,7 @@ export async function retryParked(options: DeliverOptions, state: State): Promis
     const transaction = { epoch: 0, xid: 0, commitLsn, endLsn: commitLsn, commitMicros: 0, changes: [change], first: 0, last: true, bytes: 0, messages: [] }
     return { transaction, change, ordinal, id: row.id }
   })
-  const result = await applyCarefully(items, { planner, destination, mapping, converging: true, leave: false, parkedBefore: new Map() })
+  const result = await applyCarefully(items, { planner, destination, mapping, converging: true, leave: false, parkedBefore: others })
   const failed = new Set(result.failed.map((item) => (item as (typeof items)[number]).id))
   const totals = copyTotals(state.committed.totals)
   for (const { table, outcome } of result.outcomes) if (outcome !== 'parked') recount(totals, table, outcome)
@@ -121,7 +126,7 @@ export async function retryParked(options: DeliverOptions, state: State): Promis
   const left = result.failed.flatMap((item, i) => (result.parked[i].left ? [(item as (typeof items)[number]).id] : []))
   const next = { ...state.committed, totals, convergeLsn: left.length > 0 ? 0n : state.committed.convergeLsn }
   const done = due.filter((row) => !failed.has(row.id)).map((row) => row.id)
-  const nothing = { parts: [], checks: 'engine' as const, rows: 0 }
+  const nothing = { parts: [], checks: 'engine' as const, rows: 0, objects: result.objects }
   await destination.apply({ ...planOf({ planned: nothing, decisions, before: state.committed, next, last: true }), unparked: done })
   planner.decisions.committed(decisions)
   state.committed = state.chain = next

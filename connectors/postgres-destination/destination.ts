@@ -15,6 +15,7 @@ import { fromRaw, ledgerMessage } from './ledger.ts'
 import { vacateMessage } from './exchange.ts'
 import { findDecisions, findIds, inlined, matchRows, type Query } from './lookup.ts'
 import { chunkList } from './chunks.ts'
+import { OBJECT_STAGES, objectsMessage, wakeHeld } from './object-names.ts'
 import { SCHEMA_SQL } from './schema.ts'
 import { type Message, type StageFill, stageStatements } from './stage.ts'
 import { endMessage, needsEnd, partMessage, type Scope } from './statements.ts'
@@ -180,7 +181,7 @@ export function postgresDestination(options: DestinationOptions): PostgresDestin
       for (const part of plan.parts) partMessage(part, plan.checks, scope(), message)
       if (plan.last && gone) endMessage(gone, plan.checks, scope(), message)
       if (plan.last) gone = null
-      records(plan, options.pipeline, message)
+      records(plan, scope(), message)
       open = !plan.last
       fragments = open && plan.after.phase === 'stream'
       if (plan.last) message.sql.push(plan.chunk ? finishChunk(plan, options.pipeline, writer) : advance(plan, options.pipeline, writer), 'commit')
@@ -245,6 +246,7 @@ async function makeStages(wire: Wire, { mapping, catalog }: DestinationOptions):
     const target = rule.verdict === 'move' || rule.verdict === 'merge' ? tableOf(catalog, rule.target) : undefined
     return target ? stageStatements(rule, target) : []
   })
+  if ([...mapping.tables.values()].some((rule) => rule.objects.length > 0)) stages.push(...OBJECT_STAGES)
   if (stages.length > 0) await wire.send(stages.join(';\n'))
 }
 
@@ -274,12 +276,14 @@ function finishChunk(plan: WritePlan, pipeline: string, writer: string): string 
 with w as (update rekey.chunk set rows = ${rows}, since = ${since === null ? 'null' : quoteLiteral(formatLsn(since))}, totals = ${quoteLiteral(JSON.stringify(plan.totals))} where ${where} and rows is null returning 1) select rekey.expect(1, count(*), 'rekey.chunk', 'RK001') from w`
 }
 
-/** Ledger, parked rows, finished chunk: in the same transaction as the rows. */
-function records(plan: WritePlan, pipeline: string, message: Message): void {
+/** Ledger, jobs of objects, parked rows: in the same transaction as the rows. */
+function records(plan: WritePlan, { pipeline, fill }: Scope, message: Message): void {
   ledgerMessage(plan.decisions, pipeline, message)
+  objectsMessage(plan.objects, { pipeline, fill, lsn: plan.after.commitLsn }, message)
   if (plan.parked.length > 0) {
     message.sql.push('copy rekey.parked (pipeline, tbl, key, op, sqlstate, reason, change, behind, commit_lsn, ordinal, state) from stdin')
     message.copies.push([parkedLines(plan.parked, pipeline).view()])
+    if (plan.parked.some(({ sqlstate }) => sqlstate === 'RK004')) message.sql.push(wakeHeld(pipeline))
   }
   if (plan.unparked.length > 0) message.sql.push(`update rekey.parked set state = 'done' where id in (${plan.unparked.map((id) => BigInt(id)).join(', ')})`)
 }

@@ -2,25 +2,37 @@ import { parseLsn } from '../../src/core/lsn.ts'
 import { block, type Blocked, type ParkedRow } from '../../src/core/parking.ts'
 import type { ParkedRows } from '../../src/ports.ts'
 import type { Query } from './lookup.ts'
+import { allVerified } from './object-names.ts'
 
 /** The parked rows of a pipeline. They are written by the plans themselves; here they are read and told what comes next. */
 export function parkedRows(query: Query, pipeline: string): ParkedRows {
   return {
     async waiting() {
-      const blocked: Blocked = new Map()
-      const rows = await query(`select tbl, key from rekey.parked where pipeline = $1 and state in ('waiting', 'retry')`, [pipeline])
-      for (const [table, key] of rows) block(blocked, table!, Buffer.from(key!, 'utf8').toString('latin1'))
-      return blocked
+      return blockedOf(await query(`select tbl, key from rekey.parked where pipeline = $1 and state in ('waiting', 'retry')`, [pipeline]))
     },
-    async due() {
+    async due(most) {
+      // A row that waits for its object and is deleted meanwhile need not wait: it comes and goes in one transaction.
+      const [{ length: woken }, [[some]]] = [
+        await query(
+          `update rekey.parked p set state = 'retry' from rekey.parked d
+            where d.pipeline = $1 and d.state = 'waiting' and d.op = 'delete' and d.behind
+              and p.pipeline = $1 and p.tbl = d.tbl and p.key = d.key and p.state = 'waiting' and p.sqlstate = 'RK004' returning 1`, [pipeline]),
+        await query(`select exists (select 1 from rekey.parked where pipeline = $1 and state = 'retry')::text`, [pipeline]),
+      ]
+      if (woken === 0 && some !== 'true') return { rows: [], others: new Map() }
       const rows = await query(
-        `select id::text, tbl, change, commit_lsn::text, ordinal::text, state = 'retry' or behind from rekey.parked
-          where pipeline = $1 and state in ('waiting', 'retry')
-            and exists (select 1 from rekey.parked where pipeline = $1 and state = 'retry') order by commit_lsn, ordinal, id`,
-        [pipeline],
-      )
-      return rows.filter((row) => String(row[5]) === 'true' || row[5] === 't').map(([id, table, change, lsn, ordinal]): ParkedRow => (
-        { id: id!, table: table!, change: change!, commitLsn: parseLsn(lsn!), ordinal: Number(ordinal) }))
+        `(select id, tbl, change, commit_lsn, ordinal from rekey.parked where pipeline = $1 and state = 'retry' and not behind
+           order by commit_lsn, ordinal, id limit $2)
+         union all select id, tbl, change, commit_lsn, ordinal from rekey.parked where pipeline = $1 and state in ('waiting', 'retry') and behind
+         order by commit_lsn, ordinal, id`, [pipeline, most])
+      const ids = rows.map(([id]) => id!)
+      const others = await query(
+        `select tbl, key from rekey.parked where pipeline = $1 and state in ('waiting', 'retry') and id <> all ($2::bigint[])`, [pipeline, ids])
+      return {
+        rows: rows.map(([id, table, change, lsn, ordinal]): ParkedRow => (
+          { id: id!, table: table!, change: change!, commitLsn: parseLsn(lsn!), ordinal: Number(ordinal) })),
+        others: blockedOf(others),
+      }
     },
     async left() {
       const rows = await query(
@@ -38,9 +50,19 @@ export function parkedRows(query: Query, pipeline: string): ParkedRows {
     },
     async keep(ids) {
       await query(`update rekey.parked set state = 'waiting' where pipeline = $1 and id = any ($2::bigint[]) and state = 'retry'`, [pipeline, ids])
+      // An object that was verified just before would have woken its row in vain.
+      await query(
+        `update rekey.parked p set state = 'retry' where p.pipeline = $1 and p.id = any ($2::bigint[]) and p.state = 'waiting' and p.sqlstate = 'RK004'
+           and ${allVerified('p')}`, [pipeline, ids])
     },
     async retryAll() {
       await query(`update rekey.parked set state = 'retry' where pipeline = $1 and state = 'waiting'`, [pipeline])
     },
   }
+}
+
+function blockedOf(rows: readonly (readonly (string | null)[])[]): Blocked {
+  const blocked: Blocked = new Map()
+  for (const [table, key] of rows) block(blocked, table!, Buffer.from(key!, 'utf8').toString('latin1'))
+  return blocked
 }

@@ -83,6 +83,56 @@ create table if not exists rekey.dropped_index (
   primary key (pipeline, schema_name, index_name)
 );
 
+create table if not exists rekey.object (
+  id bigint generated always as identity primary key,
+  pipeline text collate "C" not null,
+  kind text not null check (kind in ('object', 'directory', 'sweep')),
+  src_store text collate "C" not null,
+  src_key text collate "C" not null,
+  src_etag text,
+  src_version text,
+  dst_store text collate "C" not null,
+  dst_key text collate "C",
+  dst_etag text,
+  dst_version text,
+  size bigint,
+  stamp text,
+  checksum_alg text,
+  checksum text,
+  evidence smallint,
+  lost json,
+  upload json,
+  listed_to text collate "C",
+  parent bigint,
+  tbl text collate "C",
+  row_lsn pg_lsn not null,
+  state text not null
+    check (state in ('wanted', 'copying', 'copied', 'verified', 'parked', 'tombstone', 'gone')),
+  approved boolean not null default false,
+  error text,
+  turn bigint not null default 0,
+  attempts integer not null default 0,
+  not_before timestamptz not null default clock_timestamp(),
+  buried_at timestamptz,
+  changed_at timestamptz not null default clock_timestamp(),
+  unique (pipeline, src_store, src_key, kind)
+);
+create unique index if not exists object_target on rekey.object (pipeline, dst_store, dst_key)
+  where kind = 'object' and dst_key is not null and state <> 'gone';
+create index if not exists object_due on rekey.object (pipeline, not_before) where state in ('wanted', 'copying', 'copied', 'tombstone');
+create index if not exists object_parent on rekey.object (parent) where parent is not null;
+
+create table if not exists rekey.object_row (
+  pipeline text collate "C" not null,
+  tbl text collate "C" not null,
+  row_key text collate "C" not null,
+  src_store text collate "C" not null,
+  src_key text collate "C" not null,
+  kind text not null,
+  primary key (pipeline, tbl, row_key, src_store, src_key, kind)
+);
+create index if not exists object_row_source on rekey.object_row (pipeline, src_store, src_key);
+
 create or replace function rekey.advance(
   p text, w bigint, before pg_lsn, e integer, c pg_lsn, n pg_lsn, v pg_lsn, ph text, t json
 ) returns void language plpgsql set search_path = pg_catalog as $$

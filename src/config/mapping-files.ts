@@ -34,9 +34,9 @@ export function parseMapping(folder: string, texts: ReadonlyMap<string, string>)
   const tables = joined(parts, 'tables', faults)
   const entities = joined(parts, 'entities', faults)
   if (main === undefined || faults.length > 0) throw new RekeyError('MAPPING', faults.join('\n'))
-  const { application, schemas, contexts, defaults } = main
+  const { application, schemas, contexts, defaults, objects } = main
   return {
-    source: { application, schemas, contexts, defaults, entities, tables, digest: digestOf(texts) },
+    source: { application, schemas, contexts, defaults, objects, entities, tables, digest: digestOf(texts) },
     place: (where) => placeIn([...files.values()], where) ?? folder,
   }
 }

@@ -35,25 +35,33 @@ const idSpec = z.union([z.literal('keep').transform(() => ({ id: 'keep' as const
 const keep = z.union([z.enum(['destination', 'source', 'fill-empty']), z.strictObject({ newest: name })],
   { error: 'expected destination, source, fill-empty or {newest: column}' })
 
+const url = z.strictObject({ from: z.string().min(1), to: z.string().min(1) })
+  .describe('The text before the key, as it is at the source and as it becomes')
+
 const jsonEdit: z.ZodType<JsonEditSpec, JsonEditSpec> = z.lazy(() => z.strictObject({
   path: name.optional().describe('Where the value is: $.a.b, $.list[*], $.*.owner, $..id'),
   keys: name.optional().describe('Where the object is whose member names change'),
   ref: name.optional(),
   template: templates.optional(),
+  object: name.optional(),
+  url: url.optional(),
   strict: z.boolean().optional(),
   json: z.array(jsonEdit).min(1).optional().describe('Edits in JSON text inside a JSON string'),
   when: siblings.optional().describe('Only where this sibling has this text'),
 }).check((ctx) => {
   exactlyOne(ctx, ['path', 'keys'])
-  exactlyOne(ctx, ['ref', 'template', 'json'])
+  exactlyOne(ctx, ['ref', 'template', 'object', 'json'])
+  checkTexts(ctx)
 })).meta({ id: 'JsonEdit' })
 
-const MAPS = ['ref', 'array', 'template', 'json', 'by', 'constant', 'expression'] as const
+const MAPS = ['ref', 'array', 'template', 'object', 'json', 'by', 'constant', 'expression'] as const
 
 const mapShape = {
   ref: name.optional().describe('The whole value is a key of this entity'),
   array: name.optional().describe('A Postgres array whose elements are keys of this entity'),
   template: templates.optional().describe('Text with ids in it, e.g. comp_{users}_{rest}; the first that matches is used'),
+  object: name.optional().describe('The key of an object in this store, rewritten by the templates of the store'),
+  url: url.optional(),
   strict: z.boolean().optional().describe('Text that matches no template parks the row, instead of being kept'),
   json: z.array(jsonEdit).min(1).optional().describe('Places in a json or jsonb value'),
   by: name.optional().describe('The source column that says what this one refers to'),
@@ -81,7 +89,7 @@ const columnSpec: z.ZodType<ColumnSpec, ColumnSpec> = z.strictObject({
 }).check((ctx) => {
   const given = MAPS.filter((k) => ctx.value[k] !== undefined)
   if (given.length > 1) say(ctx, given[1]!, `cannot stand beside ${given[0]}`)
-  if (given.length === 0 && ctx.value.when !== undefined) say(ctx, 'when', 'needs a ref, array, template or json beside it')
+  if (given.length === 0 && ctx.value.when !== undefined) say(ctx, 'when', 'needs a ref, array, template, object or json beside it')
   if (ctx.value.drop !== undefined && Object.values(ctx.value).filter((v) => v !== undefined).length > 1) say(ctx, 'drop', 'stands alone')
   checkMap(ctx)
 }).meta({ id: 'Column' })
@@ -89,6 +97,18 @@ const columnSpec: z.ZodType<ColumnSpec, ColumnSpec> = z.strictObject({
 const values = z.union([scalar, z.null(), z.array(scalar).min(1)])
 const condition = z.union([...values.options, z.strictObject({ not: values })],
   { error: 'expected a value, a list of values, null, or {not: …}' })
+
+const objectSpec = z.strictObject({
+  store: name.describe('A store under `objects` of the mapping'),
+  key: name.describe('The column with the key, or text of columns: "{folder}/{name}"'),
+  url: z.string().min(1).optional().describe('The key follows this text in the value, percent-encoded; other values name no object'),
+  where: z.record(name, condition).optional().describe('A row names the object only if all hold'),
+  directory: z.record(name, condition).optional().describe('The key is a prefix, whose objects go with the row, if all hold'),
+  version: z.array(name).min(1).optional().describe('Columns that change when the object does'),
+  size: name.optional().describe('The column with the size in bytes'),
+  when: z.enum(['with', 'before']).optional()
+    .describe('with (default): row and object go their own ways; before: the row waits until its object is verified'),
+}).meta({ id: 'Object' })
 
 const tableSpec = z.strictObject({
   verdict: z.enum(['move', 'merge', 'skip', 'assert']).optional()
@@ -114,6 +134,7 @@ const tableSpec = z.strictObject({
   truncate: z.enum(['refuse', 'owned', 'ignore']).optional(),
   notAnId: z.array(name).min(1).optional().describe('Columns that look like ids of this system and are not'),
   columns: z.record(name, columnSpec).optional(),
+  objects: z.array(objectSpec).min(1).optional().describe('Objects that each row names'),
 }).check((ctx) => {
   const { verdict, reason: why, on } = ctx.value
   const pair = (key: string, given: unknown, needed: string): void => {
@@ -140,6 +161,11 @@ export const mappingSchema = z.strictObject({
     triggers: z.enum(['fire', 'off']).optional(),
     truncate: z.enum(['refuse', 'owned', 'ignore']).optional(),
   }).prefault({}),
+  objects: z.record(z.string().regex(/^[a-z0-9_-]{1,40}$/, '1 to 40 of a-z, 0-9, _ and -'), z.strictObject({
+    to: name.optional().describe('Store of the destination; default: the same name'),
+    keys: templates.describe('How keys change, e.g. {projects}/{nodes}/{rest*}; tried in order'),
+    sweep: z.array(z.string()).min(1).optional().describe('Prefixes whose objects are carried though no row names them; "" is all'),
+  })).optional().describe('Stores of rekey.yaml whose objects are carried, by the name of the source store'),
   ...parts,
 })
 
@@ -164,7 +190,13 @@ function checkMap(ctx: Check): void {
   if (v.by === undefined && v.otherwise !== undefined) say(ctx, 'otherwise', 'needs by: the column that decides')
   if (v.by !== undefined && v.cases === undefined) say(ctx, 'cases', 'is needed with by')
   if (v.by !== undefined && v.otherwise === undefined) say(ctx, 'otherwise', 'is needed with by: say `copy` or what else')
-  if (v.strict !== undefined && v.template === undefined) say(ctx, 'strict', 'belongs to template')
+  checkTexts(ctx)
   const made = v.constant !== undefined || v.expression !== undefined
   if (v.when !== undefined && made) say(ctx, 'when', 'does not go with constant or expression')
+}
+
+function checkTexts(ctx: Check): void {
+  const v = ctx.value as MapSpec
+  if (v.strict !== undefined && v.template === undefined && v.object === undefined) say(ctx, 'strict', 'belongs to template or object')
+  if (v.url !== undefined && v.object === undefined) say(ctx, 'url', 'belongs to object')
 }

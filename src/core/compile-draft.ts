@@ -1,5 +1,5 @@
 import type { Catalog, CatalogColumn, CatalogTable } from './catalog.ts'
-import type { Entity, IdStrategy, TableVerdict } from './mapping.ts'
+import type { Entity, IdStrategy, StoreRule, TableVerdict } from './mapping.ts'
 import type { IdSpec, MappingSource, TableSpec } from './mapping-source.ts'
 import type { Problem } from './problem.ts'
 import { nameOf, type TableName } from './relation.ts'
@@ -12,6 +12,7 @@ export interface Draft {
   /** By source table name. */
   readonly places: Map<string, Place>
   readonly entities: Map<string, Entity>
+  readonly stores: Map<string, StoreRule>
   readonly problems: Problem[]
 }
 

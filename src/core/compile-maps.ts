@@ -1,8 +1,8 @@
 import { changes, columnOf, entityNamed, fail, type Draft, type Place } from './compile-draft.ts'
 import { parseJsonPath } from './json-path.ts'
-import type { ExpressionPart, JsonEdit, Template, ValueMap } from './mapping.ts'
+import type { ExpressionPart, JsonEdit, StoreRule, Template, ValueMap } from './mapping.ts'
 import type { JsonEditSpec, MapSpec, NestedMap, Scalar } from './mapping-source.ts'
-import { parseTemplate } from './template.ts'
+import { parseKeyTemplate, parseTemplate } from './template.ts'
 
 const COPY: ValueMap = { kind: 'copy' }
 
@@ -12,7 +12,7 @@ interface Said<S> {
 }
 
 export function hasMap(spec: MapSpec): boolean {
-  return spec.ref !== undefined || spec.array !== undefined || spec.template !== undefined || spec.json !== undefined ||
+  return spec.ref !== undefined || spec.array !== undefined || spec.template !== undefined || spec.object !== undefined || spec.json !== undefined ||
     spec.by !== undefined || spec.constant !== undefined || spec.expression !== undefined
 }
 
@@ -41,6 +41,7 @@ function plainMap(draft: Draft, place: Place, { spec, where }: Said<MapSpec>): V
     return entity === null ? COPY : { kind: 'array', entity }
   }
   if (spec.template !== undefined) return templateMap(draft, { spec, where })
+  if (spec.object !== undefined) return objectMap(draft, { spec, where }) ?? COPY
   if (spec.json !== undefined) return { kind: 'json', edits: compileEdits(draft, { spec: spec.json, where }) }
   if (spec.by !== undefined) return caseMap(draft, place, { spec, where })
   if (spec.constant !== undefined) return { kind: 'constant', value: spec.constant }
@@ -59,6 +60,35 @@ function templateMap(draft: Draft, { spec, where }: Said<Pick<MapSpec, 'template
     return template === null ? [] : [named(draft, template, `${where}.template`)]
   })
   return { kind: 'template', templates, strict: spec.strict ?? false }
+}
+
+/** The templates of a store, behind the address of the store where the value is a URL. */
+function objectMap(draft: Draft, { spec, where }: Said<Pick<MapSpec, 'object' | 'url' | 'strict'>>): Extract<ValueMap, { kind: 'template' }> | null {
+  const store = storeNamed(draft, spec.object!, `${where}.object`)
+  if (store === null) return null
+  const { url } = spec
+  const head: Template = url ? [{ kind: 'literal', text: url.from, becomes: url.to }] : []
+  return { kind: 'template', templates: store.keys.map((keys) => [...head, ...keys]), strict: spec.strict ?? false }
+}
+
+/** Says UNKNOWN_STORE and gives null if there is none. */
+export function storeNamed(draft: Draft, written: string, where: string): StoreRule | null {
+  const found = draft.stores.get(written)
+  if (found) return found
+  fail(draft, { code: 'UNKNOWN_STORE', where, message: `there is no store ${written}`, fix: 'Declare it under `objects` of the mapping.' })
+  return null
+}
+
+/** Stores with their templates; to be called when the entities are known. */
+export function compileStores(draft: Draft): void {
+  for (const [name, { to, keys, sweep }] of Object.entries(draft.spec.objects ?? {})) {
+    const where = `objects.${name}.keys`
+    const templates = list(keys).flatMap((text) => {
+      const template = reading(draft, 'TEMPLATE', where, () => parseKeyTemplate(text))
+      return template === null ? [] : [named(draft, template, where)]
+    })
+    draft.stores.set(name, { name, to: to ?? name, keys: templates, sweep: sweep ?? [] })
+  }
 }
 
 function named(draft: Draft, template: Template, where: string): Template {
@@ -91,6 +121,7 @@ function compileEdits(draft: Draft, { spec, where }: Said<readonly JsonEditSpec[
 
 function editMap(draft: Draft, { spec, where }: Said<JsonEditSpec>): JsonEdit['map'] | null {
   if (spec.template !== undefined) return templateMap(draft, { spec, where })
+  if (spec.object !== undefined) return objectMap(draft, { spec, where })
   if (spec.json !== undefined) return { kind: 'json', edits: compileEdits(draft, { spec: spec.json, where }) }
   const entity = entityNamed(draft, spec.ref!, `${where}.ref`)
   return entity === null ? null : { kind: 'ref', entity }
@@ -98,8 +129,12 @@ function editMap(draft: Draft, { spec, where }: Said<JsonEditSpec>): JsonEdit['m
 
 const FUNCTIONS = ['lower', 'upper', 'trim'] as const
 
+function expressionMap(draft: Draft, place: Place, said: Said<string>): ValueMap {
+  return { kind: 'expression', parts: compileExpression(draft, place, said) }
+}
+
 /** `"{first} {last|upper}"`: columns in braces with functions; `{{` and `}}` are braces. */
-function expressionMap(draft: Draft, place: Place, { spec, where }: Said<string>): ValueMap {
+export function compileExpression(draft: Draft, place: Place, { spec, where }: Said<string>): ExpressionPart[] {
   const parts: ExpressionPart[] = []
   const pieces = spec.match(/\{\{|\}\}|\{[^{}]*\}|[{}]|[^{}]+/g) ?? []
   let literal = ''
@@ -122,7 +157,7 @@ function expressionMap(draft: Draft, place: Place, { spec, where }: Said<string>
     parts.push({ kind: 'column', column, functions: functions as (typeof FUNCTIONS)[number][] })
   }
   if (literal !== '') parts.push({ kind: 'literal', text: literal })
-  return { kind: 'expression', parts }
+  return parts
 }
 
 export function needColumn(draft: Draft, place: Place, { spec, where }: Said<string>): void {

@@ -120,11 +120,11 @@ export function compileRename(draft: Draft, place: Place, columns: Columns): Ren
 export function compileConditions(draft: Draft, place: Place): Condition[] {
   return Object.entries(place.spec.where ?? {}).map(([column, spec]) => {
     needColumn(draft, place, { spec: column, where: `${place.where}.where` })
-    return condition(column, spec)
+    return conditionOf(column, spec)
   })
 }
 
-function condition(column: string, spec: ConditionSpec): Condition {
+export function conditionOf(column: string, spec: ConditionSpec): Condition {
   if (spec === null) return { column, test: 'null', values: [] }
   if (Array.isArray(spec)) return { column, test: 'in', values: spec.map(columnText) }
   if (typeof spec !== 'object') return { column, test: 'equals', values: [columnText(spec as Scalar)] }

@@ -4,6 +4,8 @@ import { checkCycles, checkOrder, checkTable, checkVerdicts } from './compile-ch
 import { compileColumns } from './compile-columns.ts'
 import { fail, labelOf, resolveTable, type Draft, type Place } from './compile-draft.ts'
 import { compileEntities } from './compile-entities.ts'
+import { compileStores } from './compile-maps.ts'
+import { checkRows, compileObjects } from './compile-objects.ts'
 import { compileConditions, compileMerge, compileMergedParents, compilePins, compileRename } from './compile-table.ts'
 import type { Mapping, TableRule } from './mapping.ts'
 import type { MappingSource, TableSpec } from './mapping-source.ts'
@@ -15,9 +17,10 @@ import { nameOf, type TableName } from './relation.ts'
  * them the mapping is incomplete and must not be run.
  */
 export function compileMapping(spec: MappingSource, source: Catalog, destination: Catalog): { mapping: Mapping; problems: Problem[] } {
-  const draft: Draft = { spec, source, destination, places: new Map(), entities: new Map(), problems: [] }
+  const draft: Draft = { spec, source, destination, places: new Map(), entities: new Map(), stores: new Map(), problems: [] }
   placeTables(draft)
   compileEntities(draft)
+  compileStores(draft)
   const tables = withMakers(draft, new Map([...draft.places].map(([name, place]) => [name, compileTable(draft, place)])))
   checkVerdicts(draft)
   checkOrder(draft)
@@ -25,7 +28,7 @@ export function compileMapping(spec: MappingSource, source: Catalog, destination
   const contexts = spec.contexts.map(({ name }) => ({
     name, tables: [...draft.places].filter(([, place]) => place.context === name && place.verdict !== 'skip').map(([table]) => table),
   }))
-  const mapping = { application: spec.application, digest: spec.digest, contexts, entities: draft.entities, tables }
+  const mapping = { application: spec.application, digest: spec.digest, contexts, entities: draft.entities, tables, stores: draft.stores }
   return { mapping, problems: distinct(draft.problems) }
 }
 
@@ -149,7 +152,9 @@ function compileTable(draft: Draft, place: Place): TableRule {
     triggers: spec.triggers ?? draft.spec.defaults.triggers ?? 'fire',
     adopt,
     truncate: spec.truncate ?? draft.spec.defaults.truncate ?? 'refuse',
+    objects: compileObjects(draft, place, columns),
   }
   if (!skipped) checkTable(draft, place, rule)
+  checkRows(draft, place, rule)
   return rule
 }

@@ -18,6 +18,27 @@ export interface MappingSource {
   }
   readonly entities: Readonly<Record<string, IdSpec>>
   readonly tables: Readonly<Record<string, TableSpec>>
+  /** Stores by the name that rekey.yaml gives the source's. */
+  readonly objects?: Readonly<Record<string, StoreSpec>> | undefined
+}
+
+export interface StoreSpec {
+  /** Store of the destination; default: the same name. */
+  readonly to?: string | undefined
+  readonly keys: string | readonly string[]
+  readonly sweep?: readonly string[] | undefined
+}
+
+export interface ObjectSpec {
+  readonly store: string
+  /** A source column, or text with columns in braces. */
+  readonly key: string
+  readonly url?: string | undefined
+  readonly where?: Readonly<Record<string, ConditionSpec>> | undefined
+  readonly directory?: Readonly<Record<string, ConditionSpec>> | undefined
+  readonly version?: readonly string[] | undefined
+  readonly size?: string | undefined
+  readonly when?: 'with' | 'before' | undefined
 }
 
 export type Scalar = string | number | boolean
@@ -47,6 +68,7 @@ export interface TableSpec {
   readonly triggers?: 'fire' | 'off' | undefined
   readonly truncate?: 'refuse' | 'owned' | 'ignore' | undefined
   readonly notAnId?: readonly string[] | undefined
+  readonly objects?: readonly ObjectSpec[] | undefined
   /** By source column; constants and expressions by destination column. */
   readonly columns?: Readonly<Record<string, ColumnSpec>> | undefined
 }
@@ -73,11 +95,20 @@ export type ConditionSpec = Scalar | null | readonly Scalar[] | { readonly not: 
 
 export type KeepSpec = 'destination' | 'source' | 'fill-empty' | { readonly newest: string }
 
-/** At most one of ref, array, template, json, by, constant, expression: what happens to the value. */
+/** The text before a key in a URL, on both sides. */
+export interface UrlSpec {
+  readonly from: string
+  readonly to: string
+}
+
+/** At most one of ref, array, template, object, json, by, constant, expression: what happens to the value. */
 export interface MapSpec {
   readonly ref?: string | undefined
   readonly array?: string | undefined
   readonly template?: string | readonly string[] | undefined
+  /** The key of an object in this store: rewritten by the store's templates. */
+  readonly object?: string | undefined
+  readonly url?: UrlSpec | undefined
   readonly strict?: boolean | undefined
   readonly json?: readonly JsonEditSpec[] | undefined
   readonly by?: string | undefined
@@ -103,6 +134,8 @@ export interface JsonEditSpec {
   readonly keys?: string | undefined
   readonly ref?: string | undefined
   readonly template?: string | readonly string[] | undefined
+  readonly object?: string | undefined
+  readonly url?: UrlSpec | undefined
   readonly strict?: boolean | undefined
   readonly json?: readonly JsonEditSpec[] | undefined
   /** A sibling of the place, and the texts that it must have. */

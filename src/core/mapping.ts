@@ -12,6 +12,37 @@ export interface Mapping {
   readonly entities: ReadonlyMap<string, Entity>
   /** By source table name. Every captured table has a rule. */
   readonly tables: ReadonlyMap<string, TableRule>
+  /** Stores whose objects are carried, by the name that rekey.yaml gives the source's. */
+  readonly stores: ReadonlyMap<string, StoreRule>
+}
+
+/** A store of the source, the one of the destination that its objects go to, and how their keys change. */
+export interface StoreRule {
+  readonly name: string
+  readonly to: string
+  /** Tried in order; the first that matches the whole key is used. A key that matches none is not carried and is told. */
+  readonly keys: readonly Template[]
+  /** Prefixes whose objects are carried though no row names them. */
+  readonly sweep: readonly string[]
+}
+
+/** An object, or all objects under a prefix, that each row of a table names. */
+export interface ObjectRule {
+  readonly store: string
+  /** The source key as text of source columns. */
+  readonly key: readonly ExpressionPart[]
+  /** The key follows this text, percent-encoded; other texts name no object. Null: the text is the key. */
+  readonly url: string | null
+  /** A row names the object only if all hold. */
+  readonly where: readonly Condition[]
+  /** The key is a prefix, and all objects below it go with the row, if all hold; null: never. */
+  readonly directory: readonly Condition[] | null
+  /** When one of these source columns changes, the object has changed and is copied again. */
+  readonly version: readonly string[]
+  /** The source column that holds the object's size in bytes. */
+  readonly size: string | null
+  /** with: row and object go their own ways. before: the row waits until its object is there and verified. */
+  readonly when: 'with' | 'before'
 }
 
 /** A kind of thing that has a key: the target of references. Named after its table (`users`), or `table.column` for a second key. */
@@ -84,6 +115,7 @@ export interface TableRule {
   /** Other tables adopt what triggers make when a row of this one comes; `filled` are the destination columns that point at those rows. */
   readonly makes?: { readonly filled: readonly string[] }
   readonly truncate: 'refuse' | 'owned' | 'ignore'
+  readonly objects: readonly ObjectRule[]
 }
 
 export interface ColumnRule {
@@ -114,7 +146,8 @@ export type ValueMap =
 /** `comp_{users}_{projects}_{rest}`: literals, keys of entities, and free text (which matches anything, as little as possible). */
 export type Template = readonly TemplatePart[]
 export type TemplatePart =
-  | { readonly kind: 'literal'; readonly text: string }
+  /** `becomes`: what stands there at the destination, where that is another text (the address of a store). */
+  | { readonly kind: 'literal'; readonly text: string; readonly becomes?: string }
   | { readonly kind: 'key'; readonly entity: string }
   | { readonly kind: 'rest'; readonly name: string; readonly greedy: boolean }
 

@@ -1,6 +1,7 @@
 import type { CatalogTable } from './catalog.ts'
 import type { Lsn } from './lsn.ts'
 import type { MergeKeyPart, TableRule } from './mapping.ts'
+import type { RowObjects } from './named-objects.ts'
 import type { Lines } from './out.ts'
 import type { TableName } from './relation.ts'
 
@@ -124,6 +125,8 @@ export interface WritePlan {
   readonly parked: readonly Parked[]
   /** Ids of parked rows that this plan applies or drops. */
   readonly unparked: readonly string[]
+  /** What rows name from here on, in order: the last one of a row counts. */
+  readonly objects: readonly RowObjects[]
   readonly before: Lsn
   readonly after: { readonly epoch: number; readonly commitLsn: Lsn; readonly endLsn: Lsn; readonly convergeLsn: Lsn; readonly phase: Checkpoint['phase'] }
   readonly totals: Readonly<Record<string, Totals>>

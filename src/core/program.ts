@@ -1,5 +1,6 @@
 import type { OrderedKey } from './ids.ts'
 import type { ColumnRule, Mapping, TableRule, ValueMap } from './mapping.ts'
+import { objectColumns } from './named-objects.ts'
 import { nameOf, type Relation } from './relation.ts'
 import { RekeyError } from './errors.ts'
 import { columnsOf } from './value.ts'
@@ -39,7 +40,7 @@ export interface Program {
   readonly targetKey: readonly Step[]
   /** Positions in `columns` of the destination key's columns. */
   readonly targetKeyAt: readonly number[]
-  /** True when any step asks for decisions. */
+  /** True when any step, or the key of an object, asks for decisions. */
   readonly asks: boolean
   readonly position: ReadonlyMap<string, number>
 }
@@ -60,19 +61,20 @@ export function compileProgram(mapping: Mapping, minters: Minters, relation: Rel
   }
   if (rule.verdict === 'move' || rule.verdict === 'merge') refuseUnknown(rule, relation)
   const columns = rule.columns.map((column) => stepOf(column, { mapping, minters, rule, at }))
+  objectColumns(rule).forEach(at)
   const targetKeyAt = rule.targetKey.map((name) => rule.columns.findIndex((column) => column.target === name))
   return {
     rule, name: nameOf(rule.source), relation, columns, targetKeyAt, position,
     key: rule.key.map(at),
     whole: fuse(columns),
     targetKey: targetKeyAt.map((i) => columns[i]),
-    asks: columns.some((step) => step.kind === 'decided' || step.kind === 'renamed'
+    asks: rule.objects.length > 0 || columns.some((step) => step.kind === 'decided' || step.kind === 'renamed'
       || (step.kind === 'value' && step.map.kind !== 'constant')),
   }
 }
 
 function refuseUnknown(rule: TableRule, relation: Relation): void {
-  const known = new Set([...rule.columns.map((c) => c.source), ...rule.columns.flatMap((c) => columnsOf(c.map)),
+  const known = new Set([...rule.columns.map((c) => c.source), ...rule.columns.flatMap((c) => columnsOf(c.map)), ...objectColumns(rule),
     ...rule.dropped.map((d) => d.column)])
   const added = relation.columns.find((column) => !known.has(column.name))
   if (added) throw new RekeyError('SCHEMA_CHANGED',

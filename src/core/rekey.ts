@@ -1,5 +1,7 @@
 import { keyOf } from './coalesce.ts'
 import { ID_LENGTH, mintOrdered } from './ids.ts'
+import type { Mapping } from './mapping.ts'
+import { objectRefs } from './named-objects.ts'
 import type { Lines } from './out.ts'
 import type { Minters, Program, Step } from './program.ts'
 import { BACKSLASH, escapeField, fieldEnd, fieldStart, isNull, isUnchanged, rawField, textField, unescapeField, type Row } from './row.ts'
@@ -26,6 +28,7 @@ export interface Scope {
   readonly isDecided: (entity: string) => boolean
   /** The new text of a unique value that another row of the destination has: by the ledger's name, row key and value, all raw. */
   readonly renamed: (entity: string, key: string, value: string) => string | undefined
+  readonly stores: Mapping['stores']
 }
 
 /** Writes a whole row as a line of the destination's columns. Every column must have been sent. */
@@ -107,7 +110,7 @@ function writeValue(program: Program, step: Extract<Step, { kind: 'value' }>, ro
 }
 const EMPTY = Buffer.alloc(0)
 
-/** Reports each (entity, raw key) of a decided entity that the row refers to and that `scope.decided` does not know. */
+/** Reports each (entity, raw key) of a decided entity that the row or its objects' keys refer to and that `scope.decided` does not know. */
 export function collectUndecided(program: Program, row: Row, scope: Scope, want: (entity: string, key: string) => void): void {
   for (const step of program.columns) {
     if (step.from >= 0 && (step.kind === 'copy' || step.kind === 'renamed' || isNull(row, step.from)
@@ -121,12 +124,17 @@ export function collectUndecided(program: Program, row: Row, scope: Scope, want:
       rewriteValue(step.map, raw, {
         column: (name) => textField(row, program.position.get(name)!),
         idOf: (entity, key) => {
-          if (!scope.isDecided(entity)) return null
-          const id = escapeField(Buffer.from(key, 'utf8')).toString('latin1')
-          if (scope.decided(entity, id) === undefined) want(entity, id)
+          wantInside(scope, entity, key, want)
           return null
         },
       })
     }
   }
+  if (program.rule.objects.length > 0) objectRefs(program, row, scope.stores, (entity, key) => wantInside(scope, entity, key, want))
+}
+
+function wantInside(scope: Scope, entity: string, key: string, want: (entity: string, key: string) => void): void {
+  if (!scope.isDecided(entity)) return
+  const id = escapeField(Buffer.from(key, 'utf8')).toString('latin1')
+  if (scope.decided(entity, id) === undefined) want(entity, id)
 }

@@ -20,6 +20,13 @@ export class Unmatched extends Error {
  * an end, no name, two places with no text between them (where one ends would be a guess), two stars, or no place at all.
  */
 export function parseTemplate(text: string): Template {
+  const parts = parseKeyTemplate(text)
+  if (parts.every((p) => p.kind === 'literal')) throw new RangeError('template: no place like {users} in it')
+  return parts
+}
+
+/** The same for keys of objects, which may be one text that stays as it is. */
+export function parseKeyTemplate(text: string): Template {
   const parts: TemplatePart[] = []
   let literal = ''
   const flush = () => {
@@ -43,7 +50,6 @@ export function parseTemplate(text: string): Template {
     at = end
   }
   flush()
-  if (parts.every((p) => p.kind === 'literal')) throw new RangeError('template: no place like {users} in it')
   if (parts.filter((p) => p.kind === 'rest' && p.greedy).length > 1) throw new RangeError('template: only one place may have a star')
   return parts
 }
@@ -133,10 +139,10 @@ function matchTail(parts: Template, text: string, least: number): { start: numbe
   return end < least ? null : { start: end, texts }
 }
 
-/** The text whose places are these: the inverse of matchTemplate. */
+/** The text whose places are these, with what literals become: the inverse of matchTemplate where they stay. */
 export function formatTemplate(template: Template, texts: readonly string[]): string {
   let place = 0
-  return template.map((part) => (part.kind === 'literal' ? part.text : texts[place++])).join('')
+  return template.map((part) => (part.kind === 'literal' ? part.becomes ?? part.text : texts[place++])).join('')
 }
 
 /**

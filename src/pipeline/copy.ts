@@ -62,7 +62,7 @@ export async function copy(bridge: Bridge, checkpoint: Checkpoint, signal: Abort
     for (const text of await chunkTotals(main.query, config.pipeline)) addTotals(totals, JSON.parse(text) as Record<string, Totals>)
     const next: Checkpoint = { ...checkpoint, phase: 'stream', totals }
     await main.destination.apply({
-      parts: [], decisions: [], parked: [], unparked: [], before: checkpoint.commitLsn, after: next, totals, chunk: null, last: true, checks: 'engine', rows: 0,
+      parts: [], decisions: [], parked: [], unparked: [], objects: [], before: checkpoint.commitLsn, after: next, totals, chunk: null, last: true, checks: 'engine', rows: 0,
     })
     // Its snapshot holds back vacuum at the source.
     await bridge.slot?.close().catch(() => {})

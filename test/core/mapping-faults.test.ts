@@ -31,7 +31,7 @@ describe('faults of a mapping file', () => {
       ['m/mapping.yaml:3 tables.users.columns.a.array: cannot stand beside ref']],
     ['tables: { users: { columns: { a: { by: b, cases: { x: { rf: y } } } } } }', [
       'm/mapping.yaml:3 tables.users.columns.a.cases.x.rf: unknown key',
-      'm/mapping.yaml:3 tables.users.columns.a.cases.x: needs one of ref, array, template, json, by, constant, expression',
+      'm/mapping.yaml:3 tables.users.columns.a.cases.x: needs one of ref, array, template, object, json, by, constant, expression',
     ]],
     ['tables: { users: { columns: { a: { by: b, cases: { x: copy } } } } }',
       ['m/mapping.yaml:3 tables.users.columns.a.otherwise: is needed with by: say `copy` or what else']],

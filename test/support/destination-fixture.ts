@@ -40,7 +40,10 @@ export async function destinationFixture(server: Server, checks: Checks): Promis
   const session = await openSession(db.url, 'destination')
   const catalog = await readCatalog(session.objects)
   await session.close()
-  const { mapping, problems } = compile({ source: catalog.tables, entities: { parents: { id: 'keep' }, children: { id: 'keep' } } })
+  const { mapping, problems } = compile({
+    source: catalog.tables, entities: { parents: { id: 'keep' }, children: { id: 'keep' } },
+    more: { objects: { main: { keys: '{rest*}' } } }, tables: { parents: { objects: [{ store: 'main', key: 'id' }] } },
+  })
   if (problems.some((p) => p.severity === 'error')) throw new Error(JSON.stringify(problems))
   const opened: PostgresDestination[] = []
   const writes = (rows: Rows): TableWrite[] => writesOf(rows, { mapping, catalog, checks })
@@ -64,7 +67,7 @@ export async function destinationFixture(server: Server, checks: Checks): Promis
 function planOf(before: bigint, more: Partial<WritePlan>): WritePlan {
   const after = { epoch: 1, commitLsn: before + 1n, endLsn: before + 1n, convergeLsn: 0n, phase: 'stream' as Checkpoint['phase'] }
   return {
-    parts: [], decisions: [], parked: [], unparked: [], before, after, totals: {}, chunk: null, last: true, checks: 'engine', rows: 0,
+    parts: [], decisions: [], parked: [], unparked: [], objects: [], before, after, totals: {}, chunk: null, last: true, checks: 'engine', rows: 0,
     ...more,
   }
 }

@@ -1,0 +1,216 @@
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { openSession } from '../../connectors/postgres/session.ts'
+import { objectJobs, areVerified } from '../../connectors/postgres-destination/object-jobs.ts'
+import type { NamedObject, RowObjects } from '../../src/core/named-objects.ts'
+import type { Copied } from '../../src/core/object-copy.ts'
+import { jobTotals, type JobResult, type ObjectJob } from '../../src/core/object-job.ts'
+import type { WritePlan } from '../../src/core/plan.ts'
+import { destinationFixture, type Fixture } from '../support/destination-fixture.ts'
+import { server } from '../support/servers.ts'
+
+const LEASE = { leaseMs: 60_000, most: 100 }
+const copied = (etag: string): Copied => ({
+  path: 'whole', source: { size: 7, etag: `${etag}-there`, version: null }, destination: { etag, version: null },
+  checksum: { sha256: 'ab'.repeat(32), parts: null }, evidence: 2, lost: [],
+})
+
+function object(key: string, more: Partial<NamedObject> = {}): NamedObject {
+  return { kind: 'object', store: 'main', key, to: 'main', newKey: `new/${key}`, fault: null, stamp: '', size: null, when: 'with', ...more }
+}
+
+function names(key: string, ...objects: (string | NamedObject)[]): RowObjects {
+  return { table: 'public.parents', key, names: objects.map((one) => (typeof one === 'string' ? object(one) : one)) }
+}
+
+describe('jobs of objects', () => {
+  let at: Fixture
+  let lsn: bigint
+  let apply: (objects: readonly RowObjects[], more?: Partial<WritePlan>) => Promise<void>
+  let query: (sql: string, params: readonly unknown[]) => Promise<(string | null)[][]>
+  beforeEach(async () => {
+    at = await destinationFixture(await server(16, 'destination'), 'engine')
+    const made = at.make()
+    await made.destination.open()
+    lsn = 0n
+    query = made.query
+    apply = async (objects, more = {}) => {
+      await made.destination.apply(at.plan(lsn, {}, { objects, ...more }))
+      lsn++
+    }
+  })
+  afterEach(() => at.close())
+
+  const jobs = () => objectJobs(query, 'main')
+  const seen = async (): Promise<string[]> => (await at.db.query('select kind, src_key, state, error, dst_key from rekey.object order by src_key, kind'))
+    .map((r) => [r.kind === 'object' ? '' : r.kind, r.src_key, r.state, r.error, r.dst_key === `new/${r.src_key}` ? '' : `-> ${r.dst_key}`].filter(Boolean).join(' '))
+  const take = async (key: string): Promise<ObjectJob> => (await jobs().take(LEASE)).find((job) => job.key === key)!
+  const settle = (job: ObjectJob, result: JobResult) => jobs().settle([{ job, result }])
+  const verify = async (...keys: string[]): Promise<void> => {
+    for (const job of await jobs().take(LEASE)) if (keys.includes(job.key)) await settle(job, { state: 'verified', copied: copied(job.key) })
+  }
+
+  it('come with the rows, in their transaction or not at all', async () => {
+    await expect(apply([names('1', 'a')], { parts: [{ writes: at.writes({ children: [['c', 'nobody']] }), truncate: [] }] })).rejects.toMatchObject({ sqlstate: '23503' })
+    expect(await seen()).toEqual([])
+    await apply([names('1', 'a', object('d', { kind: 'directory' })), names('2', 'b')])
+    expect(await seen()).toEqual(['a wanted', 'b wanted', 'directory d wanted'])
+  })
+
+  it('replays change nothing, and a new version of the object has it copied again', async () => {
+    await apply([names('1', object('a', { stamp: 'v1' })), names('1', object('a', { stamp: 'v1' }))])
+    await verify('a')
+    await apply([names('1', object('a', { stamp: 'v1' }))])
+    await apply([names('1', object('a', { stamp: null }))])
+    expect(await seen()).toEqual(['a verified'])
+    await apply([names('1', object('a', { stamp: 'v2' }))])
+    expect(await seen()).toEqual(['a wanted'])
+  })
+
+  it('what a worker reports counts only while the job is as it took it', async () => {
+    await apply([names('1', object('a', { stamp: 'v1' }))])
+    const job = await take('a')
+    await apply([names('1', object('a', { stamp: 'v2' }))])
+    await settle(job, { state: 'verified', copied: copied('old') })
+    expect(await seen()).toEqual(['a wanted'])
+    await verify('a')
+    expect(await seen()).toEqual(['a verified'])
+  })
+
+  it('the last word on a row counts; an object that no row names is buried, and comes back with its row', async () => {
+    await apply([names('1', 'a', 'b'), names('2', 'b')])
+    await verify('a', 'b')
+    await apply([names('1', 'c'), names('1', 'a'), names('3')])
+    expect(await seen()).toEqual(['a verified', 'b verified'])
+    await apply([names('2')])
+    expect(await seen()).toEqual(['a verified', 'b tombstone'])
+    await apply([names('2', 'b')])
+    expect(await seen()).toEqual(['a verified', 'b wanted'])
+  })
+
+  it('a truncate buries all that only its table named, not what comes behind it', async () => {
+    await apply([names('1', 'a'), names('2', 'b')])
+    await apply([names('9', 'x'), { table: 'public.parents', key: null, names: [] }, names('2', 'b')])
+    expect(await seen()).toEqual(['a tombstone', 'b wanted'])
+  })
+
+  it('two objects never get one key: the later is parked', async () => {
+    await apply([names('1', object('a', { newKey: 'same' })), names('2', object('b', { newKey: 'same' }))])
+    expect(await seen()).toEqual(['a wanted -> same', 'b parked CONFLICT -> null'])
+    await apply([names('3', object('c', { newKey: 'same' }))])
+    await apply([names('4', object('d', { newKey: null, fault: 'UNRESOLVED' }))])
+    expect((await seen()).slice(2)).toEqual(['c parked CONFLICT -> null', 'd parked UNRESOLVED -> null'])
+  })
+
+  it('each job is given to one worker, and again when that one is lost', async () => {
+    await apply(Array.from({ length: 60 }, (_, i) => names(`${i}`, `k${i}`)))
+    const sessions = await Promise.all(Array.from({ length: 6 }, () => openSession(at.db.url, 'destination')))
+    const taken = await Promise.all(sessions.map((session) => objectJobs(session.query, 'main').take({ leaseMs: 60_000, most: 15 })))
+    await Promise.all(sessions.map((session) => session.close()))
+    taken.push([...(await jobs().take(LEASE))])
+    const keys = taken.flat().map((job) => job.key)
+    expect([keys.length, new Set(keys).size]).toEqual([60, 60])
+    expect(await jobs().take(LEASE)).toEqual([])
+    await at.db.query("update rekey.object set not_before = clock_timestamp() - interval '1s' where src_key = 'k7'")
+    const [again] = await jobs().take(LEASE)
+    expect([again.key, again.attempts]).toEqual(['k7', 2])
+    await settle(taken.flat().find((job) => job.key === 'k7')!, { state: 'verified', copied: copied('late') })
+    expect((await at.db.query("select state from rekey.object where src_key = 'k7'"))[0].state).toBe('copying')
+  })
+
+  it('a failed try waits its pause and remembers its upload; a renewed lease is longer', async () => {
+    await apply([names('1', 'a')])
+    const job = await take('a')
+    const begun = { id: 'u1', partSize: 5, sourceEtag: 'e' }
+    await settle(job, { state: 'wanted', error: 'STORE_BUSY', afterMs: 40, begun })
+    expect(await jobs().take(LEASE)).toEqual([])
+    await new Promise((resolve) => setTimeout(resolve, 60))
+    const again = await take('a')
+    expect(again).toMatchObject({ attempts: 2, begun })
+    await jobs().renew([again], 3_600_000)
+    const [{ far }] = await at.db.query("select (not_before > clock_timestamp() + interval '50 minutes')::text far from rekey.object")
+    expect(far).toBe('true')
+  })
+
+  it('a listing adds, repairs and goes on where it was, and never buries', async () => {
+    await apply([names('1', object('d', { kind: 'directory' })), names('2', 'd/own')])
+    await verify('d/own')
+    await at.db.query("update rekey.object set not_before = clock_timestamp() where kind = 'directory'")
+    const job = await take('d')
+    const page = ['d/own', 'd/x', 'd/y'].map((key) => ({ key, newKey: `new/${key}`, fault: null, size: 3, etag: `${key}-there` }))
+    expect(await jobs().listed.found(job, page)).toBe(true)
+    expect(await seen()).toEqual(['directory d wanted', 'd/own verified', 'd/x wanted', 'd/y wanted'].map((s) => s.replace('d wanted', 'd copying')))
+    expect(await jobs().listed.isWhole(job)).toBe(false)
+    await settle(job, { state: 'wanted', error: 'REMOTE', afterMs: 0 })
+    const on = await take('d')
+    expect(on.listedTo).toBe('d/y')
+    await verify('d/x', 'd/y')
+    for (const key of ['d/x', 'd/y']) await at.db.query("update rekey.object set state = 'verified', src_etag = $1 where src_key = $2", [`${key}-there`, key])
+    expect(await jobs().listed.isWhole(on)).toBe(true)
+    expect(await jobs().listed.found(on, [{ ...page[1], etag: 'another' }])).toBe(true)
+    expect((await seen()).slice(1)).toEqual(['d/own verified', 'd/x wanted', 'd/y verified'])
+    expect(await jobs().listed.found(job, page)).toBe(false)
+    await apply([names('1')])
+    expect(await seen()).toEqual(['directory d tombstone', 'd/own verified', 'd/x tombstone', 'd/y tombstone'])
+  })
+
+  it('sweeps know the parked by their new keys, and leave buried ones buried', async () => {
+    await apply([names('1', object('a', { newKey: null, fault: 'UNRESOLVED' })), names('2', 'b')])
+    await apply([names('2')])
+    const prefixes = [{ store: 'main', to: 'main', prefix: '' }]
+    await jobs().listed.sweep(prefixes, 60_000)
+    await jobs().listed.sweep(prefixes, 60_000)
+    const [job] = (await jobs().take(LEASE)).filter(({ kind }) => kind === 'sweep')
+    await jobs().listed.found(job, [
+      { key: 'a', newKey: 'new/a', fault: null, size: 1, etag: 'e' }, { key: 'b', newKey: 'new/b', fault: null, size: 1, etag: 'e' },
+      { key: 'c', newKey: null, fault: 'UNMATCHED', size: 1, etag: 'e' },
+    ])
+    expect(await seen()).toEqual(['sweep copying -> null', 'a wanted', 'b tombstone', 'c parked UNMATCHED -> null'])
+    await settle(job, { state: 'verified', copied: null })
+    await jobs().listed.sweep(prefixes, 60_000)
+    expect((await seen())[0]).toBe('sweep verified -> null')
+    await jobs().listed.sweep(prefixes, 0)
+    expect((await seen())[0]).toBe('sweep wanted -> null')
+  })
+
+  it('copies to be removed are given out after their time of grace, and then only agreed ones', async () => {
+    await apply([names('1', 'a'), names('2', 'b')])
+    await verify('a', 'b')
+    await apply([names('1'), names('2')])
+    const leaving = (graceMs: number, approved: boolean) => jobs().takeLeaving({ ...LEASE, graceMs, approved })
+    expect(await leaving(60_000, false)).toEqual([])
+    expect((await jobs().listed.counts(60_000)).due).toBe(0)
+    expect((await jobs().listed.counts(0)).due).toBe(2)
+    expect(await leaving(0, true)).toEqual([])
+    await at.db.query("update rekey.object set approved = true where src_key = 'a'")
+    const [job, ...more] = await leaving(0, true)
+    expect([job.key, job.etag, more]).toEqual(['a', 'a', []])
+    await settle(job, { state: 'gone', error: null })
+    expect(await seen()).toEqual(['a gone', 'b tombstone'])
+    await apply([names('3', object('other', { newKey: 'new/a' }))])
+    expect((await seen())[2]).toBe('other wanted -> new/a')
+  })
+
+  it('counts close', async () => {
+    await apply([names('1', object('a', { size: 5 }), 'b', object('x', { newKey: null, fault: 'UNMATCHED' })), names('2', 'c')])
+    await verify('a')
+    await apply([names('2')])
+    expect(jobTotals((await jobs().listed.counts(0)).counts)).toEqual({ total: 4, done: 1, waiting: 1, parked: 1, leaving: 1, bytes: 7, bytesDone: 7 })
+  })
+
+  it('a row that waits for its object is due when that is verified, whichever comes first', async () => {
+    const parked = (key: string) => ({
+      table: 'public.parents', key, op: 'insert', sqlstate: 'RK004', reason: 'waits for its object', change: '{}', behind: false, left: false, commitLsn: 1n, ordinal: 0,
+    })
+    const states = async () => (await at.db.query('select key, state from rekey.parked order by key')).map((r) => `${r.key} ${r.state}`)
+    await apply([names('1', 'a', 'b')], { parked: [parked('1')] })
+    await verify('a')
+    expect(await states()).toEqual(['1 waiting'])
+    await at.db.query('update rekey.object set not_before = clock_timestamp()')
+    await verify('b')
+    expect(await states()).toEqual(['1 retry'])
+    await apply([names('2', 'a')], { parked: [parked('2')] })
+    expect(await states()).toEqual(['1 retry', '2 retry'])
+    const objects = [object('a'), object('b', { stamp: 'other' }), object('b', { newKey: 'else' }), object('b', { stamp: null }), object('none')]
+    expect(await areVerified(query, 'main', objects)).toEqual([true, false, false, true, false])
+  })
+})
