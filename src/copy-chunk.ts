@@ -30,6 +30,9 @@ export interface ChunkContext extends SnapshotOptions {
   parentsDone(): Promise<void>
 }
 
+/** Blocks under way at once: while the server works on one, the next lies in its socket already. */
+const IN_FLIGHT = 2
+
 /** How often a chunk is tried with care: another chunk may have made the same decision, or hold a row locked. */
 const TRIES = 20
 
@@ -77,17 +80,19 @@ async function copyFast(chunk: CopyChunk, made: Decision[], context: ChunkContex
   let rows = 0
   const book: ProofBook = new Map()
   const fromTriggers: Decision[] = []
-  let flight: Promise<Error | null> = Promise.resolve(null)
-  const landed = async (): Promise<void> => {
-    const error = await flight
-    if (error) throw error
+  const flights: Promise<Error | null>[] = []
+  const landed = async (most = 0): Promise<void> => {
+    while (flights.length > most) {
+      const error = await flights.shift()!
+      if (error) throw error
+    }
   }
   const send = async (plan: WritePlan): Promise<void> => {
-    await landed()
-    flight = destination.apply(plan).then(() => {
+    await landed(IN_FLIGHT - 1)
+    flights.push(destination.apply(plan).then(() => {
       for (const part of plan.parts) releaseWrites(part.writes)
       return null
-    }, (error: Error) => error)
+    }, (error: Error) => error))
   }
   for await (const block of blocks(chunk, context)) {
     context.signal.throwIfAborted()

@@ -81,7 +81,7 @@ function writeOrdered(key: OrderedKey, hi: number, lo: number, out: Uint8Array, 
   siphash8(key.key, hi, lo)
   const w1 = (lo & 0xffff0000) | 0x8000 | ((lo >>> 4) & 0xfff)
   const w2 = 0x80000000 | ((lo & 15) << 26) | (hash.hi >>> 6)
-  return writeBase32(out, at, hi >>> 0, w1 >>> 0, w2 >>> 0, ((hash.hi << 26) | (hash.lo >>> 6)) >>> 0)
+  return writeBase32(out, at, hi, w1, w2, (hash.hi << 26) | (hash.lo >>> 6))
 }
 
 const INT8_MIN = -(2n ** 63n)

@@ -1,5 +1,6 @@
 import type { CatalogTable, ForeignKey } from './catalog.ts'
 import { isWhole, keyOf, type Net, type RelationNet } from './coalesce.ts'
+import { IntegerSet } from './integer-set.ts'
 import { Lines } from './out.ts'
 import type { TableWrite } from './plan.ts'
 import type { Program, Step } from './program.ts'
@@ -48,8 +49,8 @@ export interface Proof {
   /** Positions in the source row of what decides the parent; of those, the columns that point at it themselves. */
   readonly from: readonly number[]
   readonly nulls: readonly number[]
-  /** Keys that were met: a short integer as a number, which costs less than making its text. */
-  readonly seen: Set<number | string>
+  /** Keys that were met: short integers as numbers, which costs less than making their texts. */
+  readonly seen: { readonly numbers: IntegerSet; readonly texts: Set<string> }
   readonly lines: Lines
 }
 
@@ -182,7 +183,7 @@ function proofsOf(program: Program, target: CatalogTable): Proof[] {
       const steps = at.map((i) => program.columns[i])
       const nulls = steps.map((step) => step.from).filter((i) => i >= 0)
       const needs = steps.flatMap((step) => (step.kind === 'value' ? step.needs.map((name) => program.position.get(name)!) : []))
-      return { fk, at, steps, from: [...new Set([...nulls, ...needs])], nulls, seen: new Set<number | string>(), lines: new Lines() }
+      return { fk, at, steps, from: [...new Set([...nulls, ...needs])], nulls, seen: { numbers: new IntegerSet(), texts: new Set<string>() }, lines: new Lines() }
     })
 }
 
@@ -194,9 +195,13 @@ function isNullAlways(step: Step): boolean {
 function prove(program: Program, { from, nulls, seen, steps, lines }: Proof, row: Row, scope: Scope): void {
   for (const i of nulls) if (isNull(row, i)) return
   const number = from.length === 1 ? shortInteger(row, from[0]) : -1
-  const key = number >= 0 ? number : from.length === 0 ? '' : keyOf(row, from)
-  if (seen.has(key)) return
-  seen.add(key)
+  if (number >= 0) {
+    if (!seen.numbers.add(number)) return
+  } else {
+    const key = from.length === 0 ? '' : keyOf(row, from)
+    if (seen.texts.has(key)) return
+    seen.texts.add(key)
+  }
   writeColumns(program, steps, row, lines, scope)
   lines.end()
 }
