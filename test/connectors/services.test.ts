@@ -1,17 +1,19 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtemp, readFile, readdir, rm, utimes, writeFile } from 'node:fs/promises'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { CreateBucketCommand, GetObjectCommand, PutObjectCommand, S3Client } from '@aws-sdk/client-s3'
 import { Redis as RedisClient } from 'ioredis'
 import { Kafka as KafkaClient, logLevel } from 'kafkajs'
-import { describe, expect, test } from 'vitest'
+import { expect, test } from 'vitest'
 import { childrenOf, isAlive } from '../support/processes.ts'
-import { fetched } from '../support/services/fetched.ts'
 import { startKafka, type Kafka } from '../support/services/kafka.ts'
+import { startMoto } from '../support/services/moto.ts'
+import { promtool, startPrometheus } from '../support/services/prometheus.ts'
 import { startRedis, type Redis } from '../support/services/redis.ts'
 import { startS3, type S3 } from '../support/services/s3.ts'
 
@@ -85,6 +87,44 @@ test('the S3 server keeps its objects over a kill, and refuses a wrong secret', 
   await s3.stop()
 })
 
+test('moto takes keys that are no file names', async () => {
+  const moto = await startMoto()
+  const client = s3Client(moto)
+  await client.send(new CreateBucketCommand({ Bucket: 'files' }))
+  const keys = ['a', 'a/b', 'a//b', '/a', 'a/../b', 'ä/%2F+ ?#', 'x'.repeat(1_024)]
+  for (const Key of keys) await client.send(new PutObjectCommand({ Bucket: 'files', Key, Body: Key }))
+  for (const Key of keys) {
+    const got = await client.send(new GetObjectCommand({ Bucket: 'files', Key }))
+    expect(await got.Body?.transformToString()).toBe(Key)
+  }
+  await moto.restart()
+  await client.send(new CreateBucketCommand({ Bucket: 'files' }))
+  await moto.stop()
+})
+
+test('Prometheus scrapes a port of ours and evaluates rules; promtool says what is wrong with a file', async () => {
+  const exporter = createServer((_, answer) => answer.end('# TYPE answer gauge\nanswer 42\n'))
+  await new Promise<void>((resolve) => exporter.listen(0, '127.0.0.1', resolve))
+  const folder = await mkdtemp(path.join(tmpdir(), 'rekey-rules-'))
+  const rules = path.join(folder, 'rules.yml')
+  await writeFile(rules, 'groups: [{ name: g, rules: [{ record: doubled, expr: answer * 2 }] }]')
+  const prometheus = await startPrometheus({ jobs: { bridge: (exporter.address() as AddressInfo).port }, rules: [rules] })
+  const value = async () => {
+    const answer = await fetch(`${prometheus.url}/api/v1/query?query=doubled{job="bridge"}`)
+    const { data } = await answer.json() as { data: { result: { value: [number, string] }[] } }
+    return data.result.map((one) => one.value[1])
+  }
+  await expect.poll(value, { timeout: 20_000 }).toEqual(['84'])
+  await prometheus.stop()
+  await new Promise((resolve) => exporter.close(resolve))
+
+  expect(await promtool(['check', 'rules', 'rules.yml'], folder)).toMatchObject({ code: 0 })
+  await writeFile(rules, 'groups: [{ name: g, rules: [{ record: doubled, expr: "answer *" }] }]')
+  expect(await promtool(['check', 'rules', 'rules.yml'], folder)).toMatchObject({ code: 1, output: expect.stringContaining('parse error') })
+  expect(await promtool(['check', 'metrics'], folder, '# HELP a_total A.\n# TYPE a_total counter\na_total 1\n')).toMatchObject({ code: 0 })
+  await rm(folder, { recursive: true })
+})
+
 test.runIf(process.platform === 'linux')('a server dies with its process, also when that is killed', async () => {
   const script = fileURLToPath(new URL('../support/services/redis.ts', import.meta.url))
   const code = `const { startRedis } = await import(${JSON.stringify(script)})
@@ -97,51 +137,4 @@ test.runIf(process.platform === 'linux')('a server dies with its process, also w
   expect(children.length).toBeGreaterThan(0)
   parent.kill('SIGKILL')
   await expect.poll(() => children.filter(isAlive)).toEqual([])
-})
-
-describe('what is fetched', () => {
-  const inCache = async (work: (cache: string) => Promise<void>) => {
-    const cache = await mkdtemp(path.join(tmpdir(), 'rekey-cache-'))
-    await work(cache).finally(() => rm(cache, { recursive: true }))
-  }
-
-  test('is fetched once by two that want it at the same time, and never half', () => inCache(async (cache) => {
-    let fetches = 0
-    const what = {
-      title: 'a thing', folder: 'thing-1',
-      async fill(to: string) {
-        fetches++
-        await writeFile(path.join(to, 'one'), '1')
-        await sleep(300)
-        await writeFile(path.join(to, 'two'), '2')
-      },
-    }
-    const folders = await Promise.all([fetched(what, cache), fetched(what, cache)])
-    expect(folders).toEqual([path.join(cache, 'thing-1'), path.join(cache, 'thing-1')])
-    expect(fetches).toBe(1)
-    expect(await readdir(cache)).toEqual(['thing-1'])
-    expect(await readFile(path.join(cache, 'thing-1', 'two'), 'utf8')).toBe('2')
-  }))
-
-  test('is tried again after a failure', () => inCache(async (cache) => {
-    let online = false
-    const fill = async (to: string) => {
-      await writeFile(path.join(to, 'one'), '1')
-      if (!online) throw new Error('offline')
-    }
-    const what = { title: 'a thing', folder: 'thing-1', fill }
-    await expect(fetched(what, cache)).rejects.toThrow('offline')
-    expect(await readdir(cache)).toEqual([])
-    online = true
-    expect(await readdir(await fetched(what, cache))).toEqual(['one'])
-  }))
-
-  test('does not wait for a run that died with the lock', () => inCache(async (cache) => {
-    const lock = path.join(cache, 'thing-1.lock')
-    await writeFile(lock, '')
-    const before = new Date(Date.now() - 60_000)
-    await utimes(lock, before, before)
-    await fetched({ title: 'a thing', folder: 'thing-1', fill: (to) => writeFile(path.join(to, 'one'), '1') }, cache)
-    expect(await readdir(cache)).toEqual(['thing-1'])
-  }))
 })

@@ -6,7 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 export function isAlive(pid: number): boolean {
   if (process.platform === 'linux') {
     const state = procStat(pid)?.state
-    return state !== undefined && state !== 'Z' && state !== 'X'
+    return state !== undefined && state !== 'X' && (state !== 'Z' || hasThreads(pid))
   }
   try {
     process.kill(pid, 0)
@@ -55,6 +55,15 @@ export function childrenOf(pid: number): number[] {
   }
   const { stdout } = spawnSync('ps', ['-A', '-o', 'pid=,ppid='], { encoding: 'utf8' })
   return stdout.split('\n').map((line) => line.trim().split(/\s+/).map(Number)).filter((pair) => pair[1] === pid).map((pair) => pair[0])
+}
+
+/** The first thread of a killed process counts as a zombie while others still end, and until the last has, its ports are taken. */
+function hasThreads(pid: number): boolean {
+  try {
+    return readdirSync(`/proc/${pid}/task`).length > 1
+  } catch {
+    return false
+  }
 }
 
 /** State and parent from /proc/<pid>/stat: the fields after the name, which is in parentheses and may itself hold some. */

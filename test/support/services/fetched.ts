@@ -1,10 +1,9 @@
-import { spawn } from 'node:child_process'
-import { existsSync, statSync } from 'node:fs'
+import { existsSync } from 'node:fs'
 import { mkdir, mkdtemp, open, rename, rm, stat, utimes } from 'node:fs/promises'
 import os from 'node:os'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { deathSignal } from '../death-signal.ts'
+import { cannotHave } from './commands.ts'
 
 /** Something that the tests need and that does not come with npm. */
 export interface Fetch {
@@ -12,6 +11,8 @@ export interface Fetch {
   readonly title: string
   /** Its folder in the cache. What is there is never fetched again, so the name holds the version and what else it depends on. */
   readonly folder: string
+  /** The command that would give it when fetching fails. */
+  readonly remedy: string
   /** Fills an empty folder with it. */
   fill(folder: string): Promise<void>
 }
@@ -49,7 +50,9 @@ async function fillBeside(what: Fetch, place: string): Promise<void> {
   const progress = setInterval(() => say(`still fetching ${what.title} (${seconds()})`), 15_000)
   const part = await mkdtemp(`${place}.part-`)
   try {
-    await what.fill(part)
+    await what.fill(part).catch((cause: unknown) => {
+      throw Object.assign(cannotHave(what.title, 'fetching it failed', what.remedy), { cause })
+    })
     await rename(part, place).catch((error: unknown) => {
       if (!existsSync(place)) throw error
     })
@@ -86,27 +89,3 @@ export function say(line: string): void {
   process.stderr.write(`rekey tests: ${line}\n`)
 }
 
-/** The file of a program on the PATH, or null. */
-export function onPath(program: string): string | null {
-  const folders = (process.env['PATH'] ?? '').split(path.delimiter).filter((folder) => folder !== '')
-  return folders.map((folder) => path.join(folder, program)).find((file) => statSync(file, { throwIfNoEntry: false })?.isFile()) ?? null
-}
-
-/** Runs a command to its end and resolves with what it said on stdout. Rejects with the end of its output when its exit code is not 0. */
-export async function run(command: readonly string[], options: { cwd?: string; env?: Record<string, string> } = {}): Promise<string> {
-  const [program, ...args] = [...deathSignal('KILL'), ...command]
-  const env = { ...process.env, ...options.env }
-  const child = spawn(program, args, { cwd: options.cwd ?? process.cwd(), env, stdio: ['ignore', 'pipe', 'pipe'] })
-  let out = ''
-  let all = ''
-  child.stdout.on('data', (chunk: Buffer) => { out += chunk.toString(); all += chunk.toString() })
-  child.stderr.on('data', (chunk: Buffer) => { all += chunk.toString() })
-  const code = await new Promise((resolve, reject) => child.on('error', reject).on('close', resolve))
-  if (code !== 0) throw new Error(`${command.join(' ')} ended with ${String(code)}:\n${all.split('\n').slice(-20).join('\n')}`)
-  return out
-}
-
-/** One sentence that says what cannot be had, why, and which command would give it. */
-export function cannotHave(what: string, why: string, remedy: string): Error {
-  return new Error(`${what} cannot be had: ${why}. Run: ${remedy}`)
-}

@@ -4,9 +4,11 @@ import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { Kafka as Client, logLevel } from 'kafkajs'
 import { freePort } from '../free-port.ts'
-import { run } from './fetched.ts'
+import { run } from './commands.ts'
 import { javaFor, mavenJars } from './maven.ts'
-import { serve, type Served } from './serve.ts'
+import type { Image } from './container.ts'
+import type { Program } from './program.ts'
+import { serve, type Place, type Served } from './serve.ts'
 
 export interface Kafka extends Served {
   /** `127.0.0.1:<port>`; plaintext. */
@@ -42,37 +44,62 @@ const SETTINGS: Readonly<Record<string, string>> = {
   'log.cleaner.dedupe.buffer.size': '4194304',
 }
 
+type Settings = Readonly<Record<string, string>>
+
 /** Starts a broker (KRaft, no ZooKeeper). `settings` are those of server.properties and go over the defaults. */
-export async function startKafka(settings: Readonly<Record<string, string>> = {}): Promise<Kafka> {
-  const java = javaFor(TITLE)
-  const classPath = path.join(await kafkaJars(), '*')
-  const served = await serve(async ({ port, folder }) => {
-    const controller = await freePort([port])
-    const listeners = `PLAINTEXT://127.0.0.1:${port},CONTROLLER://127.0.0.1:${controller}`
-    const places = {
-      'listeners': listeners, 'advertised.listeners': listeners,
-      'controller.quorum.bootstrap.servers': `127.0.0.1:${controller}`, 'log.dirs': path.join(folder, 'log'),
-    }
-    const file = path.join(folder, 'server.properties')
-    await writeFile(file, Object.entries({ ...SETTINGS, ...settings, ...places }).map(([name, value]) => `${name}=${value}\n`).join(''))
-    const cluster = randomBytes(16).toString('base64url')
-    await run([java, '-cp', classPath, 'kafka.tools.StorageTool', 'format', '--standalone', '-t', cluster, '-c', file])
-    return { name: 'Kafka', command: [java, ...JVM, '-cp', classPath, 'kafka.Kafka', file], folder, ready: () => answers(port) }
+export async function startKafka(settings: Settings = {}): Promise<Kafka> {
+  const all = { ...SETTINGS, ...settings }
+  const served = await serve({
+    name: 'Kafka', ready: answers, program: (place) => broker(place, all), container: (port) => brokerImage(port, all),
   })
   return { ...served, bootstrap: `${served.host}:${served.port}` }
 }
 
-export function kafkaJars(): Promise<string> {
+async function broker({ port, folder }: Place, settings: Settings): Promise<Program> {
+  const java = javaFor(TITLE)
+  const classPath = path.join(await kafkaJars(), '*')
+  const controller = await freePort([port])
+  const listeners = `PLAINTEXT://127.0.0.1:${port},CONTROLLER://127.0.0.1:${controller}`
+  const own = {
+    'listeners': listeners, 'advertised.listeners': listeners,
+    'controller.quorum.bootstrap.servers': `127.0.0.1:${controller}`, 'log.dirs': path.join(folder, 'log'),
+  }
+  const file = path.join(folder, 'server.properties')
+  await writeFile(file, Object.entries({ ...settings, ...own }).map(([name, value]) => `${name}=${value}\n`).join(''))
+  const cluster = randomBytes(16).toString('base64url')
+  await run([java, '-cp', classPath, 'kafka.tools.StorageTool', 'format', '--standalone', '-t', cluster, '-c', file])
+  return { command: [java, ...JVM, '-cp', classPath, 'kafka.Kafka', file] }
+}
+
+/** The port is the same inside, because a broker tells its clients its own address. The image reads settings from its environment. */
+function brokerImage(port: number, settings: Settings): Image {
+  const own = {
+    'listeners': `PLAINTEXT://0.0.0.0:${port},CONTROLLER://localhost:9093`, 'advertised.listeners': `PLAINTEXT://127.0.0.1:${port}`,
+    'controller.quorum.voters': '1@localhost:9093',
+  }
+  const variable = (name: string) => `KAFKA_${name.toUpperCase().replaceAll('_', '__').replaceAll('-', '___').replaceAll('.', '_')}`
+  const env = Object.fromEntries(Object.entries({ ...settings, ...own }).map(([name, value]) => [variable(name), value]))
+  return { image: 'apache/kafka:4.3.1', port, env }
+}
+
+/** Resolves with the folder of its jars; there is a java, too. */
+export async function kafkaJars(): Promise<string> {
+  javaFor(TITLE)
   return mavenJars({ title: TITLE, folder: 'kafka-4.3.1', pom: fileURLToPath(new URL('kafka-pom.xml', import.meta.url)) })
 }
 
-/** The port opens before the broker has joined its own cluster; then it knows no broker yet. */
+/**
+ * The port opens before the broker has joined its own cluster, and the first question for a group's coordinator makes the topic of the
+ * offsets; a client that comes earlier is sent away, and waits seconds before it asks again.
+ */
 async function answers(port: number): Promise<boolean> {
   const client = new Client({ brokers: [`127.0.0.1:${port}`], logLevel: logLevel.NOTHING, connectionTimeout: 1_000, retry: { retries: 0 } })
   const admin = client.admin()
   try {
     await admin.connect()
-    return (await admin.describeCluster()).brokers.length > 0
+    if ((await admin.describeCluster()).brokers.length === 0) return false
+    await admin.fetchOffsets({ groupId: 'ready', topics: [] })
+    return true
   } finally {
     await admin.disconnect()
   }

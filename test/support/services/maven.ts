@@ -1,5 +1,6 @@
 import path from 'node:path'
-import { cannotHave, fetched, onPath, run } from './fetched.ts'
+import { needed, run } from './commands.ts'
+import { fetched } from './fetched.ts'
 
 export interface MavenJars {
   /** For people, with the version: `Apache Kafka 4.3.1`. */
@@ -14,12 +15,10 @@ const REMEDY = 'apt-get install -y default-jre-headless maven'
 
 /** Resolves with a folder that holds the jars of a pom and nothing else, so that its class path is `<folder>/*`. */
 export function mavenJars({ title, folder, pom }: MavenJars): Promise<string> {
-  javaFor(title)
   return fetched({
-    title: `${title} from Maven Central`, folder,
+    title: `${title} from Maven Central`, folder, remedy: REMEDY,
     async fill(to) {
-      const maven = onPath('mvn')
-      if (maven === null) throw cannotHave(title, 'there is no mvn on the PATH', REMEDY)
+      const maven = needed({ program: 'mvn', title, remedy: REMEDY })
       const copy = ['dependency:copy-dependencies', '-DincludeScope=runtime', `-DoutputDirectory=${path.resolve(to)}`]
       await run([maven, '-q', '-B', '-f', pom, ...copy])
     },
@@ -28,7 +27,5 @@ export function mavenJars({ title, folder, pom }: MavenJars): Promise<string> {
 
 /** The java of this machine. */
 export function javaFor(title: string): string {
-  const java = onPath('java')
-  if (java === null) throw cannotHave(title, 'there is no java on the PATH', REMEDY)
-  return java
+  return needed({ program: 'java', title, remedy: REMEDY })
 }

@@ -2,18 +2,21 @@ import { spawn, type ChildProcess } from 'node:child_process'
 import { closeSync, openSync, readFileSync } from 'node:fs'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { removeFolder, removeFolderNow } from '../data-folder.ts'
 import { deathSignal } from '../death-signal.ts'
 import { allGone, killTree, signal } from '../processes.ts'
 import type { Runner } from './serve.ts'
 
 /** A server program in the foreground. */
 export interface Program {
-  readonly name: string
   readonly command: readonly string[]
   readonly env?: Readonly<Record<string, string>>
+}
+
+interface Launch extends Program {
+  readonly name: string
   /** Where it runs and keeps its data. Its log, server.log, lies there, too. */
   readonly folder: string
-  /** True when it takes requests; asked again and again, and an error counts as false. */
   ready(): Promise<boolean>
 }
 
@@ -21,10 +24,13 @@ const READY_WITHIN_MS = 60_000
 const ENDS_WITHIN_MS = 10_000
 
 /** Runs a program as a process that dies with ours, at most one at a time. */
-export function programRunner(program: Program): Runner {
+export function programRunner(program: Launch): Runner {
   let child: ChildProcess | null = null
   let leaving: number[] = []
   const pid = () => (child?.pid !== undefined && child.exitCode === null && child.signalCode === null ? child.pid : 0)
+  const killNow = () => {
+    if (pid() > 0) leaving = killTree(pid())
+  }
   return {
     async start() {
       await allGone(leaving)
@@ -35,21 +41,23 @@ export function programRunner(program: Program): Runner {
       const running = pid()
       if (running > 0) {
         signal(running, 'SIGTERM')
-        await allGone([running], ENDS_WITHIN_MS).catch(() => { leaving = killTree(running) })
+        await allGone([running], ENDS_WITHIN_MS).catch(killNow)
       }
       await allGone(leaving)
     },
     async kill() {
-      if (pid() > 0) leaving = killTree(pid())
+      killNow()
       await allGone(leaving)
     },
+    remove: () => removeFolder(program.folder),
     killNow() {
-      if (pid() > 0) leaving = killTree(pid())
+      killNow()
+      removeFolderNow(program.folder)
     },
   }
 }
 
-function launch({ command, env, folder }: Program): ChildProcess {
+function launch({ command, env, folder }: Launch): ChildProcess {
   const [file, ...args] = [...deathSignal('KILL'), ...command]
   const log = openSync(path.join(folder, 'server.log'), 'a')
   // A session of its own: Ctrl-C in the terminal is for the test run, which may still need the server while it ends.
@@ -59,7 +67,7 @@ function launch({ command, env, folder }: Program): ChildProcess {
   return child
 }
 
-async function becomesReady({ name, folder, ready }: Program, child: ChildProcess): Promise<void> {
+async function becomesReady({ name, folder, ready }: Launch, child: ChildProcess): Promise<void> {
   let failure: Error | null = null
   child.on('error', (error) => { failure = error })
   const end = Date.now() + READY_WITHIN_MS

