@@ -5,8 +5,9 @@ import { isUnchanged, type Row } from '../core/row.ts'
 import { noTotals, skippedOf } from '../core/totals.ts'
 import type { Metrics } from './registry.ts'
 
-/** What was done at the source, and what else can become of it at the destination. */
-type Deed = Op | 'merge' | 'skip' | 'park'
+/** What can become of a change at the destination. */
+const DEEDS = ['insert', 'update', 'merge', 'delete', 'skip', 'park'] as const
+type Deed = (typeof DEEDS)[number]
 
 /** Counts by table and deed that are kept as plain numbers and become metrics when somebody looks: a label set costs more than a row may. */
 export interface ChangeCounts {
@@ -19,6 +20,7 @@ export interface ChangeCounts {
 export function changeCounts(): ChangeCounts {
   let decoded = new Map<Relation, Record<Op, number>>()
   const applied = new Map<string, Map<Deed, number>>()
+  const seen = new Set<string>()
   let unchanged = 0
   return {
     decoded(transactions) {
@@ -44,8 +46,12 @@ export function changeCounts(): ChangeCounts {
     },
     moveTo(metrics) {
       for (const [relation, counts] of decoded) {
+        const table = nameOf(relation)
+        // A counter that is first seen above 0 has no increase, and so what is applied would seem to stand still.
+        if (!seen.has(table)) for (const op of DEEDS) metrics.add('rekey_changes_total', { table, op, stage: 'apply' }, 0)
+        seen.add(table)
         for (const [op, n] of Object.entries(counts)) {
-          if (n > 0) metrics.add('rekey_changes_total', { table: nameOf(relation), op, stage: 'decode' }, n)
+          if (n > 0) metrics.add('rekey_changes_total', { table, op, stage: 'decode' }, n)
         }
       }
       decoded = new Map()

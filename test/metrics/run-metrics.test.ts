@@ -92,6 +92,7 @@ describe('a run', () => {
     const decoded = (table: string, op: string): number | undefined => samples.get(`rekey_changes_total{table="public.${table}",op="${op}",stage="decode"}`)
     expect(['insert', 'update', 'delete', 'truncate'].map((op) => decoded('users', op))).toEqual([2, 2, 1, undefined])
     expect(['insert', 'update', 'delete', 'truncate'].map((op) => decoded('groups', op))).toEqual([1, undefined, undefined, 1])
+    expect(samples.get('rekey_changes_total{table="public.groups",op="merge",stage="apply"}')).toBe(0)
     expect(samples.get('rekey_unchanged_toast_total')).toBe(1)
     expect(samples.get('rekey_transactions_total{stage="decode"}')).toBe(1)
     expect(samples.get('rekey_bytes_total{stage="decode"}')).toBe(42)
