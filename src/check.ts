@@ -3,6 +3,7 @@ import type { Catalog } from './core/catalog.ts'
 import { judgeAccess } from './core/check-access.ts'
 import { judgeCycles } from './core/check-cycles.ts'
 import { judgeMapping, type PlacedProblem } from './core/check-mapping.ts'
+import { judgeRedis } from './core/check-redis.ts'
 import { judgeReplication } from './core/check-replication.ts'
 import { judgeSchema } from './core/check-schema.ts'
 import { judgeCapacity, judgeServers } from './core/check-server.ts'
@@ -28,6 +29,8 @@ export interface CheckOptions {
   readonly workers: number
   /** snapshot.indexes. */
   readonly indexes?: 'keep' | 'rebuild'
+  /** The server of the id map, and what it says of itself; null when it does not answer. */
+  readonly redis?: Parameters<typeof judgeRedis>[0]
   /** From which age on a writing transaction is told, in seconds. Default 60. */
   readonly longSeconds?: number
   /** From which size on a table's values are measured, in bytes. Default 500 MB. */
@@ -63,6 +66,7 @@ export async function check(options: CheckOptions): Promise<Finding[]> {
       triggersOff: carried.some((r) => r.triggers === 'off') }),
     ...judgeSchema({ source, destination, mapping }), ...judgeCycles(mapping, catalogs.destination),
     ...judgeMapping(mapping, options.problems, replication), ...judgeCapacity(servers),
+    ...(options.redis ? judgeRedis(options.redis) : []),
   )
   return sortFindings(findings)
 }

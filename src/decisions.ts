@@ -40,7 +40,8 @@ function isWritten({ kind }: Decision): boolean {
   return kind === 'inserted' || kind === 'adopted'
 }
 
-export function decisionCache(idMap: IdMap, capacity = 200_000): Decisions {
+/** `looked`: so many keys were asked for, and so many of them were at hand. */
+export function decisionCache(idMap: IdMap, capacity = 200_000, looked?: (asked: number, known: number) => void): Decisions {
   let young: Generation = new Map()
   let old: Generation = new Map()
   let size = 0
@@ -80,6 +81,7 @@ export function decisionCache(idMap: IdMap, capacity = 200_000): Decisions {
     get,
     async load(entity, keys) {
       const unknown = keys.filter((key) => get(entity, key) === undefined)
+      looked?.(keys.length, keys.length - unknown.length)
       if (unknown.length === 0) return
       for (const decision of (await idMap.find(entity, unknown)).values()) {
         remember(isWritten(decision) && truncates.has(entity) ? { ...decision, kind: 'gone' } : decision)

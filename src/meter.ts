@@ -14,8 +14,20 @@ export interface Copied {
   readonly finished: boolean
 }
 
+/** What happens at the id map. */
+export interface IdMapEvents {
+  /** So many keys were asked of a tier, and so many of them it knew. */
+  looked(tier: 'memory' | 'redis' | 'ledger', asked: number, known: number): void
+  /** The copy of the ledger said otherwise than the ledger of so many keys of an entity; it was corrected. */
+  corrected(entity: string, keys: number): void
+  /** The copy was filled anew, with so many entries. */
+  refilled(entries: number): void
+  /** The copy begins or ceases to answer; without it the ledger answers. */
+  copyAnswers(yes: boolean): void
+}
+
 /** What a run tells while it works: once a batch at most, never once a row. Every method returns at once and throws nothing. */
-export interface Meter {
+export interface Meter extends IdMapEvents {
   /** This process holds the pipeline, and it goes on from here. */
   prepared(checkpoint: Checkpoint): void
   copying(chunks: readonly CopyChunk[]): void
@@ -47,6 +59,10 @@ export function allOf(meters: readonly Partial<Meter>[]): Meter {
     retried: (reason) => meters.forEach((m) => m.retried?.(reason)),
     failed: (stage, error) => meters.forEach((m) => m.failed?.(stage, error)),
     waiting: (error) => meters.forEach((m) => m.waiting?.(error)),
+    looked: (tier, asked, known) => meters.forEach((m) => m.looked?.(tier, asked, known)),
+    corrected: (entity, keys) => meters.forEach((m) => m.corrected?.(entity, keys)),
+    refilled: (entries) => meters.forEach((m) => m.refilled?.(entries)),
+    copyAnswers: (yes) => meters.forEach((m) => m.copyAnswers?.(yes)),
     stop: () => meters.forEach((m) => m.stop?.()),
   }
 }

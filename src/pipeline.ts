@@ -9,6 +9,7 @@ import { failpoints, type Point } from './failpoint.ts'
 import { allOf } from './meter.ts'
 import { type Bridge, destinationOf } from './pipeline/bridge.ts'
 import { copy } from './pipeline/copy.ts'
+import { openLedgerCopy } from './pipeline/id-map.ts'
 import { type Opened, withDatabases } from './pipeline/open.ts'
 import { observe } from './pipeline/observe.ts'
 import { prepare, refuseChanges } from './pipeline/prepare.ts'
@@ -35,12 +36,13 @@ export async function run(config: Config, options: RunOptions, events: RunEvents
       await refuseWalLevel(opened)
       const point = options.point ?? failpoints(process.env['REKEY_FAILPOINTS'])
       const main = destinationOf(opened, { takeover: options.takeover, point })
-      const meter = allOf([startMeter(opened, events), ...(observed ? [observed.metrics, observed.watch(opened)] : [])])
-      const bridge: Bridge = { opened, main, meter, events, point, options, slot: null }
+      const meter = allOf([startMeter(opened, events), ...(events.meter ? [events.meter] : []), ...(observed ? [observed.metrics, observed.watch(opened)] : [])])
+      const bridge: Bridge = { opened, main, meter, events, point, options, copy: null, slot: null }
       try {
         return await goOn(bridge, signal)
       } finally {
         meter.stop()
+        await bridge.copy?.close()
         await bridge.slot?.close().catch(() => {})
         await main.close()
       }
@@ -64,9 +66,9 @@ async function refuseWalLevel({ source }: Opened): Promise<void> {
   if (level !== 'logical') throw new RekeyError('WAL_LEVEL', `the source has wal_level = ${level}`)
 }
 
-/** What may pass by itself: a server that does not answer, a slot that its last reader has not let go of yet. */
+/** What may pass by itself: a server that does not answer, a slot that its last reader has not let go of yet, what a copy of the ledger got wrong. */
 function passes(error: unknown): boolean {
-  return error instanceof RekeyError && (error.code === 'REMOTE' || error.code === 'SLOT_IN_USE' || error.code === 'RUNNING')
+  return error instanceof RekeyError && ['REMOTE', 'SLOT_IN_USE', 'RUNNING', 'STALE'].includes(error.code)
 }
 
 /** From the checkpoint on, again and again: when a server went away, and when a large transaction has to be done with care. */
@@ -81,6 +83,7 @@ async function goOn(bridge: Bridge, signal: AbortSignal): Promise<Checkpoint> {
     try {
       checkpoint = await prepare(bridge, checkpoint !== null)
       bridge.meter.prepared(checkpoint)
+      bridge.copy ??= await openLedgerCopy(bridge)
       if (checkpoint.phase === 'snapshot') checkpoint = await copied(bridge, checkpoint, signal)
       return signal.aborted ? checkpoint : await stream(bridge, checkpoint, { carefulUntil: careful, signal })
     } catch (error) {

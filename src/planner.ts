@@ -44,6 +44,8 @@ export interface PlannerOptions {
   readonly cachedDecisions?: number
   /** For each of these objects, whether it is verified at the destination as the row knows it. Without it no row waits for its objects. */
   readonly verified?: (objects: readonly NamedObject[]) => Promise<readonly boolean[]>
+  /** So many keys were asked for, and so many of them were in memory. */
+  readonly looked?: (asked: number, known: number) => void
 }
 
 /** A plan's writes and what they count as; conflicts are rows that a person must decide about and that were left out. */
@@ -92,7 +94,7 @@ export interface Planner {
 export function createPlanner(options: PlannerOptions, shared?: Decisions): Planner {
   const { mapping, minters, catalog, since = new Map() } = options
   const programs = new WeakMap<Relation, Program>()
-  const decisions = shared ?? decisionCache(options.idMap, options.cachedDecisions)
+  const decisions = shared ?? decisionCache(options.idMap, options.cachedDecisions, options.looked)
   const { rank } = orderTables(catalog.tables)
   const scope: Scope = {
     minters,

@@ -58,6 +58,40 @@ export interface IdMap {
   findIds(ids: readonly string[]): Promise<readonly Decision[]>
 }
 
+/**
+ * A copy of ledger entries that is quick to ask. It may lack entries, be lost, or be wrong at any time, so what a plan takes from it is proven
+ * by the ledger before it is committed. Only what is committed is put into it. No method rejects: a copy that does not answer knows nothing.
+ */
+export interface IdCache {
+  /** Entries that it has of these keys. `learn` takes what the ledger said of the others when it was asked after this; it is written behind. */
+  find(entity: string, keys: readonly string[]): Promise<Cached>
+  /**
+   * These decisions of committed plans, in their order, are in the ledger now. Returns at once: new ones are written behind, and of those that
+   * took the place of others nothing is known from here on, whether or not that can be written.
+   */
+  keep(decisions: readonly Decision[]): void
+  /** It says nothing of these keys any more, or nothing at all until that is so. `learn` as of find(). */
+  drop(entity: string, keys: readonly string[]): Promise<Omit<Cached, 'entries'>>
+}
+
+export interface Cached {
+  readonly entries: ReadonlyMap<string, Decision>
+  learn(entries: Iterable<Decision>): void
+}
+
+/** How a copy of the ledger is filled and kept right. */
+export interface CacheUpkeep {
+  /**
+   * full: every entry of the ledger was put into it, and it was up since. empty: it was lost, restored, restarted or is another ledger's; it has been
+   * emptied and is to be filled by who asked. away: it does not answer, or another process fills it.
+   */
+  state(): Promise<'full' | 'empty' | 'away'>
+  /** Compares with entries as the ledger has them: adds those that are missing, gives those of which it says otherwise. Null when it does not answer. */
+  compare(entries: readonly Decision[]): Promise<{ readonly added: number; readonly differing: readonly Decision[] } | null>
+  /** All entries that the ledger had when state() said empty were compared: it is full, and find() answers. */
+  filled(): Promise<void>
+}
+
 export interface ParkedRows {
   /** Keys of rows that wait: what comes later for them waits behind. */
   waiting(): Promise<Blocked>
@@ -96,7 +130,7 @@ export interface Destination {
   /**
    * Rows, ledger, journal, parked rows and checkpoint in one transaction, chained to the checkpoint before it. Resolves when that
    * transaction is durable; for a plan that is not the last of its transaction, when the part is in the open transaction. Up to two may
-   * be under way. Rejects with RekeyError (sqlstate set) with nothing applied.
+   * be under way. Rejects with RekeyError (sqlstate set) with nothing applied; with STALE when the ledger does not have what the plan relied on.
    */
   apply(plan: WritePlan): Promise<void>
   /** Rolls back what is open: nothing remains of attempts and of parts whose plan was not the last. */

@@ -27,6 +27,8 @@ export interface Note {
 export interface RunEvents {
   progress(progress: Progress): void
   note(note: Note): void
+  /** Told everything beside it. */
+  readonly meter?: Partial<Meter>
 }
 
 const TICK_MS = 250

@@ -11,7 +11,7 @@ import type { Checkpoint, Parked, Part, TableWrite, Totals, WritePlan } from '..
 import { quoteIdent, quoteLiteral } from '../../src/core/quote.ts'
 import { APPLICATION_NAME, connectionSettings } from '../../src/core/session.ts'
 import type { Destination, IdMap } from '../../src/ports.ts'
-import { fromRaw, ledgerMessage } from './ledger.ts'
+import { fromRaw, ledgerMessage, reliedSql } from './ledger.ts'
 import { vacateMessage } from './exchange.ts'
 import { findDecisions, findIds, inlined, matchRows, type Query } from './lookup.ts'
 import { chunkList } from './chunks.ts'
@@ -177,6 +177,7 @@ export function postgresDestination(options: DestinationOptions): PostgresDestin
       const { wire, writer } = live()
       const message: Message = { sql: open ? [] : [...beginning], copies: [] }
       message.sql.push(...mode(plan.checks, options))
+      if (plan.relied && plan.relied.length > 0) message.sql.push(reliedSql(plan.relied, options.pipeline))
       if (!plan.last || needsEnd(plan.parts, plan.checks)) gone ??= new Map()
       for (const part of plan.parts) partMessage(part, plan.checks, scope(), message)
       if (plan.last && gone) endMessage(gone, plan.checks, scope(), message)
@@ -231,10 +232,12 @@ async function begin(wire: Wire, options: DestinationOptions, former: string | n
   const lock = `hashtextextended(${quoteLiteral(`rekey/${pipeline}`)}, 0)`
   const held = await wire.send(`set lock_timeout = ${options.lockTimeoutMs}; select pg_try_advisory_lock(${lock})`)
   if (held.rows[0][0] !== 't' && !options.takeover) throw new RekeyError('RUNNING', `another rekey holds the pipeline ${pipeline}`)
-  await wire.send(`select pg_advisory_lock(7163); ${SCHEMA_SQL}; select pg_advisory_unlock(7163)`)
+  // Held until the message's transaction ends: another pipeline that begins at this moment must see what it made.
+  await wire.send(`select pg_advisory_xact_lock(7163); ${SCHEMA_SQL}`)
   if (former !== null) await refuseFenced(wire, pipeline, former)
   if (options.takeover) await wire.send(endIdle(pipeline))
   if (options.checks === 'set') await wire.send('begin; set local session_replication_role = replica; rollback')
+  await wire.send(`insert into rekey.ledger (pipeline) values (${quoteLiteral(pipeline)}) on conflict do nothing`)
   const answer = await wire.send(`insert into rekey.checkpoint values (${quoteLiteral(pipeline)}, 1, 0, '0/0', '0/0', '0/0', 'new', '{}', '', '', 0, clock_timestamp())
     on conflict (pipeline) do update set writer = checkpoint.writer + 1
     returning ${COLUMNS}`)

@@ -21,6 +21,14 @@ export function ledgerMessage(decisions: readonly Decision[], pipeline: string, 
   if (replaced.length > 0) sql.push(replace(replaced, pipeline))
 }
 
+/** Fails with RK004 unless the ledger has each of these entries: the same id, of the same kind. Before anything that the plan itself decides. */
+export function reliedSql(relied: readonly Decision[], pipeline: string): string {
+  const column = (of: (d: Decision) => string): string => `${quoteLiteral(arrayText(relied.map(of)))}::text[]`
+  const rows = [column((d) => d.entity), column((d) => fromRaw(d.key)), column((d) => fromRaw(d.id)), column((d) => d.kind)].join(', ')
+  return `select rekey.expect(${relied.length}, count(*), 'rekey.id_map', 'RK004') from unnest(${rows}) v (entity, old, new, kind)
+ join rekey.id_map m on m.pipeline = ${quoteLiteral(pipeline)} and m.entity = v.entity collate "C" and m.old = v.old collate "C" and m.new = v.new collate "C" and m.kind = v.kind`
+}
+
 function replace(decisions: readonly Decision[], pipeline: string): string {
   const rows = decisions.map(({ entity, key, id, kind, rule, evidence }) =>
     `(${[entity, fromRaw(key), fromRaw(id), kind, rule, evidence].map(quoteLiteral).join(', ')})`)

@@ -20,6 +20,19 @@ export async function findIds(query: Query, pipeline: string, ids: readonly stri
   return (await query(sql, [pipeline, ids.map(fromRaw)])).map((row) => decisionOf(row))
 }
 
+/** The ledger in the order of its key, from behind an entry on. */
+export async function ledgerPage(query: Query, pipeline: string, { after, limit }: { after: Pick<Decision, 'entity' | 'key'> | null; limit: number }): Promise<Decision[]> {
+  const behind = after === null ? '' : 'and (entity, old) > ($3, $4)'
+  const sql = `select entity, old, new, kind, rule, evidence from rekey.id_map where pipeline = $1 ${behind} order by pipeline, entity, old limit $2`
+  return (await query(sql, [pipeline, limit, ...(after === null ? [] : [after.entity, fromRaw(after.key)])])).map((row) => decisionOf(row))
+}
+
+/** What tells this ledger from one of the same name that was removed. Null when there is none. */
+export async function ledgerLife(query: Query, pipeline: string): Promise<string | null> {
+  const [row] = await query('select life::text from rekey.ledger where pipeline = $1', [pipeline])
+  return row?.[0] ?? null
+}
+
 function decisionOf(row: readonly (string | null)[]): Decision {
   const [entity, old, id, kind, rule, evidence] = row as string[]
   return { entity, key: toRaw(old), id: toRaw(id), kind: kind as Decision['kind'], rule, evidence }

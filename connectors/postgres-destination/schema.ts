@@ -1,7 +1,8 @@
 /**
  * Our own tables at the destination. Everything that decides what was applied is here and is written in the transaction of the rows
  * themselves. Keys are COLLATE "C": they are compared as bytes, never as words of a language.
- * SQLSTATEs of our own: RK001 another writer has taken over or the chain is broken, RK002 a statement touched another number of rows.
+ * SQLSTATEs of our own: RK001 another writer has taken over or the chain is broken, RK002 a statement touched another number of rows, RK004
+ * the ledger does not have what a plan relied on.
  */
 export const SCHEMA_SQL = `
 create schema if not exists rekey;
@@ -32,6 +33,11 @@ create table if not exists rekey.id_map (
   primary key (pipeline, entity, old)
 );
 create index if not exists id_map_new on rekey.id_map (new);
+
+create table if not exists rekey.ledger (
+  pipeline text collate "C" primary key,
+  life uuid not null default gen_random_uuid()
+);
 
 create table if not exists rekey.chunk (
   pipeline text collate "C" not null,

@@ -50,8 +50,8 @@ function serverError(fields: ErrorFields): RekeyError {
   const other = verdictOf(fields.code) === 'stop' && fields.code !== '25P02' ? 'INTERNAL' : 'REMOTE'
   return new RekeyError(known ?? (data ? 'CONFLICT' : other), text, { sqlstate: fields.code ?? 'XX000' })
 }
-const KNOWN: Record<string, 'FENCED' | 'ROW_COUNT' | 'PRIVILEGE' | 'SCHEMA_CHANGED'> = {
-  RK001: 'FENCED', RK002: 'ROW_COUNT', '42501': 'PRIVILEGE',
+const KNOWN: Record<string, 'FENCED' | 'ROW_COUNT' | 'STALE' | 'PRIVILEGE' | 'SCHEMA_CHANGED'> = {
+  RK001: 'FENCED', RK002: 'ROW_COUNT', RK004: 'STALE', '42501': 'PRIVILEGE',
   // Undefined column, undefined table, another type, no such unique key: the destination is not what it was when the run began.
   42703: 'SCHEMA_CHANGED', '42P01': 'SCHEMA_CHANGED', 42804: 'SCHEMA_CHANGED', '42P10': 'SCHEMA_CHANGED',
 }

@@ -9,6 +9,8 @@ export interface Removed {
   readonly slot: 'dropped' | 'not there'
   readonly publication: 'dropped' | 'not there'
   readonly destination: 'schema dropped' | 'rows deleted' | 'nothing there'
+  /** The copy of the ledger in Redis. */
+  readonly copy: 'removed' | 'not there' | 'did not answer'
 }
 
 /**
@@ -16,7 +18,7 @@ export interface Removed {
  * or SLOT_IN_USE, and then nothing was removed. Done again, it removes what is left.
  */
 export async function removePipeline(
-  { source, destination }: Pick<Operated, 'source' | 'destination'>, pipeline: string, force: boolean,
+  { source, destination, removeCopy }: Pick<Operated, 'source' | 'destination' | 'removeCopy'>, pipeline: string, force: boolean,
 ): Promise<Removed> {
   const hint = 'Stop it, or say --force to end it.'
   const writer = await destination.hold(force).catch((error: unknown) => {
@@ -34,16 +36,19 @@ export async function removePipeline(
   const published = await source.hasPublication()
   if (published) await source.dropPublication()
   const left = await destination.remove()
-  return { pipeline, ended, slot: slot ? 'dropped' : 'not there', publication: published ? 'dropped' : 'not there', destination: left }
+  const copy = (await removeCopy()) ?? 'did not answer'
+  return { pipeline, ended, slot: slot ? 'dropped' : 'not there', publication: published ? 'dropped' : 'not there', destination: left, copy }
 }
 
 export function renderRemoved(removed: Removed, names: { slot: string; publication: string }): string {
-  const { pipeline, ended, slot, publication, destination } = removed
+  const { pipeline, ended, slot, publication, destination, copy } = removed
   const lines = [
     ...(ended.writer ? ['ended the rekey that was running'] : ended.reader ? ['ended the reader of the slot'] : []),
     `slot ${names.slot}: ${slot}`,
     `publication ${names.publication}: ${publication}`,
     `schema rekey at the destination: ${DESTINATION[destination]}`,
+    ...(copy === 'removed' ? ['copy of the ledger in Redis: removed'] : []),
+    ...(copy === 'did not answer' ? ['copy of the ledger: Redis did not answer. It holds keys of no use; remove again to remove them'] : []),
   ]
   const nothing = slot === 'not there' && publication === 'not there' && destination === 'nothing there'
   const head = nothing ? `Nothing is left of the pipeline ${pipeline}.` : `Removed the pipeline ${pipeline}. Carried rows stay.`

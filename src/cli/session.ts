@@ -70,8 +70,9 @@ function sessionOf({ world, secrets }: Invocation, options: { json?: boolean; co
 }
 
 /** The id secret, the token, and the passwords of both URLs, as written and decoded. */
-export function secretsOf(config: Pick<Config, 'secret' | 'source' | 'destination' | 'metrics'>): string[] {
-  const passwords = [config.source.url, config.destination.url].flatMap((url) => {
+export function secretsOf(config: Pick<Config, 'secret' | 'source' | 'destination' | 'metrics' | 'redis'>): string[] {
+  const urls = [config.source.url, config.destination.url, ...(config.redis ? [config.redis.url] : [])]
+  const passwords = urls.flatMap((url) => {
     const { password } = new URL(url)
     return [password, safeDecode(password)]
   })

@@ -36,6 +36,14 @@ const listener = z.strictObject({
   context.addIssue({ code: 'custom', path: ['token'], message: 'is needed to listen beyond the own machine' })
 })
 
+const redis = z.strictObject({
+  url: z.string().regex(/^rediss?:\/\/[^\s]+$/, 'expected redis://[user:password@]host:port[/number], or rediss:// for TLS'),
+  prefix: z.string().regex(/^[A-Za-z0-9_.-]{1,40}$/, '1 to 40 letters, digits, _, . and -').default('rekey')
+    .describe('In front of every key; the name of the pipeline follows it'),
+  timeout: duration.prefault('250ms').describe('An answer that takes longer is not waited for; the ledger is asked'),
+  compare: duration.prefault('5s').describe('How often some entries are compared with the ledger'),
+})
+
 /** The file rekey.yaml. `${NAME}` in any text stands for an environment variable. */
 export const configSchema = z.strictObject({
   pipeline: z.string().regex(/^[a-z0-9_]{1,40}$/, '1 to 40 of a-z, 0-9 and _').default('rekey')
@@ -51,6 +59,9 @@ export const configSchema = z.strictObject({
   }),
   mapping: z.string().min(1).describe('Folder with mapping.yaml, relative to this file'),
   log: z.enum(['direct']).default('direct').describe('Where changes wait: direct is the replication slot itself'),
+  idMap: z.enum(['ledger', 'redis']).default('ledger')
+    .describe('What is asked for ids that cannot be computed: the ledger alone, or a copy of it in Redis first. The ledger decides in either case'),
+  redis: redis.optional().describe('For idMap: redis'),
   checks: z.enum(['engine', 'set']).default('engine')
     .describe("engine: Postgres's own triggers prove the foreign keys; set: rekey proves them in bulk (needs session_replication_role)"),
   snapshot: z.strictObject({
@@ -77,6 +88,9 @@ export const configSchema = z.strictObject({
     most: duration.prefault('30s'),
     giveUp: duration.prefault('1h').describe('After this long without an answer the run ends with exit code 6'),
   }).prefault({}),
+}).superRefine(({ idMap, redis }, context) => {
+  if (idMap === 'redis' && redis === undefined) context.addIssue({ code: 'custom', path: ['redis'], message: 'is needed for idMap: redis' })
 })
 
+export type RedisConfig = z.output<typeof redis>
 export type Config = z.output<typeof configSchema>

@@ -122,6 +122,8 @@ export interface Part {
 export interface WritePlan {
   readonly parts: readonly Part[]
   readonly decisions: readonly Decision[]
+  /** Entries of the ledger that the plan was made with and that were read from a copy of it: the ledger must have them so. */
+  readonly relied?: readonly Decision[]
   readonly parked: readonly Parked[]
   /** Ids of parked rows that this plan applies or drops. */
   readonly unparked: readonly string[]

@@ -119,6 +119,13 @@ export function runMetrics(metrics: Metrics, version: string, now: () => number 
       trouble = error
       leader = false
     },
+    looked(tier, asked, known) {
+      metrics.add('rekey_idmap_lookups_total', { tier, result: 'hit' }, known)
+      metrics.add('rekey_idmap_lookups_total', { tier, result: 'miss' }, asked - known)
+    },
+    corrected: (_entity, keys) => metrics.add('rekey_idmap_conflicts_total', {}, keys),
+    refilled: () => metrics.add('rekey_idmap_cache_rebuilds_total', {}, 1),
+    copyAnswers: (yes) => metrics.set('rekey_idmap_cache_up', {}, yes ? 1 : 0),
     draining: () => enter('draining'),
     stop: () => enter('draining'),
     sampledSource(sample) {

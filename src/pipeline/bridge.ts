@@ -3,6 +3,7 @@ import type { CreatedSlot } from '../../connectors/postgres-source/slot.ts'
 import type { Point } from '../failpoint.ts'
 import type { Meter } from '../meter.ts'
 import type { RunEvents } from '../progress.ts'
+import type { LedgerCopy } from './id-map.ts'
 import type { Opened } from './open.ts'
 
 /** What the parts of one run share. */
@@ -13,6 +14,8 @@ export interface Bridge {
   readonly events: RunEvents
   readonly point: Point
   readonly options: { readonly takeover: boolean; readonly conflicts?: string }
+  /** What is asked before the ledger, once the ledger is there. */
+  copy: LedgerCopy | null
   /** The slot that this run made, while its exported snapshot is held open. */
   slot: CreatedSlot | null
 }

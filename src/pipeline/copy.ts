@@ -17,6 +17,7 @@ import { createPlanner } from '../planner.ts'
 import type { Chunk, CopyChunk } from '../ports.ts'
 import { snapshot, type SnapshotOptions } from '../snapshot.ts'
 import { type Bridge, decisionsIn, destinationOf } from './bridge.ts'
+import { throughCopy } from './id-map.ts'
 import { capturedTables, namesOf } from './open.ts'
 
 /** The initial copy: what is open of it. Under the snapshot that came with the slot while that lives, else under a newer one. */
@@ -55,7 +56,7 @@ export async function copy(bridge: Bridge, checkpoint: Checkpoint, signal: Abort
       source: open.source, mapping, relations, chunks, checkpoint, point, converging: resumed, since: later?.since ?? new Map(), planner,
       blocked: await parked.waiting(), left: await parked.left(),
       parents: parentsOf(passes.first, catalogs.destination), onChunk: meter.copied,
-      writers: [main, ...extra].map(({ destination, idMap }) => ({ destination, idMap, match: destination.match })),
+      writers: [main, ...extra].map((writer) => ({ ...throughCopy(bridge, writer, false), match: writer.destination.match })),
     }, signal)
     await makeIndexes(bridge)
     const totals: Record<string, Totals> = {}

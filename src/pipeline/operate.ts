@@ -4,9 +4,11 @@ import { findDecisions, findIds, matchRows } from '../../connectors/postgres-des
 import { dropPublication, readPublication } from '../../connectors/postgres-source/publication.ts'
 import { dropSlot, freeSlot, readSlot } from '../../connectors/postgres-source/slot.ts'
 import { openSource } from '../../connectors/postgres-source/source.ts'
+import { redisFacts, removeCopy } from '../../connectors/redis/facts.ts'
 import { readCatalog } from '../catalog.ts'
 import type { Config } from '../config/config.ts'
 import { tableOf, type Catalog } from '../core/catalog.ts'
+import type { RedisFacts } from '../core/check-redis.ts'
 import { RekeyError } from '../core/errors.ts'
 import { parseLsn, type Lsn } from '../core/lsn.ts'
 import type { PlanFile } from '../core/plan-file.ts'
@@ -38,6 +40,10 @@ export interface Operated {
   readonly opened: Opened
   readonly source: SourceState
   readonly destination: DestinationState
+  /** What the server of the id map says of itself; null when it does not answer. Asked only when there is one. */
+  redisFacts(): Promise<RedisFacts | null>
+  /** Removes the copy of the ledger; null when its server does not answer. */
+  removeCopy(): Promise<'removed' | 'not there' | null>
 }
 
 export function operate<T>(config: Config, work: (operated: Operated) => Promise<T>): Promise<T> {
@@ -58,7 +64,12 @@ export function operate<T>(config: Config, work: (operated: Operated) => Promise
       hasPublication: async () => (await readPublication(url, publication)) !== null,
       dropPublication: async () => void (await dropPublication(url, publication)),
     }
-    return work({ opened, source, destination: destinationState(opened.destination.query, config.pipeline) })
+    const { redis, pipeline } = config
+    return work({
+      opened, source, destination: destinationState(opened.destination.query, pipeline),
+      redisFacts: async () => (redis ? redisFacts(redis.url) : null),
+      removeCopy: async () => (redis ? removeCopy(redis.url, { prefix: redis.prefix, pipeline }) : 'not there'),
+    })
   })
 }
 

@@ -15,6 +15,7 @@ import { RestartStream } from '../delivery.ts'
 import type { Stage } from '../meter.ts'
 import { createPlanner } from '../planner.ts'
 import { type Bridge, decisionsIn } from './bridge.ts'
+import { throughCopy } from './id-map.ts'
 import { namesOf, type Opened } from './open.ts'
 
 /** Capture and delivery side by side, until the signal aborts or one of them fails. */
@@ -35,9 +36,10 @@ export async function stream(
   beat.done.catch(() => {})
   try {
     const relations = relationsOf(catalogs.source, mapping)
+    const { idMap, destination } = throughCopy(bridge, main, true)
     const planner = createPlanner({
-      mapping, minters: opened.minters, catalog: catalogs.destination, idMap: main.idMap, destination: main.destination,
-      source: open.source,
+      mapping, minters: opened.minters, catalog: catalogs.destination, idMap, destination, source: open.source,
+      looked: (asked, known) => meter.looked('memory', asked, known),
       relations, checks: config.checks, cachedDecisions: decisionsIn(config.memory.ledger),
       since: await copiedSince(main.query, config.pipeline),
     })
@@ -47,7 +49,7 @@ export async function stream(
       ['decode', capture({ source: open.source, log, after: checkpoint.commitLsn, retainMs: config.retain, onRead: meter.read, point,
         now: () => performance.now(), every }, ended)],
       ['apply', deliver({
-        log, destination: main.destination, planner, mapping, checkpoint, batch: config.batch, parked, relations, carefulUntil, point,
+        log, destination, planner, mapping, checkpoint, batch: config.batch, parked, relations, carefulUntil, point,
         now: () => performance.now(),
         convergeAt: (messages, lsn) => (messages.includes(marker) ? lsn : null),
         onApplied: (applied) => {

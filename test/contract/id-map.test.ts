@@ -1,10 +1,14 @@
-import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { afterAll, afterEach, beforeEach, describe, expect, it } from 'vitest'
 import type { Decision } from '../../src/core/plan.ts'
 import { keyOf } from '../../src/core/coalesce.ts'
 import { rowOf } from '../../src/core/row.ts'
 import type { IdMap } from '../../src/ports.ts'
+import { redisCache } from '../../connectors/redis/cache.ts'
+import { readThrough } from '../../src/read-through.ts'
 import { destinationFixture } from '../support/destination-fixture.ts'
 import { server } from '../support/servers.ts'
+import { startRedis } from '../support/services/redis.ts'
 
 interface Ledger {
   readonly idMap: IdMap
@@ -86,6 +90,19 @@ function idMapContract(name: string, make: () => Promise<Ledger>): void {
       expect(await at.other.findIds(['usr_1'])).toEqual([])
     })
 
+    it('says the same again and again, also of what has changed since', async () => {
+      await at.write([decision('1', 'usr_1', { kind: 'dangling' }), decision('2', 'usr_2'), decision('3', 'usr_3')])
+      const kinds = async (): Promise<(string | undefined)[]> => {
+        const found = await at.idMap.find('users', ['1', '2', '3', '4'])
+        return ['1', '2', '3', '4'].map((key) => found.get(key)?.kind)
+      }
+      for (let i = 0; i < 3; i++) expect(await kinds()).toEqual(['dangling', 'inserted', 'inserted', undefined])
+      await at.write([decision('1', 'usr_1', { replaces: true }), decision('2', 'usr_2', { kind: 'gone', replaces: true })])
+      for (let i = 0; i < 3; i++) expect(await kinds()).toEqual(['inserted', 'gone', 'inserted', undefined])
+      await at.write([{ entity: 'users', key: '', id: '', kind: 'truncated', rule: '', evidence: '' }, decision('4', 'usr_4')])
+      for (let i = 0; i < 3; i++) expect(await kinds()).toEqual(['gone', 'gone', 'gone', 'inserted'])
+    })
+
     it('20,000 keys in one look-up', async () => {
       const decisions = Array.from({ length: 20_000 }, (_, i) => decision(String(i), `usr_${i}`))
       await at.write(decisions)
@@ -95,21 +112,46 @@ function idMapContract(name: string, make: () => Promise<Ledger>): void {
   })
 }
 
-const host = await server(16, 'destination')
+const [host, redis] = await Promise.all([server(16, 'destination'), startRedis()])
+afterAll(() => redis.stop())
 
-idMapContract('the ledger in Postgres', async () => {
+type Fixture = Awaited<ReturnType<typeof destinationFixture>>
+type Through = Pick<ReturnType<Fixture['make']>, 'idMap' | 'destination'>
+
+/** The ledger of a database of its own, and what `through` puts before it. */
+async function ledgerOf(through: (pipeline: string, ledger: Through) => Promise<Through & { close(): Promise<void> }>): Promise<Ledger> {
   const fixture = await destinationFixture(host, 'engine')
-  const { destination, idMap } = fixture.make()
-  const other = fixture.make({ pipeline: 'other' })
-  await destination.open()
-  await other.destination.open()
+  const made = await Promise.all(['main', 'other'].map(async (pipeline) => {
+    const ledger = fixture.make({ pipeline })
+    await ledger.destination.open()
+    return through(pipeline, ledger)
+  }))
   let lsn = 0n
   return {
-    idMap, other: other.idMap,
+    idMap: made[0].idMap, other: made[1].idMap,
     async write(decisions) {
-      await destination.apply(fixture.plan(lsn, {}, { decisions }))
+      await made[0].destination.apply(fixture.plan(lsn, {}, { decisions }))
       lsn++
     },
-    close: () => fixture.close(),
+    async close() {
+      await Promise.all(made.map((one) => one.close()))
+      await fixture.close()
+    },
   }
+}
+
+idMapContract('the ledger in Postgres', () => ledgerOf(async (_pipeline, ledger) => ({ ...ledger, close: async () => {} })))
+
+let runs = 0
+
+idMapContract('Redis before the ledger', () => {
+  // Each time another life of the ledger on the same server, under the same names.
+  const life = `life ${++runs}`
+  return ledgerOf(async (pipeline, ledger) => {
+    const cache = redisCache({ url: redis.url, prefix: 'contract', pipeline, key: Buffer.from(`${pipeline} ${life}`), generation: life, timeoutMs: 1_000 })
+    while ((await cache.state()) !== 'empty') await sleep(5)
+    await cache.filled()
+    const events = { looked() {}, corrected() {}, refilled() {}, copyAnswers() {} }
+    return { ...readThrough({ ...ledger, cache, events, reads: true }), close: () => cache.close() }
+  })
 })

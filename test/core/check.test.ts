@@ -3,6 +3,7 @@ import type { Catalog } from '../../src/core/catalog.ts'
 import { judgeAccess } from '../../src/core/check-access.ts'
 import type { DestinationFacts, RoleFact, SideFacts, SourceFacts, TableFact } from '../../src/core/check-facts.ts'
 import { judgeMapping } from '../../src/core/check-mapping.ts'
+import { judgeRedis } from '../../src/core/check-redis.ts'
 import { judgeReplication } from '../../src/core/check-replication.ts'
 import { judgeSchema } from '../../src/core/check-schema.ts'
 import { judgeCapacity, judgeServers } from '../../src/core/check-server.ts'
@@ -245,5 +246,25 @@ describe('schema and mapping', () => {
     expect(sorted.map((f) => `${f.group} ${f.severity}`)).toEqual(['replication warning', 'mapping error', 'mapping info'])
     expect(() => refuseFindings(sorted)).toThrow(expect.objectContaining({ code: 'PREFLIGHT', exit: 5 }))
     expect(() => refuseFindings(sorted.filter((f) => f.severity !== 'error'))).not.toThrow()
+  })
+})
+
+describe('the server of the id map', () => {
+  const GOOD = { version: '7.0.15', policy: 'noeviction', role: 'master' }
+  const judge = (url: string, facts: Parameters<typeof judgeRedis>[0]['facts'] = GOOD) => codes(judgeRedis({ url, facts }))
+
+  it('is fine on the own machine, and with a password and TLS on another', () => {
+    expect(judge('redis://127.0.0.1:6379')).toEqual([])
+    expect(judge('redis://[::1]')).toEqual([])
+    expect(judge('rediss://u:p@cache.lab.test:6380/1')).toEqual([])
+  })
+
+  it('that is away, evicts, follows another or is open to all is told, and stops nothing', () => {
+    expect(judge('redis://127.0.0.1', null)).toEqual(['warning REDIS_AWAY redis'])
+    expect(judge('redis://127.0.0.1', { ...GOOD, policy: 'allkeys-lru', role: 'slave' })).toEqual(['warning REDIS_REPLICA redis', 'warning REDIS_EVICTION redis'])
+    expect(judge('redis://cache.lab.test')).toEqual(['warning REDIS_OPEN redis', 'info REDIS_PLAIN redis'])
+    expect(judge('redis://127.evil.test')).toEqual(['warning REDIS_OPEN redis', 'info REDIS_PLAIN redis'])
+    expect(judge('redis://:password@cache.lab.test')).toEqual(['info REDIS_PLAIN redis'])
+    expect(JSON.stringify(judgeRedis({ url: 'redis://:hidden-word@cache.lab.test', facts: null }))).not.toContain('hidden-word')
   })
 })

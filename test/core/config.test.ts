@@ -49,6 +49,13 @@ describe('rekey.yaml', () => {
     ])
   })
 
+  it('an id map in Redis needs a server', () => {
+    expect(fault(`${GOOD}idMap: redis\n`).message).toContain('redis: is needed for idMap: redis')
+    expect(fault(`${GOOD}idMap: redis\nredis: { url: "http://h" }\n`).message).toContain('redis.url: expected redis://')
+    const { redis } = parseConfig('rekey.yaml', `${GOOD}idMap: redis\nredis: { url: "rediss://u:p@h:1" }\n`, ENV)
+    expect(redis).toEqual({ url: 'rediss://u:p@h:1', prefix: 'rekey', timeout: 250, compare: 5_000 })
+  })
+
   it('says what is needed', () => {
     expect(fault('deployment: lab\n').message.split('\n'))
       .toEqual(expect.arrayContaining(['rekey.yaml:1 secret: is needed', 'rekey.yaml:1 source: is needed']))

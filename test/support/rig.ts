@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises'
 import { parseConfig, type Config } from '../../src/config/config.ts'
 import { run, type RunOptions } from '../../src/pipeline.ts'
 import { withDatabases } from '../../src/pipeline/open.ts'
-import type { Note, Progress } from '../../src/progress.ts'
+import type { Note, Progress, RunEvents } from '../../src/progress.ts'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -41,6 +41,8 @@ export interface RigOptions {
   readonly config?: string
   /** Rewrites the URL the bridge uses, for instance through a proxy. */
   readonly through?: { source?(url: string): string; destination?(url: string): string }
+  /** Told what runs tell, beside latest(). */
+  readonly events?: Pick<RunEvents, 'meter'>
 }
 
 export async function createRig(options: RigOptions): Promise<Rig> {
@@ -66,7 +68,7 @@ ${options.config ?? ''}`
   const config = { ...parseConfig('rekey.yaml', text, {}), mapping: folder }
   return {
     source, destination, config,
-    start: (more = {}) => start(config, { takeover: false, ...more }),
+    start: (more = {}) => start(config, { takeover: false, ...more }, options.events ?? {}),
     async caughtUp(running) {
       const [row] = await source.query('select pg_current_wal_lsn()::text as lsn')
       await source.query("select pg_logical_emit_message(false, 'rekey', 'heartbeat')")
@@ -89,12 +91,13 @@ ${options.config ?? ''}`
   }
 }
 
-function start(config: Config, options: RunOptions): Running {
+function start(config: Config, options: RunOptions, events: NonNullable<RigOptions['events']>): Running {
   const abort = new AbortController()
   let latest: Progress | null = null
   const notes: Note[] = []
   const ended = run(config, options, {
     progress: (progress) => (latest = progress),
+    ...events,
     note(note) {
       notes.push(note)
       if (process.env['REKEY_TEST_LOG']) console.error(note.text)

@@ -1,0 +1,31 @@
+import type { RedisFacts } from '../../src/core/check-redis.ts'
+import { openClient } from './client.ts'
+import { clear, keysOf } from './keys.ts'
+
+/** What a server says of itself; null when it does not answer or does not let us in. */
+export async function redisFacts(url: string): Promise<RedisFacts | null> {
+  const client = openClient({ url, timeoutMs: 3_000, name: 'rekey_check' })
+  try {
+    await client.connect()
+    const info = await client.info()
+    const member = (name: string): string => new RegExp(`^${name}:(.*?)\r?$`, 'm').exec(info)?.[1] ?? ''
+    return { version: member('redis_version'), policy: member('maxmemory_policy'), role: member('role') }
+  } catch {
+    return null
+  } finally {
+    client.disconnect()
+  }
+}
+
+/** Removes what a pipeline has on a server. Null when that does not answer. */
+export async function removeCopy(url: string, of: Parameters<typeof keysOf>[0]): Promise<'removed' | 'not there' | null> {
+  const client = openClient({ url, timeoutMs: 3_000, name: 'rekey_remove' })
+  try {
+    await client.connect()
+    return (await clear(client, keysOf(of))) > 0 ? 'removed' : 'not there'
+  } catch {
+    return null
+  } finally {
+    client.disconnect()
+  }
+}
