@@ -121,6 +121,20 @@ const apply: Panel[] = [
     queries: [{ expr: `sum by (pipeline) (rekey_snapshot_rows_total${P}) / (sum by (pipeline) (rekey_snapshot_rows_estimated${P}) > 0)`, legend: '{{pipeline}}' }] },
 ]
 
+const idMap: Panel[] = [
+  { title: 'Look-ups, by tier', type: 'timeseries', unit: 'cps', empty: 'every id is computed',
+    description: 'Keys that were looked up because their ids cannot be computed. What a tier does not know is asked of the next one: memory, redis, ledger.',
+    queries: [{ expr: `sum by (tier, result) (rate(rekey_idmap_lookups_total${P}[$__rate_interval]))`, legend: '{{tier}} {{result}}' }] },
+  { title: 'Copy of the ledger in Redis', type: 'state-timeline', unit: 'none', empty: 'no copy', description: 'Whether it answers. While it does not, the ledger is asked.',
+    queries: [{ expr: `max by (pipeline) (rekey_idmap_cache_up${P})`, legend: '{{pipeline}}' }] },
+  { title: 'Mended in the copy', type: 'timeseries', unit: 'short', empty: 'nothing',
+    description: 'Entries that said otherwise than the ledger: a hand, a server that lost what it had acknowledged, or two pipelines under one name. And how often it was filled anew.',
+    queries: [
+      { expr: `sum by (pipeline) (increase(rekey_idmap_conflicts_total${P}[$__rate_interval]))`, legend: '{{pipeline}} entries corrected' },
+      { expr: `sum by (pipeline) (increase(rekey_idmap_cache_rebuilds_total${P}[$__rate_interval]))`, legend: '{{pipeline}} filled anew' },
+    ] },
+]
+
 const ownProcess: Panel[] = [
   { title: 'CPU', type: 'timeseries', unit: 'percentunit', description: 'Of one core, by process.',
     queries: [{ expr: `rate(process_cpu_seconds_total${P}[$__rate_interval])`, legend: '{{pipeline}} {{instance}}' }] },
@@ -137,6 +151,7 @@ const rows: Row[] = [
   { title: 'Source and slot', panels: slot },
   { title: 'Kafka', panels: kafka },
   { title: 'Apply', panels: apply },
+  { title: 'Id map', panels: idMap },
   { title: 'Process', panels: ownProcess },
 ]
 

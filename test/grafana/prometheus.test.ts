@@ -89,9 +89,10 @@ describe('a Prometheus beside a running bridge', async () => {
   })
 
   it('answers the query of every panel', async () => {
-    // Nothing failed, and no exporter of Kafka is there.
+    // Nothing failed, there is no copy of the ledger, and no exporter of Kafka.
     const expected = [
-      'Consumer Group Lag In Time Per Group Over Offset Lag', 'Consumer Group Lag Partition Offsets', 'Errors in an hour', 'Errors, by stage and code',
+      'Consumer Group Lag In Time Per Group Over Offset Lag', 'Consumer Group Lag Partition Offsets', 'Copy of the ledger in Redis', 'Errors in an hour',
+      'Errors, by stage and code',
     ]
     const without = async (): Promise<string[]> => {
       const panels = new Set<string>()
