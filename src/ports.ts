@@ -161,10 +161,11 @@ export interface ObjectRead extends ObjectName {
   readonly range: { readonly from: number; readonly to: number } | null
 }
 
-/** An object and its bytes. The body must be read to its end or returned, or it holds a connection. It may end early: count the bytes. */
+/** An object and its bytes, which hold a connection until they are read to their end or cancelled. They may end early: count them. */
 export interface ObjectBody {
   readonly info: ObjectInfo
   readonly body: AsyncIterable<Uint8Array>
+  cancel(): void
 }
 
 /**
@@ -191,8 +192,11 @@ export interface ObjectStore {
 
 /** Objects that are written in parts. Nothing of them is visible before finish(). */
 export interface ObjectUploads {
-  /** Resolves when the upload exists; whoever begins it finishes or aborts it, or remembers it. */
-  begin(target: ObjectTarget): Promise<Upload>
+  /**
+   * Resolves when the upload exists; whoever begins it finishes or aborts it, or remembers it. `fill`: whether its parts are sent, each with
+   * its digest, or copied by the store, which may have no digests or wrong ones.
+   */
+  begin(target: ObjectTarget, fill: 'sent' | 'copied'): Promise<Upload>
   /** An upload begun earlier with the parts that the store has; null when it was finished or aborted. */
   resume(target: ObjectTarget, id: string): Promise<Upload | null>
   /** Resolves when the upload and its parts are gone, also when they were before. */

@@ -30,7 +30,8 @@ export function folderStore(path: string): ObjectStore {
       const info = infoOf(what.key, record)
       try {
         const handle = await open(file, 'r')
-        return { info, body: handle.createReadStream(what.range ? { start: what.range.from, end: what.range.to } : {}) }
+        const body = handle.createReadStream(what.range ? { start: what.range.from, end: what.range.to } : {})
+        return { info, body, cancel: () => void body.destroy() }
       } catch (error) {
         // The record was read just before another took its place.
         throw codeOf(error) === 'ENOENT' ? new RekeyError('OBJECT_CHANGED', 'the object is another by now') : failure(error)

@@ -8,7 +8,8 @@ const CODES: Readonly<Record<string, ErrorCode>> = {
   NoSuchBucket: 'OBJECT_REFUSED', InvalidObjectState: 'OBJECT_REFUSED', KeyTooLongError: 'OBJECT_REFUSED',
   InvalidRange: 'OBJECT_CHANGED', ConditionalRequestConflict: 'REMOTE', OperationAborted: 'REMOTE',
   BadDigest: 'OBJECT_CORRUPT', InvalidDigest: 'OBJECT_CORRUPT', XAmzContentSHA256Mismatch: 'OBJECT_CORRUPT',
-  XAmzContentChecksumMismatch: 'OBJECT_CORRUPT', IncompleteBody: 'OBJECT_CORRUPT', InvalidPart: 'OBJECT_CORRUPT', InvalidPartOrder: 'OBJECT_CORRUPT',
+  XAmzContentChecksumMismatch: 'OBJECT_CORRUPT', IncompleteBody: 'OBJECT_CORRUPT', InvalidPart: 'OBJECT_CORRUPT',
+  InvalidPartOrder: 'OBJECT_CORRUPT',
   SlowDown: 'STORE_BUSY', ServiceUnavailable: 'STORE_BUSY', TooManyRequests: 'STORE_BUSY', ThrottlingException: 'STORE_BUSY',
   Throttling: 'STORE_BUSY', RequestLimitExceeded: 'STORE_BUSY', BandwidthLimitExceeded: 'STORE_BUSY',
   RequestTimeout: 'REMOTE', InternalError: 'REMOTE', RequestTimeTooSkewed: 'OBJECT_REFUSED',
@@ -41,9 +42,15 @@ export const isUnknown = (error: unknown): boolean => answerOf(error).status ===
 export function failure(error: unknown, onCondition: OnCondition): unknown {
   if (error instanceof RekeyError) return error
   const { name, status } = answerOf(error)
-  if (name === 'AbortError') return error
+  if (name === 'AbortError') return Object.assign(new Error('aborted'), { name })
   const code = CODES[name] ?? codeOf({ name, status }, onCondition) ?? (isMissing(error) ? 'OBJECT_MISSING' : byStatus(status))
-  return new RekeyError(code, `the object store answered ${name}${status === undefined ? '' : ` (${status})`}`, { cause: error })
+  const said = status === undefined ? name : `${name} (${status})`
+  return new RekeyError(code, `the object store answered ${said}`, { cause: bare({ name, status }) })
+}
+
+/** What the SDK throws holds the request with its credentials; none of that may reach a log. */
+function bare({ name, status }: Answer): Error {
+  return Object.assign(new Error(name), { name, $metadata: { httpStatusCode: status } })
 }
 
 function codeOf({ name, status }: Answer, onCondition: OnCondition): ErrorCode | null {

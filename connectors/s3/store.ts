@@ -1,10 +1,11 @@
+import type { Readable } from 'node:stream'
 import type { ListObjectsV2CommandOutput } from '@aws-sdk/client-s3'
 import { RekeyError } from '../../src/core/errors.ts'
 import { etagMeans, isObjectKey, type ListedObject, type ObjectInfo, type ObjectName } from '../../src/core/object.ts'
 import type { ObjectBody, ObjectRead, ObjectStore } from '../../src/ports.ts'
 import { ask } from './ask.ts'
 import { openSession, placeOf, type S3Options, type Session } from './client.ts'
-import { isMissing, isUnknown } from './failure.ts'
+import { failure, isMissing, isUnknown } from './failure.ts'
 import { withHeaders } from './headers.ts'
 import { infoOf } from './info.ts'
 import { put } from './put.ts'
@@ -75,15 +76,16 @@ async function read(session: Session, what: ObjectRead, signal: AbortSignal | un
   const total = /\/(\d+)$/.exec(said.ContentRange ?? '')?.[1]
   if (what.range !== null && total === undefined) throw new RekeyError('OBJECT_REFUSED', 'the object store does not know ranges')
   const info = infoOf(what.key, said, total === undefined ? said.ContentLength ?? 0 : Number(total))
-  return { info, body: bodyOf(said.Body as AsyncIterable<Uint8Array> | undefined) }
+  const body = said.Body as Readable | undefined
+  return { info, body: bodyOf(body), cancel: () => void body?.destroy() }
 }
 
 /** Whatever ends a body early is the network's fault. */
-async function* bodyOf(body: AsyncIterable<Uint8Array> | undefined): AsyncGenerator<Uint8Array> {
+async function* bodyOf(body: Readable | undefined): AsyncGenerator<Uint8Array> {
   try {
-    if (body) yield* body
-  } catch (cause) {
-    throw new RekeyError('REMOTE', 'the object store stopped in the middle of a body', { cause })
+    if (body) yield* body as AsyncIterable<Uint8Array>
+  } catch (error) {
+    throw failure(error, 'OBJECT_CHANGED')
   }
 }
 

@@ -29,6 +29,8 @@ export interface CopyRequest {
   readonly verify: 1 | 2 | 3
   /** keep: large objects are copied in the parts of the source, or in one piece where it was written in one. free: whatever is fastest. */
   readonly etags: 'keep' | 'free'
+  /** Bytes of the source as a listing showed them, or null: it spares a request where it is right. */
+  readonly size: number | null
   /** What an earlier try of the job left behind. */
   readonly begun: BegunUpload | null
 }
@@ -49,7 +51,7 @@ export interface Copied {
   /** The source as it was copied: its newest version at that time. */
   readonly source: { readonly size: number; readonly etag: string; readonly version: string | null }
   readonly destination: { readonly etag: string; readonly version: string | null }
-  /** Our own SHA-256 of the bytes; null only for path `kept`, and where neither side was asked to hash (evidence 1 by the store). */
+  /** SHA-256 of the bytes, by us or by the store; null where evidence 1 was had without one, and for path `kept`. */
   readonly checksum: Checksum | null
   readonly evidence: Evidence
   readonly lost: readonly Loss[]

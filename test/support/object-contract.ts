@@ -65,7 +65,7 @@ export function wholeObjects(make: MakeStore): void {
     const other = chunksOf(Buffer.alloc(100_000, 1), 9_999)
     await expect(store.put(target('b'), { ...whole, stream: other })).rejects.toEqual(fails('OBJECT_CORRUPT'))
     expect(await store.head(newest('b'))).toBeNull()
-    const upload = await store.uploads.begin(target('b'))
+    const upload = await store.uploads.begin(target('b'), 'sent')
     await expect(upload.part(1, { ...whole, md5: null, stream: breaking() })).rejects.toThrow('the source broke off')
     const part = await upload.part(1, { ...whole, md5: null, stream: chunksOf(Buffer.alloc(100_000), 9_999) })
     expect(await upload.finish([part])).toMatchObject({ etag: partsEtag(Buffer.alloc(100_000), PART) })
@@ -174,7 +174,7 @@ export function objectUploads(make: MakeStore): void {
     const store = await make('uploads')
     const bytes = bytesOf(random(), 2 * PART + 1_234)
     const said = target('up/big', { if: 'absent', headers: { 'content-type': 'a/b' }, metadata: { m: '1' }, tags: { t: 'x' } })
-    const upload = await store.uploads.begin(said)
+    const upload = await store.uploads.begin(said, 'sent')
     const parts = await Promise.all([2, 1, 0].map((n) => upload.part(n + 1, content(bytes.subarray(n * PART, (n + 1) * PART)))))
     expect(await store.head(newest('up/big'))).toBeNull()
     expect(await keysIn(store)).toEqual([])
@@ -191,7 +191,7 @@ export function objectUploads(make: MakeStore): void {
 
   it('a create-only upload loses to an object that came meanwhile', async () => {
     const store = await make('late')
-    const upload = await store.uploads.begin(target('l', { if: 'absent' }))
+    const upload = await store.uploads.begin(target('l', { if: 'absent' }), 'sent')
     const part = await upload.part(1, content(Buffer.from('mine')))
     await store.put(target('l'), content(Buffer.from('theirs')))
     await expect(upload.finish([part])).rejects.toEqual(fails('OBJECT_EXISTS'))
@@ -203,14 +203,14 @@ export function objectUploads(make: MakeStore): void {
     const bytes = bytesOf(random(), PART + 100)
     const { etag } = await other.put(target('w'), content(bytes))
     const said = target('dir/p')
-    const upload = await store.uploads.begin(said)
+    const upload = await store.uploads.begin(said, 'copied')
     const ranges = [{ from: 0, to: PART - 1 }, { from: PART, to: bytes.length - 1 }]
     const parts = await Promise.all(ranges.map((range, i) =>
       upload.part(i + 1, { stored: { ...newest('w'), bucket: other.bucket, etag, range } })))
     expect(parts.map((part) => part.etag)).toEqual([md5(bytes.subarray(0, PART)), md5(bytes.subarray(PART))])
     await upload.finish(parts)
     expect((await bytesIn(await store.read(all('dir/p')))).equals(bytes)).toBe(true)
-    const open = await store.uploads.begin(said)
+    const open = await store.uploads.begin(said, 'sent')
     await open.part(1, content(Buffer.from('x')))
     const listed = await openIn(store, 'dir/')
     expect(listed).toEqual([{ key: 'dir/p', id: open.id, begun: expect.closeTo(Date.now(), -5) }])

@@ -1,0 +1,56 @@
+import { RekeyError } from '../core/errors.ts'
+import type { Checksum, ObjectInfo, ObjectTarget, WriteIf, Written } from '../core/object.ts'
+import type { BegunUpload, Copied, CopyPath, CopyRequest, Evidence, Loss } from '../core/object-copy.ts'
+import { lossesOf, marked } from '../core/object-marks.ts'
+import type { ObjectStore } from '../ports.ts'
+import type { Budget } from './budget.ts'
+
+export interface CopyContext {
+  readonly from: ObjectStore
+  readonly to: ObjectStore
+  readonly budget: Budget
+  /** Parts of one object under way at a time. */
+  readonly ranges: number
+  /** Told of an upload in parts as soon as it exists, and with null when it is no more: whoever remembers it can have it resumed. */
+  readonly begun: (upload: BegunUpload | null) => Promise<void> | void
+  readonly signal: AbortSignal
+}
+
+/** An object on its way: what is asked, with what, and the source as it was when the copy began. */
+export interface Copying extends CopyContext {
+  readonly request: CopyRequest
+  readonly source: ObjectInfo
+}
+
+export const bytesOf = ({ size, etag, version }: ObjectInfo): Copied['source'] => ({ size, etag, version })
+
+/** The object to be written: all that the source says of itself, and our marks. */
+export function targetOf({ source, request }: Copying, condition: WriteIf, sha256: string | null): { target: ObjectTarget; lost: Loss[] } {
+  const { metadata, lost } = marked(source, request.run, sha256)
+  return { target: { key: request.to, if: condition, headers: source.headers, metadata, tags: source.tags ?? {} }, lost }
+}
+
+interface Made {
+  readonly path: CopyPath
+  readonly written: Written
+  readonly checksum: Checksum | null
+  readonly evidence: Evidence
+  readonly lost: readonly Loss[]
+}
+
+export function copied({ source }: Copying, { path, written, checksum, evidence, lost }: Made): Copied {
+  const { etag, version } = written
+  return { path, source: bytesOf(source), destination: { etag, version }, checksum, evidence, lost: [...lost, ...lossesOf(source, etag)] }
+}
+
+/** All bytes of a body. Rejects with OBJECT_CORRUPT when there are not so many. */
+export async function gathered(body: AsyncIterable<Uint8Array>, size: number): Promise<Uint8Array> {
+  const chunks: Uint8Array[] = []
+  let length = 0
+  for await (const chunk of body) {
+    chunks.push(chunk)
+    length += chunk.length
+  }
+  if (length !== size) throw new RekeyError('OBJECT_CORRUPT', 'a body ended early')
+  return chunks.length === 1 ? chunks[0] : Buffer.concat(chunks, length)
+}
