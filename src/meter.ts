@@ -1,4 +1,5 @@
 import type { Transaction } from './core/change.ts'
+import type { JobCounts } from './core/object-job.ts'
 import type { Checkpoint } from './core/plan.ts'
 import type { Applied } from './delivery.ts'
 import type { CopyChunk } from './ports.ts'
@@ -43,6 +44,8 @@ export interface Meter extends IdMapEvents {
   failed(stage: Stage, error: unknown): void
   /** Nothing is under way until it is tried again. */
   waiting(error: Error): void
+  /** What the jobs of objects have come to, in all processes. */
+  objects(counts: JobCounts): void
   stop(): void
 }
 
@@ -63,6 +66,7 @@ export function allOf(meters: readonly Partial<Meter>[]): Meter {
     corrected: (entity, keys) => meters.forEach((m) => m.corrected?.(entity, keys)),
     refilled: (entries) => meters.forEach((m) => m.refilled?.(entries)),
     copyAnswers: (yes) => meters.forEach((m) => m.copyAnswers?.(yes)),
+    objects: (counts) => meters.forEach((m) => m.objects?.(counts)),
     stop: () => meters.forEach((m) => m.stop?.()),
   }
 }

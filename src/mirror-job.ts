@@ -1,19 +1,21 @@
 import { RekeyError } from './core/errors.ts'
 import type { NewKey } from './core/named-objects.ts'
 import { isObjectKey } from './core/object.ts'
+import { isOurs } from './core/object-marks.ts'
 import type { BegunUpload, Copied } from './core/object-copy.ts'
 import type { FoundObject, JobResult, ObjectJob } from './core/object-job.ts'
-import type { ListedJobs, ObjectStore } from './ports.ts'
+import type { JobNotes, ListedJobs, ObjectStore } from './ports.ts'
 
 /** A job whose object has its key. */
 export type KeyedJob = ObjectJob & { readonly newKey: string }
 
 export interface JobDeps {
   readonly listed: ListedJobs
+  readonly notes: JobNotes
   readonly source: (store: string) => ObjectStore
   readonly destination: (store: string) => ObjectStore
   /** Copies and proves one object; `begun` is told of an upload in parts as soon as it exists. Rejects as ObjectStore does. */
-  readonly copy: (job: KeyedJob, begun: (upload: BegunUpload | null) => void, signal: AbortSignal) => Promise<Copied>
+  readonly copy: (job: KeyedJob, begun: (upload: BegunUpload | null) => Promise<void>, signal: AbortSignal) => Promise<Copied>
   /** New keys of objects that no row names. */
   readonly keysFor: (store: string, keys: readonly string[]) => Promise<readonly NewKey[]>
   /** What objects of ours are marked with. */
@@ -39,7 +41,10 @@ export async function doJob(job: ObjectJob, deps: JobDeps, signal: AbortSignal):
     if (job.kind === 'directory') return await directory(job, deps)
     const { key, fault } = await newKeyOf(job, deps)
     if (key === null) return { state: 'parked', error: fault }
-    const copied = await deps.copy({ ...job, newKey: key }, (upload) => (begun = upload), signal)
+    const copied = await deps.copy({ ...job, newKey: key }, async (upload) => {
+      begun = upload
+      await deps.notes.begun(job, upload)
+    }, signal)
     await deps.point('obj.copied')
     return { state: 'verified', copied }
   } catch (error) {
@@ -47,11 +52,11 @@ export async function doJob(job: ObjectJob, deps: JobDeps, signal: AbortSignal):
   }
 }
 
-async function newKeyOf(job: ObjectJob, { listed, keysFor }: JobDeps): Promise<NewKey | { readonly key: null; readonly fault: 'CONFLICT' }> {
+async function newKeyOf(job: ObjectJob, { notes, keysFor }: JobDeps): Promise<NewKey | { readonly key: null; readonly fault: 'CONFLICT' }> {
   if (job.newKey !== null) return { key: job.newKey, fault: null }
   const [made] = await keysFor(job.store, [job.key])
   if (made.key === null || job.kind === 'directory') return made
-  return (await listed.give(job, made.key)) ? made : { key: null, fault: 'CONFLICT' }
+  return (await notes.give(job, made.key)) ? made : { key: null, fault: 'CONFLICT' }
 }
 
 /** The objects below a prefix that a row names have no rows of their own: their keys change as the prefix does. */
@@ -103,7 +108,7 @@ async function remove(job: ObjectJob, { destination, run }: JobDeps): Promise<Jo
   let { etag } = job
   if (etag === null) {
     const there = await store.head({ key: job.newKey, version: null })
-    if (there === null || there.metadata['rekey-run'] !== run) return { state: 'gone', error: null }
+    if (there === null || !isOurs(there, run)) return { state: 'gone', error: null }
     etag = there.etag
   }
   return { state: 'gone', error: (await store.remove(job.newKey, etag)) ? null : 'OBJECT_CHANGED' }

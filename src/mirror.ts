@@ -4,7 +4,7 @@ import { noCounts, type JobCounts, type JobResult, type ObjectJob } from './core
 import { doJob, type JobDeps } from './mirror-job.ts'
 import type { ObjectJobs, SweptPrefix } from './ports.ts'
 
-export interface MirrorOptions extends Omit<JobDeps, 'listed'> {
+export interface MirrorOptions extends Omit<JobDeps, 'listed' | 'notes'> {
   readonly jobs: ObjectJobs
   /** Jobs that are done at the same time. */
   readonly workers: number
@@ -40,7 +40,7 @@ export async function mirror(options: MirrorOptions, signal: AbortSignal): Promi
   let failure: unknown = null
   const run = async (job: ObjectJob): Promise<void> => {
     try {
-      const result = await doJob(job, { ...options, listed: jobs.listed }, signal)
+      const result = await doJob(job, { ...options, listed: jobs.listed, notes: jobs.notes }, signal)
       if (result !== null) await settle({ job, result })
     } catch (error) {
       // A job whose report was lost is taken again when its lease ends.
@@ -150,7 +150,7 @@ async function lookAround(options: MirrorOptions, signal: AbortSignal): Promise<
   while (!signal.aborted) {
     const began = performance.now()
     try {
-      const { counts, due } = await jobs.listed.counts(deletes.graceMs)
+      const { counts, due } = await jobs.notes.counts(deletes.graceMs)
       options.onCounts(counts)
       const stopped = removed + due > deletes.most
       if (stopped && !warned) {
@@ -168,7 +168,7 @@ async function lookAround(options: MirrorOptions, signal: AbortSignal): Promise<
     // Counting many jobs takes its time: a twentieth of it at most.
     await sleep(Math.max(LOOK_MS, 20 * (performance.now() - began)), signal)
   }
-  options.onCounts(await jobs.listed.counts(deletes.graceMs).then(({ counts }) => counts, () => noCounts()))
+  options.onCounts(await jobs.notes.counts(deletes.graceMs).then(({ counts }) => counts, () => noCounts()))
 }
 
 /** Copies whose rows went long enough ago. What a person has agreed to does not count against the limit. */
@@ -178,7 +178,7 @@ async function removeSome(options: MirrorOptions, approved: boolean, signal: Abo
   while (!signal.aborted) {
     const taken = await jobs.takeLeaving({ most: Math.min(50, deletes.most), leaseMs, graceMs: deletes.graceMs, approved })
     if (taken.length === 0) break
-    const results = await Promise.all(taken.map(async (job) => ({ job, result: (await doJob(job, { ...options, listed: jobs.listed }, signal))! })))
+    const results = await Promise.all(taken.map(async (job) => ({ job, result: (await doJob(job, { ...options, listed: jobs.listed, notes: jobs.notes }, signal))! })))
     await jobs.settle(results)
     if (!approved) removed += results.filter(({ result }) => result.state === 'gone').length
   }

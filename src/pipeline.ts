@@ -14,12 +14,15 @@ import { type Opened, withDatabases } from './pipeline/open.ts'
 import { observe } from './pipeline/observe.ts'
 import { prepare, refuseChanges } from './pipeline/prepare.ts'
 import { stream } from './pipeline/stream.ts'
+import { workAlone, workersOf } from './pipeline/workers.ts'
 import { startMeter, type RunEvents } from './progress.ts'
 
 export interface RunOptions {
   readonly takeover: boolean
   /** A conflicts.csv with a person's decisions; plan.json, of which it is a part, stands beside it. */
   readonly conflicts?: string
+  /** all (default): rows and objects; mirror: only the objects, beside another process that carries the rows. */
+  readonly role?: 'all' | 'mirror'
   /** For tests: a named place was reached. */
   readonly point?: Point
 }
@@ -33,14 +36,20 @@ export async function run(config: Config, options: RunOptions, events: RunEvents
   try {
     return await withDatabases(config, async (opened) => {
       await refuseProblems(opened)
-      await refuseWalLevel(opened)
       const point = options.point ?? failpoints(process.env['REKEY_FAILPOINTS'])
+      if (options.role === 'mirror') return await mirrorOnly(opened, { events, point }, signal)
+      await refuseWalLevel(opened)
       const main = destinationOf(opened, { takeover: options.takeover, point })
-      const meter = allOf([startMeter(opened, events), ...(events.meter ? [events.meter] : []), ...(observed ? [observed.metrics, observed.watch(opened)] : [])])
+      const workers = workersOf(opened, { events, point, onCounts: (counts) => meter.objects(counts) }, signal)
+      const meter = allOf([startMeter(opened, events), { prepared: workers.begin }, ...(events.meter ? [events.meter] : []),
+        ...(observed ? [observed.metrics, observed.watch(opened)] : [])])
       const bridge: Bridge = { opened, main, meter, events, point, options, copy: null, slot: null }
       try {
-        return await goOn(bridge, signal)
+        const checkpoint = await goOn(bridge, AbortSignal.any([signal, workers.failed]))
+        await workers.end()
+        return checkpoint
       } finally {
+        await workers.end().catch(() => {})
         meter.stop()
         await bridge.copy?.close()
         await bridge.slot?.close().catch(() => {})
@@ -49,6 +58,15 @@ export async function run(config: Config, options: RunOptions, events: RunEvents
     })
   } finally {
     await observed?.close()
+  }
+}
+
+async function mirrorOnly(opened: Opened, { events, point }: { events: RunEvents; point: Point }, signal: AbortSignal): Promise<Checkpoint> {
+  const meter = allOf([startMeter(opened, events, 'mirror')])
+  try {
+    return await workAlone(opened, { events, point, onCounts: meter.objects }, signal)
+  } finally {
+    meter.stop()
   }
 }
 

@@ -4,6 +4,7 @@ import type { Lsn } from './core/lsn.ts'
 import type { TableName } from './core/relation.ts'
 import type { Row } from './core/row.ts'
 import type { Transaction } from './core/change.ts'
+import type { BegunUpload } from './core/object-copy.ts'
 import type { FoundObject, JobCounts, JobResult, ObjectJob } from './core/object-job.ts'
 import type { ListedObject, ObjectInfo, ObjectName, ObjectTarget, OpenUpload, UploadedPart, Written } from './core/object.ts'
 
@@ -228,8 +229,18 @@ export interface ObjectJobs {
    * when this resolves.
    */
   settle(results: readonly { readonly job: ObjectJob; readonly result: JobResult }[]): Promise<void>
-  /** The listed side of the jobs. */
   readonly listed: ListedJobs
+  readonly notes: JobNotes
+}
+
+/** What is noted of a job while it is under way, and what all of them have come to. */
+export interface JobNotes {
+  /** Gives the object its key; false when another object has it. */
+  give(job: ObjectJob, newKey: string): Promise<boolean>
+  /** An upload in parts that has begun, or is no more: resolves when whoever takes the job next knows of it. */
+  begun(job: ObjectJob, upload: BegunUpload | null): Promise<void>
+  /** Counts by state, and copies that are due to be removed and were not agreed to. */
+  counts(graceMs: number): Promise<{ readonly counts: JobCounts; readonly due: number }>
 }
 
 /** A prefix of a source store, and the destination store that its objects go to. */
@@ -247,8 +258,4 @@ export interface ListedJobs {
   found(job: ObjectJob, page: readonly FoundObject[]): Promise<boolean>
   /** Whether all that was found under the directory is verified. */
   isWhole(job: ObjectJob): Promise<boolean>
-  /** Gives the object its key; false when another object has it. */
-  give(job: ObjectJob, newKey: string): Promise<boolean>
-  /** Counts by state, and copies that are due to be removed and were not agreed to. */
-  counts(graceMs: number): Promise<{ readonly counts: JobCounts; readonly due: number }>
 }

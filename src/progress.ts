@@ -1,4 +1,5 @@
 import { lagOf } from './core/lag.ts'
+import { jobTotals, objectSpeed, type ObjectProgress } from './core/object-job.ts'
 import { formatLsn } from './core/lsn.ts'
 import type { Checkpoint, Totals } from './core/plan.ts'
 import { nameOf } from './core/relation.ts'
@@ -7,7 +8,7 @@ import type { Meter } from './meter.ts'
 import type { Opened } from './pipeline/open.ts'
 
 export interface Progress {
-  readonly phase: 'starting' | 'snapshot' | 'stream' | 'draining'
+  readonly phase: 'starting' | 'snapshot' | 'stream' | 'mirror' | 'draining'
   readonly tables: readonly { readonly table: string; readonly copied: number; readonly estimate: number; readonly finished: boolean }[]
   readonly totals: Readonly<Record<string, Totals>>
   readonly rowsPerSecond: number
@@ -16,6 +17,8 @@ export interface Progress {
   readonly lagBytes: number | null
   readonly parked: number
   readonly position: string
+  /** Null without objects. */
+  readonly objects: ObjectProgress | null
 }
 
 export interface Note {
@@ -35,21 +38,24 @@ const TICK_MS = 250
 
 /** Keeps count of a run and tells about it four times a second. */
 export function startMeter({ catalogs, mapping, source, config }: Pick<Opened, 'catalogs' | 'mapping' | 'source' | 'config'>,
-  events: RunEvents): Partial<Meter> {
+  events: RunEvents, first: Progress['phase'] = 'starting'): Partial<Meter> {
   const tables = new Map([...mapping.tables.values()].filter((rule) => rule.verdict === 'move' || rule.verdict === 'merge').map((rule) => {
     const table = catalogs.source.tables.find((t) => nameOf(t) === nameOf(rule.source))
     return [nameOf(rule.source), { copied: 0, estimate: Math.max(0, table?.rowsEstimate ?? 0), open: 1 }]
   }))
   const rates = rateMeter()
-  let phase: Progress['phase'] = 'starting'
+  let phase = first
   let checkpoint: Checkpoint | null = null
   let parked = 0
   const lag = lagOf(2 * config.heartbeat + 1_000)
   let asking = false
+  let objects: ObjectProgress | null = null
+  const speed = objectSpeed()
   const progress = (): Progress => ({
     phase, parked, rowsPerSecond: rates.perSecond(), totals: checkpoint?.totals ?? {}, position: formatLsn(checkpoint?.commitLsn ?? 0n),
     tables: [...tables].map(([table, { copied, estimate, open }]) => ({ table, copied, estimate: Math.max(copied, estimate),
       finished: open === 0 })),
+    objects,
     lagBytes: lag.bytes(), lagSeconds: lag.seconds(Date.now()),
   })
   const stopTicking = every(TICK_MS, () => events.progress(progress()))
@@ -83,6 +89,9 @@ export function startMeter({ catalogs, mapping, source, config }: Pick<Opened, '
       parked = Math.max(0, parked + applied.parked)
       lag.applied(applied.checkpoint, applied.commitMicros, Date.now())
       rates.add(applied.rows)
+    },
+    objects(counts) {
+      if (mapping.stores.size > 0) objects = speed(jobTotals(counts), performance.now())
     },
     stop() {
       stopTicking()

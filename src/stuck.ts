@@ -1,6 +1,6 @@
 import { ledgerName, type Program } from './core/program.ts'
-import { collectUndecided } from './core/rekey.ts'
-import { rawField, type Row } from './core/row.ts'
+import { collectUndecided, collectUndecidedKey } from './core/rekey.ts'
+import type { Row } from './core/row.ts'
 import type { Conflict, ResolveDeps } from './resolve.ts'
 
 /** The rows of a table by raw key; of one that goes, only the key columns count. */
@@ -35,10 +35,6 @@ export function dropStuck(program: Program, rows: Rows, { keys, conflicts }: Stu
 export function undecidedIn(
   program: Program, { row, whole }: { row: Row; whole: boolean }, { scope }: ResolveDeps, report: (entity: string, key: string) => void,
 ): void {
-  if (whole) return collectUndecided(program, row, scope, report)
-  for (const step of program.targetKey) {
-    if (step.kind !== 'decided') continue
-    const key = rawField(row, step.from)
-    if (scope.decided(step.entity, key) === undefined) report(step.entity, key)
-  }
+  if (whole) collectUndecided(program, row, scope, report)
+  else collectUndecidedKey(program, row, scope, report)
 }

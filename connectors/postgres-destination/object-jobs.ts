@@ -1,7 +1,7 @@
 import type { BegunUpload } from '../../src/core/object-copy.ts'
 import type { NamedObject } from '../../src/core/named-objects.ts'
 import { noCounts, type JobResult, type JobState, type ObjectJob } from '../../src/core/object-job.ts'
-import type { ListedJobs, ObjectJobs } from '../../src/ports.ts'
+import type { JobNotes, ListedJobs, ObjectJobs } from '../../src/ports.ts'
 import { fromRaw } from './ledger.ts'
 import type { Query } from './lookup.ts'
 import { allVerified } from './object-names.ts'
@@ -34,6 +34,7 @@ export function objectJobs(query: Query, pipeline: string): ObjectJobs {
       if (verified.length > 0) await query(WAKE, [pipeline, verified])
     },
     listed: listedJobs(query, pipeline),
+    notes: jobNotes(query, pipeline),
   }
 }
 
@@ -107,12 +108,21 @@ function listedJobs(query: Query, pipeline: string): ListedJobs {
         `select exists (select 1 from rekey.object where parent = $1 and kind = 'object' and state not in ('verified', 'gone', 'tombstone'))::text`, [id])
       return open !== 'true'
     },
+  }
+}
+
+function jobNotes(query: Query, pipeline: string): JobNotes {
+  return {
     async give({ id, turn }, newKey) {
       const taken = await query(
         `update rekey.object o set dst_key = $4 where pipeline = $1 and id = $2 and turn = $3 and not exists (select 1 from rekey.object x
            where x.pipeline = o.pipeline and x.kind = 'object' and x.dst_store = o.dst_store and x.dst_key = $4 and x.state <> 'gone' and x.id <> o.id) returning '1'`,
         [pipeline, id, turn, newKey])
       return taken.length > 0
+    },
+    async begun({ id, turn }, upload) {
+      await query('update rekey.object set upload = $4 where pipeline = $1 and id = $2 and turn = $3',
+        [pipeline, id, turn, upload === null ? null : JSON.stringify(upload)])
     },
     async counts(graceMs) {
       const rows = await query(

@@ -4,7 +4,8 @@ import { checkIds, type Decided, listParked, type ListOptions, renderDecided, re
 import { removePipeline, renderRemoved } from './remove.ts'
 import { renderStatus } from './render-status.ts'
 import { renderResolved, resolveNew, resolveOld } from './resolve.ts'
-import { atLeastOne, examples, type Invocation, type Session, verb } from './session.ts'
+import { addObjects } from './objects-verbs.ts'
+import { atLeastOne, confirm, examples, type Invocation, type Session, verb } from './session.ts'
 import { readStatus } from './status.ts'
 import { counted } from './text.ts'
 
@@ -15,6 +16,7 @@ export function addOperating(program: Command, invocation: Invocation): void {
   addStatus(program, invocation)
   addResolve(program, invocation)
   addParked(program, invocation)
+  addObjects(program, invocation)
   addRemove(program, invocation)
 }
 
@@ -120,11 +122,4 @@ function addRemove(program: Command, invocation: Invocation): void {
         return 0
       })
     }))
-}
-
-/** Rejects with USAGE when the answer is another, or nobody can be asked. */
-async function confirm({ world, json }: Session, question: string, wanted: string): Promise<void> {
-  const said = json ? null : await world.ask(question)
-  if (said === null) throw new RekeyError('USAGE', 'this has to be confirmed and there is nobody to ask', { hint: 'Add --yes.' })
-  if (said.trim() !== wanted) throw new RekeyError('USAGE', 'not confirmed; nothing was changed', { hint: `Type ${wanted}, or add --yes.` })
 }

@@ -1,4 +1,4 @@
-import { Command, CommanderError } from 'commander'
+import { Command, CommanderError, Option } from 'commander'
 import { addOperating } from './operate-verbs.ts'
 import { failureJson, failureOf, renderFailure } from './failure.ts'
 import { addPreparing } from './prepare-verbs.ts'
@@ -50,7 +50,8 @@ function addRun(program: Command, invocation: Invocation): void {
     .description('copy what is not copied yet, then carry changes over until SIGTERM or SIGINT')
     .option('--takeover', 'end another rekey that runs this pipeline')
     .option('--conflicts <file>', 'decisions of `rekey plan`, edited')
-    .addHelpText('after', `${examples('run', 'run --takeover', 'run --json > run.ndjson')}
+    .addOption(new Option('--role <role>', 'all: rows and objects; mirror: objects alone, beside another process, as many as you like').choices(['all', 'mirror']).default('all'))
+    .addHelpText('after', `${examples('run', 'run --takeover', 'run --role mirror', 'run --json > run.ndjson')}
 The first SIGTERM or SIGINT finishes what is under way and ends with exit code 0; the second ends at once with 130.
 The next run goes on where this one stopped. Without a terminal it writes log lines (level: REKEY_LOG_LEVEL).\n`)
     .action(verb<RunVerbOptions>(invocation, runVerb))

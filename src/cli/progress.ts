@@ -1,5 +1,6 @@
 import type { Totals } from '../core/plan.ts'
 import { addTotals, noTotals, skippedOf } from '../core/totals.ts'
+import type { ObjectProgress } from '../core/object-job.ts'
 import type { Progress } from '../progress.ts'
 import { counted, fit, formatBytes, formatCount, formatSeconds, plain } from './text.ts'
 
@@ -19,6 +20,7 @@ export function progressLines(progress: Progress, room: Room): string[] {
   if (progress.phase === 'snapshot') lines.push(...tableLines(progress.tables, room))
   const all = totalOf(progress.totals)
   if (all.read > 0) lines.push(`  ${totalsText(all)}`)
+  if (progress.objects) lines.push(`  ${objectsText(progress.objects)}`)
   return lines.map((line) => fit(plain(line), Math.max(1, room.columns - 1)))
 }
 
@@ -103,6 +105,15 @@ export function totalsText(t: Totals): string {
   return `read ${formatCount(t.read)}${met.length > 0 ? ` = ${met.join(' + ')}` : ''}`
 }
 
+/** `objects 3 of 10, 1.2 MB of 4.0 MB, 2 MB/s, 12 s left; 1 parked`. */
+export function objectsText(o: ObjectProgress): string {
+  const speed = o.waiting > 0 && o.bytesPerSecond > 0 ? `, ${formatBytes(o.bytesPerSecond)}/s` : ''
+  const left = o.waiting > 0 && o.etaSeconds !== null ? `, ${formatSeconds(o.etaSeconds)} left` : ''
+  const others = [[o.parked, 'parked'], [o.leaving, 'to be removed']].filter(([n]) => Number(n) > 0).map(([n, what]) => `${formatCount(Number(n))} ${what}`)
+  const bytes = o.bytes > 0 ? `, ${formatBytes(o.bytesDone)} of ${formatBytes(o.bytes)}` : ''
+  return `objects ${formatCount(o.done)} of ${formatCount(o.total - o.leaving)}${bytes}${speed}${left}${others.length > 0 ? `; ${others.join(', ')}` : ''}`
+}
+
 /** One sentence for a log. */
 export function progressText(p: Progress): string {
   if (p.phase === 'snapshot') {
@@ -111,11 +122,13 @@ export function progressText(p: Progress): string {
     const share = copiedShare(p)
     const about = share === null ? '' : ` (about ${Math.floor(share * 100)} %)`
     const tables = `${done} of ${counted(p.tables.length, 'table')} done`
-    return `copying: ${tables}, ${counted(rows, 'row')}${about}, ${formatCount(p.rowsPerSecond)} rows/s`
+    return `copying: ${tables}, ${counted(rows, 'row')}${about}, ${formatCount(p.rowsPerSecond)} rows/s${p.objects ? `; ${objectsText(p.objects)}` : ''}`
   }
   const lag = lagText(p)
-  const words = { starting: 'starting', stream: 'streaming', draining: 'draining' }[p.phase]
-  return `${words}: ${formatCount(p.rowsPerSecond)} rows/s${lag === '' ? '' : `, lag ${lag}`}, parked ${formatCount(p.parked)}`
+  const words = { starting: 'starting', stream: 'streaming', mirror: 'carrying objects', draining: 'draining' }[p.phase]
+  const objects = p.objects ? `; ${objectsText(p.objects)}` : ''
+  if (p.phase === 'mirror') return `${words}${objects}`
+  return `${words}: ${formatCount(p.rowsPerSecond)} rows/s${lag === '' ? '' : `, lag ${lag}`}, parked ${formatCount(p.parked)}${objects}`
 }
 
 /** The members of a log line. */
@@ -125,7 +138,7 @@ export function progressFields(p: Progress): Record<string, unknown> {
   const tables = p.phase === 'snapshot'
     ? { copied: p.tables.reduce((n, t) => n + t.copied, 0), tables: p.tables.length, tablesDone: p.tables.filter((t) => t.finished).length }
     : {}
-  return { event: 'progress', phase, ...tables, read: totalOf(p.totals).read, rowsPerSecond, lagSeconds, lagBytes, parked, position }
+  return { event: 'progress', phase, ...tables, read: totalOf(p.totals).read, rowsPerSecond, lagSeconds, lagBytes, parked, position, ...(p.objects && { objects: p.objects }) }
 }
 
 export interface Logged {

@@ -1,4 +1,5 @@
 import { skippedOf } from '../core/totals.ts'
+import { objectsText } from './progress.ts'
 import type { ClosedTotals, SlotStatus, Status } from './status.ts'
 import { counted, formatBytes, formatCount, formatSeconds, plain, renderTable, type TextColumn } from './text.ts'
 
@@ -14,6 +15,7 @@ export function renderStatus(status: Status): string {
     const again = left > 0 ? `, ${formatCount(left)} to be read again by the stream` : ''
     lines.push(`parked    ${formatCount(waiting)} waiting, ${formatCount(retry)} to be tried again, ${formatCount(waived)} waived${again}`)
   }
+  if (status.objects) lines.push(`objects   ${objectsText({ ...status.objects, objectsPerSecond: 0, bytesPerSecond: 0, etaSeconds: null }).replace(/^objects /, '')}`)
   for (const text of status.warnings) lines.push(`warning   ${plain(text)}`)
   if (reasons.length > 0) lines.push('', ...reasonTable(reasons))
   if (Object.keys(status.tables).length > 0) lines.push('', ...totalsTable(status.tables, status.totals))

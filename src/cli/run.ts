@@ -3,11 +3,12 @@ import { dirname, join } from 'node:path'
 import type { Config } from '../config/config.ts'
 import { closes } from '../core/totals.ts'
 import { formatLsn } from '../core/lsn.ts'
+import type { JobTotals } from '../core/object-job.ts'
 import type { Checkpoint } from '../core/plan.ts'
 import { openLog } from '../log.ts'
 import type { Note, Progress } from '../progress.ts'
 import { failureJson, failureOf } from './failure.ts'
-import { isWorthLogging, progressFields, progressLines, progressText, totalOf, totalsText, type Logged } from './progress.ts'
+import { isWorthLogging, objectsText, progressFields, progressLines, progressText, totalOf, totalsText, type Logged } from './progress.ts'
 import { totalsTable } from './render-status.ts'
 import { openScreen } from './screen.ts'
 import { secretsOf, type Session, type World } from './session.ts'
@@ -17,6 +18,7 @@ export interface RunVerbOptions {
   readonly takeover?: boolean
   /** A file of decisions. */
   readonly conflicts?: string
+  readonly role?: 'all' | 'mirror'
 }
 
 /** The last thing that a run says: where it stopped and what became of the rows. */
@@ -28,6 +30,8 @@ export interface Summary {
   readonly endLsn: string
   readonly totals: ClosedTotals
   readonly tables: Readonly<Record<string, ClosedTotals>>
+  /** As they were counted last; null without objects. */
+  readonly objects: JobTotals | null
 }
 
 interface View {
@@ -69,12 +73,16 @@ export async function runVerb(session: Session, options: RunVerbOptions): Promis
     stop.abort()
   })
   try {
-    const progress = (p: Progress): void => view.progress(stop.signal.aborted ? { ...p, phase: 'draining' } : p)
+    let objects: JobTotals | null = null
+    const progress = (p: Progress): void => {
+      objects = p.objects
+      view.progress(stop.signal.aborted ? { ...p, phase: 'draining' } : p)
+    }
     const conflicts = options.conflicts ?? besideConfig(session.configFile)
-    const how = { takeover: options.takeover ?? false, ...(conflicts === null ? {} : { conflicts }) }
+    const how = { takeover: options.takeover ?? false, role: options.role ?? 'all', ...(conflicts === null ? {} : { conflicts }) }
     const checkpoint = await world.run(config, how, { progress, note: view.note }, stop.signal)
     view.end()
-    view.summary(summaryOf(config.pipeline, checkpoint))
+    view.summary(summaryOf(config.pipeline, checkpoint, objects))
     return 0
   } catch (error) {
     view.end()
@@ -85,10 +93,10 @@ export async function runVerb(session: Session, options: RunVerbOptions): Promis
   }
 }
 
-export function summaryOf(pipeline: string, { phase, epoch, commitLsn, endLsn, totals }: Checkpoint): Summary {
+export function summaryOf(pipeline: string, { phase, epoch, commitLsn, endLsn, totals }: Checkpoint, objects: JobTotals | null): Summary {
   return {
     pipeline, phase, epoch, commitLsn: formatLsn(commitLsn), endLsn: formatLsn(endLsn), totals: closed(totalOf(totals)),
-    tables: Object.fromEntries(Object.entries(totals).map(([table, t]) => [table, closed(t)])),
+    tables: Object.fromEntries(Object.entries(totals).map(([table, t]) => [table, closed(t)])), objects,
   }
 }
 
@@ -100,6 +108,7 @@ export function renderSummary(summary: Summary): string {
   const when = summary.phase === 'stream' ? 'while streaming' : 'before the copy was complete'
   const lines = [`Stopped ${when}, at ${summary.commitLsn}: ${totalsText(summary.totals)}.`]
   if (Object.keys(summary.tables).length > 0) lines.push('', ...totalsTable(summary.tables, summary.totals))
+  if (summary.objects) lines.push('', `${objectsText({ ...summary.objects, objectsPerSecond: 0, bytesPerSecond: 0, etaSeconds: null })}.`)
   lines.push('', 'The next `rekey run` goes on from here; until then the slot holds WAL back at the source.')
   return `${lines.join('\n')}\n`
 }

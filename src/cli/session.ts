@@ -1,6 +1,7 @@
 import { type Command, InvalidArgumentError } from 'commander'
 import type { Config } from '../config/config.ts'
 import { readConfig } from '../config/config.ts'
+import { RekeyError } from '../core/errors.ts'
 import type { look, operate } from '../pipeline/operate.ts'
 import type { run } from '../pipeline.ts'
 
@@ -70,13 +71,17 @@ function sessionOf({ world, secrets }: Invocation, options: { json?: boolean; co
 }
 
 /** The id secret, the token, and the passwords of both URLs, as written and decoded. */
-export function secretsOf(config: Pick<Config, 'secret' | 'source' | 'destination' | 'metrics' | 'redis'>): string[] {
+export function secretsOf(config: Pick<Config, 'secret' | 'source' | 'destination' | 'metrics' | 'redis' | 'objects'>): string[] {
   const urls = [config.source.url, config.destination.url, ...(config.redis ? [config.redis.url] : [])]
   const passwords = urls.flatMap((url) => {
     const { password } = new URL(url)
     return [password, safeDecode(password)]
   })
-  return [...new Set([config.secret, config.metrics?.token ?? '', ...passwords])].filter((text) => text !== '')
+  const stores = [config.objects?.source, config.objects?.destination].flatMap((side) => Object.values(side ?? {})).flatMap((store) => {
+    const { secretAccessKey = '', sessionToken = '' } = ('s3' in store && store.s3.credentials) || {}
+    return [secretAccessKey, sessionToken]
+  })
+  return [...new Set([config.secret, config.metrics?.token ?? '', ...passwords, ...stores])].filter((text) => text !== '')
 }
 
 function safeDecode(text: string): string {
@@ -96,4 +101,11 @@ export function examples(...lines: readonly string[]): string {
 export function atLeastOne(text: string): number {
   if (!/^[1-9][0-9]{0,6}$/.test(text)) throw new InvalidArgumentError('Not a whole number from 1 to 9999999.')
   return Number(text)
+}
+
+/** Rejects with USAGE when the answer is another, or nobody can be asked. */
+export async function confirm({ world, json }: Session, question: string, wanted: string): Promise<void> {
+  const said = json ? null : await world.ask(question)
+  if (said === null) throw new RekeyError('USAGE', 'this has to be confirmed and there is nobody to ask', { hint: 'Add --yes.' })
+  if (said.trim() !== wanted) throw new RekeyError('USAGE', 'not confirmed; nothing was changed', { hint: `Type ${wanted}, or add --yes.` })
 }

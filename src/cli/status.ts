@@ -1,6 +1,7 @@
 import type { Config } from '../config/config.ts'
 import { RekeyError } from '../core/errors.ts'
 import { formatLsn, type Lsn } from '../core/lsn.ts'
+import { jobTotals, type JobCounts, type JobTotals } from '../core/object-job.ts'
 import type { Totals } from '../core/plan.ts'
 import { judgeSlot } from '../core/slot-health.ts'
 import { closes } from '../core/totals.ts'
@@ -19,6 +20,9 @@ export interface SlotStatus {
   readonly safeBytes: number | null
   readonly confirmedLsn: string | null
 }
+
+/** Jobs by state, and their sums: total = done + waiting + parked + leaving. */
+export type ObjectStatus = JobTotals & { readonly states: JobCounts }
 
 /** What `rekey status --json` prints. */
 export interface Status {
@@ -40,6 +44,8 @@ export interface Status {
     readonly left: number
     readonly reasons: readonly ParkedCount[]
   }
+  /** Null without objects. */
+  readonly objects: ObjectStatus | null
   readonly totals: ClosedTotals
   readonly tables: Readonly<Record<string, ClosedTotals>>
   readonly warnings: readonly string[]
@@ -58,6 +64,7 @@ export async function readStatus(operated: Operated, config: Pick<Config, 'pipel
   const totals = checkpoint ? await destination.totals(checkpoint) : {}
   const reasons = await destination.parkedCounts()
   const chunks = await destination.chunks()
+  const counts = opened.mapping.stores.size > 0 ? await operated.objects.counts() : null
   const sum = <T>(all: readonly T[], of: (one: T) => number): number => all.reduce((n, one) => n + of(one), 0)
   const parkedIn = (state: string): number => sum(reasons.filter((r) => r.state === state), (r) => r.rows)
   if (checkpoint && checkpoint.mappingDigest !== opened.mapping.digest) {
@@ -71,6 +78,7 @@ export async function readStatus(operated: Operated, config: Pick<Config, 'pipel
     slot: await slotStatus(source, { checkpoint, running: writer !== null, database: opened.catalogs.source.database, warnings }),
     chunks: { done: sum(chunks, (c) => c.done), open: sum(chunks, (c) => c.open), rows: sum(chunks, (c) => c.rows), tables: chunks },
     parked: { waiting: parkedIn('waiting'), retry: parkedIn('retry'), waived: parkedIn('waived'), left: parkedIn('left'), reasons },
+    objects: counts && { ...jobTotals(counts), states: counts },
     totals: closed(totalOf(totals)), tables: Object.fromEntries(Object.entries(totals).map(([table, t]) => [table, closed(t)])), warnings,
   }
 }

@@ -1,23 +1,7 @@
 import { z } from 'zod'
 import { isLoopback, parseAddress } from '../core/address.ts'
-
-const UNITS: Record<string, number> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 }
-const SIZES: Record<string, number> = { B: 1, KiB: 2 ** 10, MiB: 2 ** 20, GiB: 2 ** 30, KB: 1e3, MB: 1e6, GB: 1e9 }
-
-/** `15m`, `500ms`: becomes milliseconds. */
-const duration = z.string().regex(/^\d+(ms|s|m|h|d)$/, 'expected a duration such as 500ms, 10s, 15m, 2h')
-  .transform((text) => Number.parseInt(text, 10) * UNITS[text.replace(/^\d+/, '')])
-
-/** `64MiB`: becomes bytes. */
-const size = z.string().regex(/^\d+(B|KiB|MiB|GiB|KB|MB|GB)$/, 'expected a size such as 64MiB')
-  .transform((text) => Number.parseInt(text, 10) * SIZES[text.replace(/^\d+/, '')])
-
-/** A whole number, or its text, as it comes from an environment variable. */
-function count(least: number, most: number) {
-  const range = `expected a whole number from ${least} to ${most}`
-  const number = z.union([z.int(), z.string().regex(/^\d{1,9}$/).transform(Number)], { error: range })
-  return number.pipe(z.int().min(least, range).max(most, range))
-}
+import { objectsSchema } from './objects-schema.ts'
+import { count, duration, size } from './units.ts'
 
 const database = z.strictObject({
   url: z.string().regex(/^postgres(ql)?:\/\/\S+$/, 'expected postgres://user:password@host:port/database')
@@ -83,6 +67,7 @@ export const configSchema = z.strictObject({
     ledger: size.prefault('64MiB').describe('Decisions of the ledger that are kept at hand'),
   }).prefault({}),
   metrics: listener.optional().describe('Metrics for Prometheus and the health of a run, over HTTP; without it nothing listens'),
+  objects: objectsSchema.optional().describe('Stores whose objects are carried with the rows; the mapping says which rows name which'),
   retry: z.strictObject({
     first: duration.prefault('500ms'),
     most: duration.prefault('30s'),

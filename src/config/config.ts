@@ -2,20 +2,34 @@ import { readFile } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
 import { RekeyError } from '../core/errors.ts'
 import { configSchema, type Config } from './config-schema.ts'
+import type { StoreConfig } from './objects-schema.ts'
 import { describeIssues, parseYaml, placeOf, type YamlFile } from './problems.ts'
 
 export type { Config } from './config-schema.ts'
 
 type Environment = Readonly<Record<string, string | undefined>>
 
-/** Reads rekey.yaml; `mapping` becomes an absolute path. Throws RekeyError CONFIG or SAME_DATABASE that names file, line and key. */
+/** Reads rekey.yaml; paths become absolute. Throws RekeyError CONFIG or SAME_DATABASE that names file, line and key. */
 export async function readConfig(file: string, env: Environment): Promise<Config> {
   const text = await readFile(file, 'utf8').catch((cause: unknown) => {
     throw new RekeyError('CONFIG', `${file} cannot be read`, { cause })
   })
   const config = parseConfig(file, text, env)
-  return { ...config, mapping: resolve(dirname(file), config.mapping) }
+  return withPaths(config, dirname(file))
 }
+
+/** Folders are relative to the file that names them. */
+function withPaths(config: Config, folder: string): Config {
+  const { objects } = config
+  const absolute = (stores: Stores): Stores => Object.fromEntries(Object.entries(stores).map(([name, store]) =>
+    [name, 'folder' in store ? { folder: resolve(folder, store.folder) } : store]))
+  return {
+    ...config, mapping: resolve(folder, config.mapping),
+    ...(objects && { objects: { ...objects, source: absolute(objects.source), destination: absolute(objects.destination) } }),
+  }
+}
+
+type Stores = Readonly<Record<string, StoreConfig>>
 
 /** The same from text. All faults are told at once; values, and so secrets, never. */
 export function parseConfig(file: string, text: string, env: Environment): Config {

@@ -1,6 +1,6 @@
 import { changes, columnOf, fail, sourceOf, type Draft, type Place } from './compile-draft.ts'
 import { compileMap, hasMap } from './compile-maps.ts'
-import type { ValueMap } from './mapping.ts'
+import type { TableRule, ValueMap } from './mapping.ts'
 import { nameOf } from './relation.ts'
 
 interface Parent {
@@ -77,4 +77,27 @@ function inherited(draft: Draft, from: { place: Place; column: string; parent: P
     fix: 'Say here how the value changes.',
   })
   return { kind: 'copy' }
+}
+
+/** Rows that a row cannot be without, by their own keys: what waits for a decision holds back what points at it. */
+export function parentRows(draft: Draft, place: Place): TableRule['parents'] {
+  const found = new Map<string, TableRule['parents'][number]>()
+  const add = (parent: Place | undefined, columnFor: (key: string) => string | undefined): void => {
+    if (parent === undefined || parent.verdict === 'skip' || parent.key.length === 0) return
+    const columns = parent.key.map(columnFor)
+    if (columns.includes(undefined)) return
+    const one = { columns: columns as string[], table: nameOf(parent.table) }
+    found.set(JSON.stringify(one), one)
+  }
+  for (const fk of place.table.foreignKeys) {
+    add(draft.places.get(nameOf(fk.target)), (key) => fk.columns[fk.targetColumns.indexOf(key)])
+  }
+  for (const fk of place.target?.foreignKeys ?? []) {
+    const parent = [...draft.places.values()].find((p) => p.target !== null && p.verdict !== 'skip' && nameOf(p.target) === nameOf(fk.target))
+    add(parent, (key) => {
+      const at = fk.targetColumns.findIndex((column) => sourceOf(parent!, column) === key)
+      return at < 0 ? undefined : sourceOf(place, fk.columns[at])
+    })
+  }
+  return [...found.values()]
 }

@@ -2,6 +2,7 @@ import { tableOf, type Catalog, type CatalogTable } from './catalog.ts'
 import { compileAdopt, withMakers } from './compile-adopt.ts'
 import { checkCycles, checkOrder, checkTable, checkVerdicts } from './compile-checks.ts'
 import { compileColumns } from './compile-columns.ts'
+import { parentRows } from './compile-references.ts'
 import { fail, labelOf, resolveTable, type Draft, type Place } from './compile-draft.ts'
 import { compileEntities } from './compile-entities.ts'
 import { compileStores } from './compile-maps.ts'
@@ -153,6 +154,7 @@ function compileTable(draft: Draft, place: Place): TableRule {
     adopt,
     truncate: spec.truncate ?? draft.spec.defaults.truncate ?? 'refuse',
     objects: compileObjects(draft, place, columns),
+    parents: skipped ? [] : parentRows(draft, place),
   }
   if (!skipped) checkTable(draft, place, rule)
   checkRows(draft, place, rule)

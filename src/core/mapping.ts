@@ -116,6 +116,8 @@ export interface TableRule {
   readonly makes?: { readonly filled: readonly string[] }
   readonly truncate: 'refuse' | 'owned' | 'ignore'
   readonly objects: readonly ObjectRule[]
+  /** Foreign keys of either side that lead to the key of a carried row: source columns, in the order of that key, and its source table. */
+  readonly parents: readonly { readonly columns: readonly string[]; readonly table: string }[]
 }
 
 export interface ColumnRule {

@@ -83,3 +83,32 @@ export function jobTotals(counts: JobCounts): JobTotals {
     parked: counts.parked.objects, leaving: counts.tombstone.objects, bytes: sum(all, 'bytes'), bytesDone: counts.verified.bytes,
   }
 }
+
+/** How far the objects are: `etaSeconds` is null while nothing is known of the speed, 0 when nothing waits. */
+export interface ObjectProgress extends JobTotals {
+  readonly objectsPerSecond: number
+  readonly bytesPerSecond: number
+  readonly etaSeconds: number | null
+}
+
+const WINDOW_MS = 20_000
+
+/**
+ * Totals as they were counted now and then (times in milliseconds) to how fast it goes: over the last twenty seconds, and until all is
+ * done, by bytes or by objects, whatever takes longer.
+ */
+export function objectSpeed(): (totals: JobTotals, now: number) => ObjectProgress {
+  const samples: { at: number; done: number; bytes: number }[] = []
+  return (totals, now) => {
+    samples.push({ at: now, done: totals.done, bytes: totals.bytesDone })
+    while (samples.length > 2 && now - samples[1].at >= WINDOW_MS) samples.shift()
+    const [first] = samples
+    const seconds = (now - first.at) / 1_000
+    const per = (more: number): number => (seconds > 0 ? Math.max(0, more / seconds) : 0)
+    const [objectsPerSecond, bytesPerSecond] = [per(totals.done - first.done), per(totals.bytesDone - first.bytes)]
+    const left = totals.bytes - totals.bytesDone
+    const times = [...(totals.waiting > 0 ? [totals.waiting / objectsPerSecond] : []), ...(left > 0 && bytesPerSecond > 0 ? [left / bytesPerSecond] : [])]
+    const etaSeconds = totals.waiting === 0 ? 0 : Math.max(...times)
+    return { ...totals, objectsPerSecond, bytesPerSecond, etaSeconds: Number.isFinite(etaSeconds) ? Math.ceil(etaSeconds) : null }
+  }
+}

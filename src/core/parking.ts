@@ -4,7 +4,7 @@ import type { Lsn } from './lsn.ts'
 import type { Mapping } from './mapping.ts'
 import type { Program } from './program.ts'
 import { nameOf, type Relation } from './relation.ts'
-import { isNull, isUnchanged, rawField, rowOf, textField, unescapeField, type Row } from './row.ts'
+import { isNull, isUnchanged, rowOf, textField, unescapeField, type Row } from './row.ts'
 
 /** A parked change as it is stored: `change` is storeChange's text. */
 export interface ParkedRow {
@@ -41,23 +41,33 @@ export function isBehind(change: Change, program: Program, mapping: Mapping, blo
   }
   return change.row !== null && parentsOf(program, mapping).some(({ at, table }) => {
     const keys = blocked.get(table)
-    return keys !== undefined && !isNull(change.row!, at) && keys.has(rawField(change.row!, at))
+    return keys !== undefined && !at.some((i) => isNull(change.row!, i)) && keys.has(keyOf(change.row!, at))
   })
 }
 
-const known = new WeakMap<Program, { at: number; table: string }[]>()
+interface Parent {
+  readonly at: readonly number[]
+  readonly table: string
+}
 
-/** Columns that hold keys of other captured tables. */
-function parentsOf(program: Program, mapping: Mapping): { at: number; table: string }[] {
+const known = new WeakMap<Program, Parent[]>()
+
+/** Columns that hold keys of other captured tables: by what they refer to, and by foreign keys. */
+function parentsOf(program: Program, mapping: Mapping): Parent[] {
   let parents = known.get(program)
   if (!parents) {
-    parents = program.rule.columns.flatMap((column, i) => {
+    const { rule } = program
+    // What a trigger makes with this row comes after it.
+    const filled = rule.columns.filter((column) => rule.makes?.filled.includes(column.target)).map((column) => column.source)
+    const refs = rule.columns.flatMap((column, i) => {
       if (column.map.kind !== 'ref') return []
       const entity = mapping.entities.get(column.map.entity)!
-      const own = entity.name === program.rule.entity && program.rule.targetKey.includes(column.target)
-      // What a trigger makes with this row comes after it.
-      return own || program.rule.makes?.filled.includes(column.target) ? [] : [{ at: program.columns[i].from, table: entity.table }]
+      const own = entity.name === rule.entity && rule.targetKey.includes(column.target)
+      return own || filled.includes(column.source) ? [] : [{ at: [program.columns[i].from], table: entity.table }]
     })
+    const keys = rule.parents.filter(({ columns }) => !columns.some((column) => filled.includes(column)))
+      .map(({ columns, table }) => ({ at: columns.map((column) => program.position.get(column)!), table }))
+    parents = [...new Map([...refs, ...keys].map((one) => [JSON.stringify(one), one])).values()]
     known.set(program, parents)
   }
   return parents

@@ -110,9 +110,21 @@ function writeValue(program: Program, step: Extract<Step, { kind: 'value' }>, ro
 }
 const EMPTY = Buffer.alloc(0)
 
+type Want = (entity: string, key: string) => void
+
 /** Reports each (entity, raw key) of a decided entity that the row or its objects' keys refer to and that `scope.decided` does not know. */
-export function collectUndecided(program: Program, row: Row, scope: Scope, want: (entity: string, key: string) => void): void {
-  for (const step of program.columns) {
+export function collectUndecided(program: Program, row: Row, scope: Scope, want: Want): void {
+  collectIn(program.columns, program, row, scope, want)
+  if (program.rule.objects.length > 0) objectRefs(program, row, scope.stores, (entity, key) => wantInside(scope, entity, key, want))
+}
+
+/** The same of the destination key alone: of a row that goes no more is known. */
+export function collectUndecidedKey(program: Program, row: Row, scope: Scope, want: Want): void {
+  collectIn(program.targetKey, program, row, scope, want)
+}
+
+function collectIn(steps: readonly Step[], program: Program, row: Row, scope: Scope, want: Want): void {
+  for (const step of steps) {
     if (step.from >= 0 && (step.kind === 'copy' || step.kind === 'renamed' || isNull(row, step.from)
       || isUnchanged(row, step.from))) continue
     if (step.kind === 'decided') {
@@ -130,10 +142,9 @@ export function collectUndecided(program: Program, row: Row, scope: Scope, want:
       })
     }
   }
-  if (program.rule.objects.length > 0) objectRefs(program, row, scope.stores, (entity, key) => wantInside(scope, entity, key, want))
 }
 
-function wantInside(scope: Scope, entity: string, key: string, want: (entity: string, key: string) => void): void {
+function wantInside(scope: Scope, entity: string, key: string, want: Want): void {
   if (!scope.isDecided(entity)) return
   const id = escapeField(Buffer.from(key, 'utf8')).toString('latin1')
   if (scope.decided(entity, id) === undefined) want(entity, id)

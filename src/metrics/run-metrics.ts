@@ -1,5 +1,6 @@
 import { RekeyError } from '../core/errors.ts'
 import type { Lsn } from '../core/lsn.ts'
+import { JOB_STATES } from '../core/object-job.ts'
 import type { DestinationSample, SourceSample } from '../core/samples.ts'
 import { type ByStage, stageLag } from '../core/stage-lag.ts'
 import { passedAt } from '../core/heartbeat.ts'
@@ -128,6 +129,12 @@ export function runMetrics(metrics: Metrics, version: string, now: () => number 
     corrected: (_entity, keys) => metrics.add('rekey_idmap_conflicts_total', {}, keys),
     refilled: () => metrics.add('rekey_idmap_cache_rebuilds_total', {}, 1),
     copyAnswers: (yes) => metrics.set('rekey_idmap_cache_up', {}, yes ? 1 : 0),
+    objects(jobs) {
+      for (const state of JOB_STATES) {
+        metrics.set('rekey_objects', { state }, jobs[state].objects)
+        metrics.set('rekey_objects_bytes', { state }, jobs[state].bytes)
+      }
+    },
     draining: () => enter('draining'),
     stop: () => enter('draining'),
     sampledSource(sample) {

@@ -55,6 +55,8 @@ export const METRICS = {
 
   rekey_snapshot_rows_total: counter('meter', 'Rows that this process has copied.', ['table']),
   rekey_snapshot_rows_estimated: gauge('source', 'Rows that the source thinks a table has, when the run began.', ['table']),
+  rekey_objects: gauge('destination', 'Objects by the state of their jobs: those of all processes.', ['state']),
+  rekey_objects_bytes: gauge('destination', 'Bytes of the objects in a state, as far as they are known.', ['state']),
   rekey_snapshot_chunks_remaining: gauge('meter', 'Chunks of the initial copy that are not done.'),
 
   rekey_idmap_entries: gauge('destination', 'Decisions that the ledger holds; counted now and then.', ['table']),

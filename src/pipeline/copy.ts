@@ -1,5 +1,6 @@
 import { chunkTotals } from '../../connectors/postgres-destination/chunks.ts'
 import { dropIndexes, droppedIndexes, indexName, makeIndex } from '../../connectors/postgres-destination/indexes.ts'
+import { areVerified } from '../../connectors/postgres-destination/object-jobs.ts'
 import { parkedRows } from '../../connectors/postgres-destination/parked.ts'
 import { createSlot, type CreatedSlot } from '../../connectors/postgres-source/slot.ts'
 import { openSource } from '../../connectors/postgres-source/source.ts'
@@ -50,6 +51,7 @@ export async function copy(bridge: Bridge, checkpoint: Checkpoint, signal: Abort
     const planner: SnapshotOptions['planner'] = (pass, { match, idMap }) => createPlanner({
       mapping: pass === 1 ? passes.first : mapping, minters: opened.minters, catalog: catalogs.destination, idMap, destination: { match },
       source: open.source, readMakers: open.readCopied, relations, checks: config.checks, cachedDecisions: decisionsIn(config.memory.ledger),
+      verified: (objects) => areVerified(main.query, config.pipeline, objects),
     })
     const parked = parkedRows(main.query, config.pipeline)
     await snapshot({

@@ -10,6 +10,7 @@ import type { Problem } from '../core/problem.ts'
 import type { Minters } from '../core/program.ts'
 import type { TableName } from '../core/relation.ts'
 import { mintersFor } from '../mint.ts'
+import { storeProblems } from './stores.ts'
 
 /** Two open databases, their catalogs and the mapping against them. */
 export interface Opened {
@@ -40,7 +41,7 @@ export async function withDatabases<T>(config: Config, work: (opened: Opened) =>
       const files = await readMapping(config.mapping)
       const { mapping, problems } = compileMapping(files.source, catalogs.source, catalogs.destination)
       const minters = mintersFor(mapping, config, catalogs.source)
-      return await work({ config, source, destination, catalogs, mapping, minters, problems: problems.map((p) => ({ ...p, place: files.place(p.where) })) })
+      return await work({ config, source, destination, catalogs, mapping, minters, problems: [...problems, ...storeProblems(mapping, config)].map((p) => ({ ...p, place: files.place(p.where) })) })
     } finally {
       await destination.close()
     }

@@ -1,5 +1,6 @@
 import { openSession, type SqlSession } from '../../connectors/postgres/session.ts'
 import { destinationState, type DestinationState } from '../../connectors/postgres-destination/state.ts'
+import { objectState, type ObjectState } from '../../connectors/postgres-destination/object-state.ts'
 import { findDecisions, findIds, matchRows } from '../../connectors/postgres-destination/lookup.ts'
 import { dropPublication, readPublication } from '../../connectors/postgres-source/publication.ts'
 import { dropSlot, freeSlot, readSlot } from '../../connectors/postgres-source/slot.ts'
@@ -16,7 +17,9 @@ import { relationsOf } from '../core/relations.ts'
 import type { SlotState } from '../core/slot-health.ts'
 import { dryRun } from '../dryrun.ts'
 import { namesOf, withDatabases, type Opened } from './open.ts'
+import { openStores, type Stores } from './stores.ts'
 
+export type { ObjectState, StoredJob } from '../../connectors/postgres-destination/object-state.ts'
 export type {
   ChunkState, DestinationState, ParkedCount, ParkedDecision, ParkedFilter, ParkedRow, ParkedState, StoredCheckpoint, WriterState,
 } from '../../connectors/postgres-destination/state.ts'
@@ -44,10 +47,13 @@ export interface Operated {
   redisFacts(): Promise<RedisFacts | null>
   /** Removes the copy of the ledger; null when its server does not answer. */
   removeCopy(): Promise<'removed' | 'not there' | null>
+  readonly objects: ObjectState
+  /** Opens the stores of rekey.yaml for the length of the work. Rejects with CONFIG when the mapping carries no objects. */
+  stores(): Promise<Stores>
 }
 
 export function operate<T>(config: Config, work: (operated: Operated) => Promise<T>): Promise<T> {
-  return withDatabases(config, (opened) => {
+  return withDatabases(config, async (opened) => {
     const { slot, publication } = namesOf(config)
     const { url } = config.source
     const source: SourceState = {
@@ -64,12 +70,22 @@ export function operate<T>(config: Config, work: (operated: Operated) => Promise
       hasPublication: async () => (await readPublication(url, publication)) !== null,
       dropPublication: async () => void (await dropPublication(url, publication)),
     }
-    const { redis, pipeline } = config
-    return work({
-      opened, source, destination: destinationState(opened.destination.query, pipeline),
-      redisFacts: async () => (redis ? redisFacts(redis.url) : null),
-      removeCopy: async () => (redis ? removeCopy(redis.url, { prefix: redis.prefix, pipeline }) : 'not there'),
-    })
+    const { redis, pipeline, objects } = config
+    const open: Stores[] = []
+    try {
+      return await work({
+        opened, source, destination: destinationState(opened.destination.query, pipeline), objects: objectState(opened.destination.query, pipeline),
+        redisFacts: async () => (redis ? redisFacts(redis.url) : null),
+        removeCopy: async () => (redis ? removeCopy(redis.url, { prefix: redis.prefix, pipeline }) : 'not there'),
+        async stores() {
+          if (!objects || opened.mapping.stores.size === 0) throw new RekeyError('CONFIG', 'the mapping carries no objects')
+          open.push(await openStores(objects, opened.mapping))
+          return open.at(-1)!
+        },
+      })
+    } finally {
+      open.forEach((stores) => stores.close())
+    }
   })
 }
 

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { directLog } from '../../connectors/direct/log.ts'
 import { copiedSince } from '../../connectors/postgres-destination/chunks.ts'
+import { areVerified } from '../../connectors/postgres-destination/object-jobs.ts'
 import { parkedRows } from '../../connectors/postgres-destination/parked.ts'
 import { openSource } from '../../connectors/postgres-source/source.ts'
 import { capture } from '../capture.ts'
@@ -41,7 +42,7 @@ export async function stream(
       mapping, minters: opened.minters, catalog: catalogs.destination, idMap, destination, source: open.source,
       looked: (asked, known) => meter.looked('memory', asked, known),
       relations, checks: config.checks, cachedDecisions: decisionsIn(config.memory.ledger),
-      since: await copiedSince(main.query, config.pipeline),
+      since: await copiedSince(main.query, config.pipeline), verified: (objects) => areVerified(main.query, config.pipeline, objects),
     })
     meter.streaming(checkpoint)
     const parked = parkedRows(main.query, config.pipeline)

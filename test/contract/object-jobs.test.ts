@@ -178,8 +178,8 @@ describe('jobs of objects', () => {
     await apply([names('1'), names('2')])
     const leaving = (graceMs: number, approved: boolean) => jobs().takeLeaving({ ...LEASE, graceMs, approved })
     expect(await leaving(60_000, false)).toEqual([])
-    expect((await jobs().listed.counts(60_000)).due).toBe(0)
-    expect((await jobs().listed.counts(0)).due).toBe(2)
+    expect((await jobs().notes.counts(60_000)).due).toBe(0)
+    expect((await jobs().notes.counts(0)).due).toBe(2)
     expect(await leaving(0, true)).toEqual([])
     await at.db.query("update rekey.object set approved = true where src_key = 'a'")
     const [job, ...more] = await leaving(0, true)
@@ -194,7 +194,7 @@ describe('jobs of objects', () => {
     await apply([names('1', object('a', { size: 5 }), 'b', object('x', { newKey: null, fault: 'UNMATCHED' })), names('2', 'c')])
     await verify('a')
     await apply([names('2')])
-    expect(jobTotals((await jobs().listed.counts(0)).counts)).toEqual({ total: 4, done: 1, waiting: 1, parked: 1, leaving: 1, bytes: 7, bytesDone: 7 })
+    expect(jobTotals((await jobs().notes.counts(0)).counts)).toEqual({ total: 4, done: 1, waiting: 1, parked: 1, leaving: 1, bytes: 7, bytesDone: 7 })
   })
 
   it('a row that waits for its object is due when that is verified, whichever comes first', async () => {

@@ -16,7 +16,7 @@ import type { Progress } from '../../src/progress.ts'
 import { random } from '../support/random.ts'
 
 const snapshot: Progress = {
-  phase: 'snapshot', rowsPerSecond: 12_345, lagSeconds: null, lagBytes: 2_500_000, parked: 1, position: '1:0/16B3748', totals: {},
+  phase: 'snapshot', rowsPerSecond: 12_345, lagSeconds: null, lagBytes: 2_500_000, parked: 1, position: '1:0/16B3748', totals: {}, objects: null,
   tables: [
     { table: 'public.users', copied: 1_000, estimate: 900, finished: true },
     { table: 'public.projects', copied: 500, estimate: 1_000, finished: false },
@@ -174,6 +174,7 @@ const STATUS: Status = {
     waiting: 2, retry: 0, waived: 1, left: 3,
     reasons: [{ table: 'public.users', state: 'waiting', sqlstate: '23505', reason: 'the\u001b[2J key', rows: 2 }],
   },
+  objects: null,
   totals: { ...noTotals(), read: 5, inserted: 5, closes: true },
   tables: {
     'public.users': { ...noTotals(), read: 3, inserted: 3, closes: true },

@@ -18,7 +18,7 @@ describe('compileMapping', () => {
         reason: null,
       key: ['id'], targetKey: ['id'], keyed: true, entity: 'posts', ledger: false, dropped: [], where: [], merge: null, rename: [],
       pinned: new Map(),
-      mergedParents: [], triggers: 'fire', adopt: null, truncate: 'refuse', objects: [],
+      mergedParents: [], triggers: 'fire', adopt: null, truncate: 'refuse', objects: [], parents: [{ columns: ['author'], table: 'public.users' }],
       columns: [
         { target: 'author', type: 'text', source: 'author', map: { kind: 'ref', entity: 'users' } },
         { target: 'id', type: 'text', source: 'id', map: { kind: 'ref', entity: 'posts' } },

@@ -22,12 +22,12 @@ export interface Child {
 
 const MAIN = fileURLToPath(new URL('child-main.ts', import.meta.url))
 
-export function startChild(config: Config, options: { readonly failpoints?: string; readonly takeover?: boolean } = {}): Child {
+export function startChild(config: Config, options: { readonly failpoints?: string; readonly takeover?: boolean; readonly role?: 'mirror' } = {}): Child {
   const folder = mkdtempSync(join(tmpdir(), 'rekey-child-'))
   const file = join(folder, 'config.json')
   writeFileSync(file, JSON.stringify(config))
   const env = { ...process.env, REKEY_FAILPOINTS: options.failpoints ?? '' }
-  const child = spawn(process.execPath, ['--import', 'tsx', MAIN, file, ...(options.takeover ? ['--takeover'] : [])],
+  const child = spawn(process.execPath, ['--import', 'tsx', MAIN, file, ...(options.takeover ? ['--takeover'] : []), ...(options.role ? ['--role', options.role] : [])],
     { env, stdio: ['ignore', 'pipe', 'pipe'] })
   const release = atExit(() => void child.kill('SIGKILL'))
   const lines: string[] = []

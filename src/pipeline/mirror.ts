@@ -1,0 +1,70 @@
+import { openSession, type SqlSession } from '../../connectors/postgres/session.ts'
+import { findDecisions, matchRows } from '../../connectors/postgres-destination/lookup.ts'
+import { objectJobs } from '../../connectors/postgres-destination/object-jobs.ts'
+import { tableOf } from '../core/catalog.ts'
+import type { JobCounts } from '../core/object-job.ts'
+import type { Point } from '../failpoint.ts'
+import { mirror } from '../mirror.ts'
+import { keysFor } from '../object-keys.ts'
+import { newBudget } from '../objects/budget.ts'
+import { copyObject } from '../objects/copy.ts'
+import type { RunEvents } from '../progress.ts'
+import type { Opened } from './open.ts'
+import { openStores, type ObjectsConfig } from './stores.ts'
+
+const IDLE_MS = 500
+/** Parts of one object under way at a time. */
+const RANGES = 4
+
+export interface MirrorRun {
+  readonly events: RunEvents
+  readonly point: Point
+  readonly onCounts: (counts: JobCounts) => void
+}
+
+/** The workers of a pipeline's objects, in this process, over a connection of their own; until the signal aborts. */
+export async function mirrorObjects(opened: Opened, objects: ObjectsConfig, run: MirrorRun, signal: AbortSignal): Promise<void> {
+  const { config, mapping, minters, catalogs } = opened
+  const session = await openSession(config.destination.url, 'destination')
+  const stores = await openStores(objects, mapping)
+  const query = oneByOne(session.query)
+  const budget = newBudget(objects.memory)
+  try {
+    await mirror({
+      jobs: objectJobs(query, config.pipeline), source: stores.source, destination: stores.destination, workers: objects.workers, point: run.point,
+      leaseMs: objects.lease, idleMs: IDLE_MS, firstMs: config.retry.first, mostMs: config.retry.most, run: config.pipeline,
+      copy: (job, begun, signal) => copyObject(
+        { from: { key: job.key, version: null }, to: job.newKey, run: config.pipeline, existing: objects.existing, verify: objects.verify, etags: objects.etags, begun: job.begun,
+          size: job.size },
+        { from: stores.source(job.store), to: stores.destination(job.to), budget, ranges: RANGES, begun, signal }),
+      keysFor: (store, keys) => keysFor(store, keys, {
+        mapping, minters, idMap: { find: (entity, of) => findDecisions(query, config.pipeline, entity, of) },
+        match: (question) => matchRows(query, question, tableOf(catalogs.destination, question.table)),
+      }),
+      deletes: { graceMs: objects.deletes.grace, most: objects.deletes.max },
+      sweep: {
+        everyMs: objects.sweep,
+        prefixes: [...mapping.stores.values()].flatMap(({ name, to, sweep }) => sweep.map((prefix) => ({ store: name, to, prefix }))),
+      },
+      async copied() {
+        const [row] = await query(
+          `select (phase = 'stream' and converge_lsn <> '0/0' and commit_lsn >= converge_lsn)::text from rekey.checkpoint where pipeline = $1`, [config.pipeline])
+        return row?.[0] === 'true'
+      },
+      onCounts: run.onCounts, onNote: run.events.note,
+    }, signal)
+  } finally {
+    stores.close()
+    await session.close()
+  }
+}
+
+/** A connection answers one question at a time; the workers ask many at once. */
+function oneByOne(query: SqlSession['query']): SqlSession['query'] {
+  let last: Promise<unknown> = Promise.resolve()
+  return (sql, params) => {
+    const next = last.then(() => query(sql, params), () => query(sql, params))
+    last = next
+    return next
+  }
+}

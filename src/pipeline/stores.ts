@@ -1,0 +1,73 @@
+import { folderStore } from '../../connectors/folder/store.ts'
+import { openS3Store } from '../../connectors/s3/store.ts'
+import type { Config } from '../config/config.ts'
+import type { StoreConfig } from '../config/objects-schema.ts'
+import { RekeyError } from '../core/errors.ts'
+import type { Mapping } from '../core/mapping.ts'
+import type { Problem } from '../core/problem.ts'
+import { newPace } from '../objects/pace.ts'
+import { pacedStore } from '../objects/paced-store.ts'
+import type { ObjectStore } from '../ports.ts'
+
+export type ObjectsConfig = NonNullable<Config['objects']>
+
+/** The stores of rekey.yaml that the mapping uses, by their names on each side. */
+export interface Stores {
+  source(name: string): ObjectStore
+  destination(name: string): ObjectStore
+  close(): void
+}
+
+/** Opening asks nothing of a store: one that does not answer is found out when it is used. */
+export async function openStores(objects: ObjectsConfig, mapping: Pick<Mapping, 'stores'>): Promise<Stores> {
+  const closing: (() => void)[] = []
+  const pace = { most: objects.limits.requests, requestsPerSecond: null, bytesPerSecond: objects.limits.bandwidth ?? null }
+  const open = async (config: StoreConfig): Promise<ObjectStore> => {
+    if ('folder' in config) return folderStore(config.folder)
+    const { credentials, encryption, endpoint, pathStyle, ...s3 } = config.s3
+    const made = await openS3Store({
+      ...s3, endpoint: endpoint ?? null, pathStyle: pathStyle ?? endpoint !== undefined, sockets: objects.limits.requests,
+      credentials: credentials ? { accessKeyId: credentials.accessKeyId, secretAccessKey: credentials.secretAccessKey,
+        ...(credentials.sessionToken === undefined ? {} : { sessionToken: credentials.sessionToken }) } : null,
+      encryption: encryption ? { mode: encryption.mode, key: encryption.key ?? null } : null,
+    })
+    closing.push(() => made.close())
+    return made
+  }
+  const side = async (configs: ObjectsConfig['source'], names: readonly string[]): Promise<(name: string) => ObjectStore> => {
+    const stores = new Map<string, ObjectStore>()
+    for (const name of new Set(names)) if (configs[name]) stores.set(name, pacedStore(await open(configs[name]), newPace(pace)))
+    return (name) => {
+      const found = stores.get(name)
+      if (!found) throw new RekeyError('CONFIG', `there is no store ${name} in rekey.yaml`)
+      return found
+    }
+  }
+  const rules = [...mapping.stores.values()]
+  return {
+    source: await side(objects.source, rules.map(({ name }) => name)),
+    destination: await side(objects.destination, rules.map(({ to }) => to)),
+    close: () => closing.forEach((one) => one()),
+  }
+}
+
+/**
+ * Stores of the mapping that rekey.yaml does not have. Without any, rows only leave their jobs for a later run, which is worth a warning,
+ * unless rows wait for their objects.
+ */
+export function storeProblems({ stores, tables }: Pick<Mapping, 'stores' | 'tables'>, { objects }: Pick<Config, 'objects'>): Problem[] {
+  if (stores.size === 0) return []
+  if (objects === undefined) {
+    const waits = [...tables.values()].some((rule) => rule.objects.some((one) => one.when === 'before'))
+    return [{
+      code: 'NO_STORES', severity: waits ? 'error' : 'warning', where: 'objects', fix: 'Add `objects` with the stores of both sides to rekey.yaml.',
+      message: `rekey.yaml names no stores: objects are not carried${waits ? ', and rows wait for them' : ''}`,
+    }]
+  }
+  const missing = (side: 'source' | 'destination', name: string, where: string): Problem[] => (objects[side][name] ? [] : [{
+    code: 'UNKNOWN_STORE', severity: 'error', where, message: `rekey.yaml has no store ${name} at the ${side}`,
+    fix: `Add it under objects.${side}.`,
+  }])
+  return [...stores.values()].flatMap(({ name, to }) =>
+    [...missing('source', name, `objects.${name}`), ...missing('destination', to, `objects.${name}.to`)])
+}
