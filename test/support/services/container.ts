@@ -52,19 +52,21 @@ export function containerRunner(image: Image, port: number, ready: () => Promise
 
 async function create({ image, port: inside, env = {}, entrypoint, command, files = {}, calls = [] }: Image, port: number) {
   const { GenericContainer, TestContainers, Wait, getContainerRuntimeClient } = await import('testcontainers')
-  if (calls.length > 0) await TestContainers.exposeHostPorts(...calls)
   const content = Object.entries(files).map(([target, text]) => ({ target, content: text }))
   let wanted: GenericContainer = new GenericContainer(image).withExposedPorts({ container: inside, host: port }).withEnvironment({ ...env })
     .withCopyContentToContainer(content).withWaitStrategy(Wait.forAll([]))
   if (entrypoint) wanted = wanted.withEntrypoint([...entrypoint])
   if (command) wanted = wanted.withCommand([...command])
-  const started = await begin(image, wanted)
+  const started = await begin(image, async () => {
+    if (calls.length > 0) await TestContainers.exposeHostPorts(...calls)
+    return wanted.start()
+  })
   return { started, engine: (await getContainerRuntimeClient()).container.getById(started.getId()) }
 }
 
-async function begin(image: string, wanted: GenericContainer): Promise<StartedTestContainer> {
+async function begin(image: string, start: () => Promise<StartedTestContainer>): Promise<StartedTestContainer> {
   try {
-    return await wanted.start()
+    return await start()
   } catch (cause) {
     throw new Error(`${image} cannot be had: the container engine did not start it. Run: docker pull ${image}`, { cause })
   }
@@ -83,7 +85,7 @@ export async function runInContainer(image: string, folder: string, command: rea
   const { GenericContainer, Wait } = await import('testcontainers')
   const idle = new GenericContainer(image).withEntrypoint(['sleep']).withCommand(['600']).withWorkingDir('/work')
     .withCopyDirectoriesToContainer([{ source: folder, target: '/work' }]).withWaitStrategy(Wait.forAll([]))
-  const container = await begin(image, idle)
+  const container = await begin(image, () => idle.start())
   try {
     const { exitCode, output } = await container.exec([...command])
     return { code: exitCode, output }

@@ -28,7 +28,7 @@ export async function startRedis(settings: Readonly<Record<string, string>> = {}
     program: async ({ port, folder }) => ({
       command: [await redisServer(), ...args({ bind: '127.0.0.1', dir: folder, port: String(port) })],
     }),
-    container: () => ({ image: 'redis:7.2-alpine', port: 6379, command: ['redis-server', ...args({})] }),
+    container: () => ({ image: 'redis:7.2-alpine', port: 6379, command: ['redis-server', ...args({ 'protected-mode': 'no' })] }),
   })
   return { ...served, url: `redis://${served.host}:${served.port}` }
 }
