@@ -122,12 +122,15 @@ const apply: Panel[] = [
 ]
 
 const idMap: Panel[] = [
+  { title: 'Entries of the ledger', type: 'timeseries', unit: 'short', empty: 'every id is computed',
+    description: 'Decisions that cannot be computed again: merged, pinned, renamed, random ids. By table.',
+    queries: [{ expr: `max by (table) (rekey_idmap_entries${inPipeline('table=~"$table"')})`, legend: '{{table}}' }] },
   { title: 'Look-ups, by tier', type: 'timeseries', unit: 'cps', empty: 'every id is computed',
     description: 'Keys that were looked up because their ids cannot be computed. What a tier does not know is asked of the next one: memory, redis, ledger.',
     queries: [{ expr: `sum by (tier, result) (rate(rekey_idmap_lookups_total${P}[$__rate_interval]))`, legend: '{{tier}} {{result}}' }] },
   { title: 'Copy of the ledger in Redis', type: 'state-timeline', unit: 'none', empty: 'no copy', description: 'Whether it answers. While it does not, the ledger is asked.',
     queries: [{ expr: `max by (pipeline) (rekey_idmap_cache_up${P})`, legend: '{{pipeline}}' }] },
-  { title: 'Mended in the copy', type: 'timeseries', unit: 'short', empty: 'nothing',
+  { title: 'Mended in the copy', type: 'timeseries', unit: 'short', empty: 'nothing', alerts: [{ name: 'RekeyIdMapConflict', at: 0 }],
     description: 'Entries that said otherwise than the ledger: a hand, a server that lost what it had acknowledged, or two pipelines under one name. And how often it was filled anew.',
     queries: [
       { expr: `sum by (pipeline) (increase(rekey_idmap_conflicts_total${P}[$__rate_interval]))`, legend: '{{pipeline}} entries corrected' },

@@ -1,6 +1,12 @@
 import type { DestinationSample } from '../../src/core/samples.ts'
 import type { Query } from './lookup.ts'
 
+/** Entries of the ledger by the name under which they stand there. Reads all of them: not to be asked often. */
+export async function countLedger(query: Query, pipeline: string): Promise<Map<string, number>> {
+  const rows = await query('select entity, count(*)::text from rekey.id_map where pipeline = $1 group by entity', [pipeline])
+  return new Map(rows.map(([entity, n]) => [entity!, Number(n)]))
+}
+
 /** What waits and how old the checkpoint is. Rejects as the query does, and when our tables are not there. */
 export async function measureDestination(query: Query, pipeline: string): Promise<DestinationSample> {
   const [[parked, age]] = await query(

@@ -27,6 +27,8 @@ export interface RunMetrics extends Meter {
   estimated(rows: ReadonlyMap<string, number>): void
   sampledSource(sample: SourceSample): void
   sampledDestination(sample: DestinationSample): void
+  /** Entries of the ledger by table. */
+  countedLedger(entries: ReadonlyMap<string, number>): void
   /** It was told to stop and finishes what is under way. */
   draining(): void
   readiness(): Readiness
@@ -145,6 +147,9 @@ export function runMetrics(metrics: Metrics, version: string, now: () => number 
     sampledDestination({ parkedRows, checkpointAgeSeconds }) {
       checkpointAge = checkpointAgeSeconds ?? 0
       metrics.set('rekey_parked_rows', {}, parkedRows)
+    },
+    countedLedger(entries) {
+      for (const [table, n] of entries) metrics.set('rekey_idmap_entries', { table }, n)
     },
     readiness() {
       const reasons: Reason[] = []

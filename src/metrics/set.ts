@@ -59,6 +59,7 @@ export const METRICS = {
   rekey_objects_bytes: gauge('destination', 'Bytes of the objects in a state, as far as they are known.', ['state']),
   rekey_snapshot_chunks_remaining: gauge('meter', 'Chunks of the initial copy that are not done.'),
 
+  rekey_idmap_entries: gauge('destination', 'Decisions that the ledger holds; counted now and then.', ['table']),
   rekey_idmap_lookups_total: counter('meter', 'Keys that were looked up, by tier (memory, redis, ledger) and by whether it knew them.', ['tier', 'result']),
   rekey_idmap_conflicts_total: counter('meter', 'Entries of the copy in Redis that said otherwise than the ledger, and were corrected.'),
   rekey_idmap_cache_rebuilds_total: counter('meter', 'How often the copy in Redis was filled anew from the ledger.'),

@@ -1,7 +1,8 @@
-import { measureDestination } from '../../connectors/postgres-destination/measure.ts'
+import { countLedger, measureDestination } from '../../connectors/postgres-destination/measure.ts'
 import { measureSource } from '../../connectors/postgres-source/measure.ts'
 import { every } from '../clock.ts'
 import type { Config } from '../config/config.ts'
+import type { Mapping } from '../core/mapping.ts'
 import { nameOf } from '../core/relation.ts'
 import type { Meter } from '../meter.ts'
 import { openMetrics } from '../metrics/registry.ts'
@@ -22,6 +23,8 @@ export interface Observed {
 
 /** How often the databases are asked: a scrape never asks them itself. */
 const SAMPLE_MS = 2_000
+/** What reads many rows is asked this often at most, and not more than a hundredth of the time. */
+const COUNT_MS = 30_000
 
 /** Listens where the configuration says, and tells where that is; null when it says nothing. Rejects with CONFIG when it cannot. */
 export async function observe(config: Config, events: RunEvents, signal: AbortSignal): Promise<Observed | null> {
@@ -51,10 +54,38 @@ function watch({ config, source, destination, catalogs, mapping }: Opened, metri
   const questions = [
     oneAtATime(async () => metrics.sampledSource(await measureSource(source.query, slot))),
     oneAtATime(async () => metrics.sampledDestination(await measureDestination(destination.query, config.pipeline))),
+    seldom(async () => metrics.countedLedger(byTable(mapping, await countLedger(destination.query, config.pipeline)))),
   ]
   const ask = (): void => questions.forEach((question) => question())
   ask()
   return { prepared: ask, streaming: ask, stop: every(SAMPLE_MS, ask) }
+}
+
+/** Entries stand under the name of their entity, of their table, or of the column whose values were renamed. */
+function byTable({ tables }: Mapping, entries: ReadonlyMap<string, number>): Map<string, number> {
+  const counts = new Map<string, number>()
+  for (const [name, n] of entries) {
+    const rule = [...tables.values()].find(({ entity, source }) => entity === name || nameOf(source) === name || name.startsWith(`${nameOf(source)}.`))
+    const table = rule ? nameOf(rule.source) : name
+    counts.set(table, (counts.get(table) ?? 0) + n)
+  }
+  return counts
+}
+
+/** The same, for a question that takes long. */
+function seldom(ask: () => Promise<void>): () => void {
+  let next = 0
+  return oneAtATime(async () => {
+    const began = performance.now()
+    if (began < next) return
+    const lasted = (): number => performance.now() - began
+    await ask().catch((error: unknown) => {
+      // Our tables may not be there yet.
+      next = performance.now() + 100 * lasted()
+      throw error
+    })
+    next = performance.now() + Math.max(COUNT_MS, 100 * lasted())
+  })
 }
 
 /** A server that has not answered is not asked again meanwhile. A question that fails shows in what it would have told. */

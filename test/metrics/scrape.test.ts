@@ -67,6 +67,8 @@ describe('the metrics of a running bridge', () => {
     expect(seen.get('rekey_snapshot_rows_estimated{table="public.users"}')).toBe(2)
     expect(seen.get('rekey_snapshot_chunks_remaining')).toBe(0)
     expect(seen.get('rekey_epoch')).toBe(1)
+    const ledger = await rig.destination.query("select count(*)::text as n from rekey.id_map where entity = 'users'")
+    await until('rekey_idmap_entries{table="public.users"}', (value) => value === Number(ledger[0].n))
     expect(seen.get('rekey_leader')).toBe(1)
     for (const stage of ['decode', 'apply']) {
       expect(seen.get(`rekey_changes_total{table="public.users",op="update",stage="${stage}"}`)).toBe(1)

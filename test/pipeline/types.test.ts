@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { Major } from '../support/binaries.ts'
-import { SESSION } from '../../src/core/session.ts'
+import { sessionOptions } from '../../src/core/session.ts'
 import { client, type Database, type TextRow } from '../support/database.ts'
 import { createRig, type Rig } from '../support/rig.ts'
 import { pair } from '../support/servers.ts'
@@ -47,8 +47,8 @@ function mapping(samples: Samples): string {
 
 /** A session in which literals mean what they say. */
 async function pinned(url: string) {
-  const session = await client(url)
-  for (const [setting, value] of Object.entries(SESSION)) await session.query('select set_config($1, $2, false)', [setting, value])
+  // From the first statement on: the timeouts of the database are shorter than a busy machine takes for one.
+  const session = await client(`${url}?options=${encodeURIComponent(sessionOptions())}`)
   await session.query('set search_path = public')
   return session
 }
