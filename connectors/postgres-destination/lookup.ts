@@ -33,6 +33,28 @@ export async function ledgerLife(query: Query, pipeline: string): Promise<string
   return row?.[0] ?? null
 }
 
+/** How the source looked when the pipeline last ran: its old ids are understood after it is gone. Null when it never ran. */
+export async function rememberedSource(query: Query, pipeline: string): Promise<string | null> {
+  const [row] = await query('select source from rekey.ledger where pipeline = $1', [pipeline])
+  return row?.[0] ?? null
+}
+
+export async function rememberSource(query: Query, pipeline: string, source: string): Promise<void> {
+  await query('update rekey.ledger set source = $2 where pipeline = $1 and source is distinct from $2', [pipeline, source])
+}
+
+/** What is parked under a key of a table, the latest first. */
+export async function parkedUnder(query: Query, pipeline: string, { table, key }: { table: string; key: string }): Promise<ParkedNote[]> {
+  const sql = `select state, reason, coalesce(note, '') from rekey.parked where pipeline = $1 and tbl = $2 and key = $3 and state <> 'done' order by id desc`
+  return (await query(sql, [pipeline, table, fromRaw(key)])).map(([state, reason, note]) => ({ state: state!, reason: reason!, note: note! }))
+}
+
+export interface ParkedNote {
+  readonly state: string
+  readonly reason: string
+  readonly note: string
+}
+
 function decisionOf(row: readonly (string | null)[]): Decision {
   const [entity, old, id, kind, rule, evidence] = row as string[]
   return { entity, key: toRaw(old), id: toRaw(id), kind: kind as Decision['kind'], rule, evidence }

@@ -36,7 +36,8 @@ create index if not exists id_map_new on rekey.id_map (new);
 
 create table if not exists rekey.ledger (
   pipeline text collate "C" primary key,
-  life uuid not null default gen_random_uuid()
+  life uuid not null default gen_random_uuid(),
+  source text
 );
 
 create table if not exists rekey.chunk (

@@ -19,8 +19,8 @@ export interface RedisCacheOptions {
   readonly generation: string
   /** How long one answer may take. */
   readonly timeoutMs: number
-  /** Never empties, fills or repairs what it finds: for processes beside those that deliver. */
-  readonly readOnly?: boolean
+  /** False: it never empties or fills it as a whole; for processes beside those that deliver. Default true. */
+  readonly fills?: boolean
   /** It met a value that was not written for this ledger and key. */
   readonly onForeign?: (entity: string) => void
   /** It begins or ceases to answer. */
@@ -54,7 +54,7 @@ export function redisCache(options: RedisCacheOptions): RedisCache {
   const client = openClient({ url: options.url, timeoutMs: options.timeoutMs, name: `rekey_${options.pipeline}` })
   const codec = entryCodec(options.key)
   const keys = keysOf(options)
-  const asking = { keys, generation: options.generation, filler: options.readOnly ? null : fillerName() }
+  const asking = { keys, generation: options.generation, filler: options.fills === false ? null : fillerName() }
   const owed = debts()
   let sure = false
   let writing = 0
@@ -138,7 +138,7 @@ export function redisCache(options: RedisCacheOptions): RedisCache {
   }
   const learner = (seen: ReadonlyMap<string, string>): Cached['learn'] => (learned) => {
     const entries = [...learned].slice(0, MOST_WRITING)
-    if (!options.readOnly && !busy() && entries.length > 0) void replace(entries, seen)
+    if (!busy() && entries.length > 0) void replace(entries, seen)
   }
   const ask = async (): Promise<'full' | 'empty' | 'away'> => {
     if (client.status !== 'ready') return 'away'
@@ -183,7 +183,7 @@ export function redisCache(options: RedisCacheOptions): RedisCache {
       void send(commands, added.length)
     },
     async drop(entity, raw) {
-      const token = options.readOnly ? null : await mark(entity, raw.map(codec.field))
+      const token = await mark(entity, raw.map(codec.field))
       return token === null ? UNKNOWN : { learn: learner(new Map(raw.map((key) => [key, token]))) }
     },
     // One question at a time: the answer to an older one must not undo what a newer one did.

@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 import { createInterface } from 'node:readline/promises'
 import { look, operate } from '../pipeline/operate.ts'
+import { serve } from '../pipeline/serve.ts'
 import { run } from '../pipeline.ts'
 import { version } from '../version.ts'
 import { cli } from './program.ts'
@@ -24,7 +25,7 @@ function onSignal(heard: () => void): () => void {
 }
 
 const world: World = {
-  stdout: process.stdout, stderr: process.stderr, env: process.env, version: version(), ask, onSignal, run, operate, look,
+  stdout: process.stdout, stderr: process.stderr, env: process.env, version: version(), ask, onSignal, run, operate, look, serve,
   exit: (code) => process.exit(code),
 }
 

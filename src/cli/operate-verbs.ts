@@ -1,11 +1,13 @@
 import type { Command } from 'commander'
 import { RekeyError } from '../core/errors.ts'
+import { resolveNew, resolveOld } from '../id-answers.ts'
 import { checkIds, type Decided, listParked, type ListOptions, renderDecided, renderParked, retryParked, waiveParked } from './parked.ts'
 import { removePipeline, renderRemoved } from './remove.ts'
 import { renderStatus } from './render-status.ts'
-import { renderResolved, resolveNew, resolveOld } from './resolve.ts'
+import { renderResolved } from './resolve.ts'
 import { addObjects } from './objects-verbs.ts'
 import { atLeastOne, confirm, examples, type Invocation, type Session, verb } from './session.ts'
+import { serveVerb } from './serve.ts'
 import { readStatus } from './status.ts'
 import { counted } from './text.ts'
 
@@ -15,6 +17,7 @@ const NOT_FOUND = 4
 export function addOperating(program: Command, invocation: Invocation): void {
   addStatus(program, invocation)
   addResolve(program, invocation)
+  addServe(program, invocation)
   addParked(program, invocation)
   addObjects(program, invocation)
   addRemove(program, invocation)
@@ -41,10 +44,18 @@ Exit code 4: there is no answer.\n`)
     .action(verb<{ entity?: string }>(invocation, async (session, { entity }, [first, old]) => {
       if (old !== undefined && entity !== undefined) throw new RekeyError('USAGE', '--entity goes with a new id alone')
       const resolved = await session.world.operate(await session.config(), (operated) =>
-        old === undefined ? resolveNew(operated, first, entity ?? null) : resolveOld(operated, first, old))
+        operated.lookedUp((asked) => (old === undefined ? resolveNew(asked, first, entity ?? null) : resolveOld(asked, first, old))))
       session.answer(resolved, renderResolved(resolved))
       return resolved.found ? 0 : NOT_FOUND
     }))
+}
+
+function addServe(program: Command, invocation: Invocation): void {
+  program.command('serve')
+    .description('answer old ids over HTTP, until SIGTERM or SIGINT: a redirect to where it is now, or JSON')
+    .addHelpText('after', `${examples('serve', 'serve --json')}
+Needs \`resolver\` in rekey.yaml, and a pipeline that has run; the source may be gone by then.\n`)
+    .action(verb(invocation, serveVerb))
 }
 
 function addParked(program: Command, invocation: Invocation): void {

@@ -3,6 +3,7 @@ import type { Config } from '../config/config.ts'
 import { readConfig } from '../config/config.ts'
 import { RekeyError } from '../core/errors.ts'
 import type { look, operate } from '../pipeline/operate.ts'
+import type { serve } from '../pipeline/serve.ts'
 import type { run } from '../pipeline.ts'
 
 interface Stream {
@@ -26,6 +27,7 @@ export interface World {
   readonly run: typeof run
   readonly operate: typeof operate
   readonly look: typeof look
+  readonly serve: typeof serve
 }
 
 /** One command under way. */
@@ -71,7 +73,7 @@ function sessionOf({ world, secrets }: Invocation, options: { json?: boolean; co
 }
 
 /** The id secret, the token, and the passwords of both URLs, as written and decoded. */
-export function secretsOf(config: Pick<Config, 'secret' | 'source' | 'destination' | 'metrics' | 'redis' | 'objects'>): string[] {
+export function secretsOf(config: Pick<Config, 'secret' | 'source' | 'destination' | 'metrics' | 'redis' | 'resolver' | 'objects'>): string[] {
   const urls = [config.source.url, config.destination.url, ...(config.redis ? [config.redis.url] : [])]
   const passwords = urls.flatMap((url) => {
     const { password } = new URL(url)
@@ -81,7 +83,7 @@ export function secretsOf(config: Pick<Config, 'secret' | 'source' | 'destinatio
     const { secretAccessKey = '', sessionToken = '' } = ('s3' in store && store.s3.credentials) || {}
     return [secretAccessKey, sessionToken]
   })
-  return [...new Set([config.secret, config.metrics?.token ?? '', ...passwords, ...stores])].filter((text) => text !== '')
+  return [...new Set([config.secret, config.metrics?.token ?? '', config.resolver?.token ?? '', ...passwords, ...stores])].filter((text) => text !== '')
 }
 
 function safeDecode(text: string): string {

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { isUrlTemplate } from '../core/url-template.ts'
 import { isLoopback, parseAddress } from '../core/address.ts'
 import { objectsSchema } from './objects-schema.ts'
 import { count, duration, size } from './units.ts'
@@ -9,16 +10,26 @@ const database = z.strictObject({
 })
 
 /** Something that others may ask over HTTP. */
-const listener = z.strictObject({
+const listening = {
   listen: z.string().refine((text) => parseAddress(text) !== null, 'expected host:port, such as 127.0.0.1:9187')
     .describe('host:port; port 0 takes a free one. Any host but the own machine needs a token'),
   token: z.string().regex(/^\S{16,}$/, 'at least 16 characters, no blanks').optional()
     .describe('Every request must carry it: Authorization: Bearer …'),
-}).superRefine(({ listen, token }, context) => {
+}
+
+function needsToken({ listen, token }: { listen: string; token?: string | undefined }, context: z.core.$RefinementCtx): void {
   const address = parseAddress(listen)
   if (address === null || isLoopback(address) || token !== undefined) return
-  context.addIssue({ code: 'custom', path: ['token'], message: 'is needed to listen beyond the own machine' })
-})
+  context.addIssue({ code: 'custom', path: ['token'], message: 'is needed to listen beyond the own machine', input: listen })
+}
+
+const listener = z.strictObject(listening).superRefine(needsToken)
+
+const resolver = z.strictObject({
+  ...listening,
+  urls: z.record(z.string(), z.string().refine(isUrlTemplate, 'expected https://host/path with one {id} in the path, the query or the fragment'))
+    .default({}).describe('By entity, where what had an old id is found now: https://new.example/users/{id}'),
+}).superRefine(needsToken)
 
 const redis = z.strictObject({
   url: z.string().regex(/^rediss?:\/\/[^\s]+$/, 'expected redis://[user:password@]host:port[/number], or rediss:// for TLS'),
@@ -66,6 +77,7 @@ export const configSchema = z.strictObject({
     transaction: size.prefault('8MiB').describe('Changes received and not yet taken by the queue'),
     ledger: size.prefault('64MiB').describe('Decisions of the ledger that are kept at hand'),
   }).prefault({}),
+  resolver: resolver.optional().describe('For `rekey serve`: old ids become new ones over HTTP'),
   metrics: listener.optional().describe('Metrics for Prometheus and the health of a run, over HTTP; without it nothing listens'),
   objects: objectsSchema.optional().describe('Stores whose objects are carried with the rows; the mapping says which rows name which'),
   retry: z.strictObject({

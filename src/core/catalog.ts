@@ -89,3 +89,13 @@ export interface CatalogTrigger {
 export function tableOf(catalog: Pick<Catalog, 'tables'>, name: TableName): CatalogTable | undefined {
   return catalog.tables.find((t) => t.schema === name.schema && t.table === name.table)
 }
+
+/** A catalog as text, for the time when its database cannot be asked any more. */
+export function catalogText(catalog: Catalog): string {
+  return JSON.stringify({ ...catalog, enums: [...catalog.enums], extensions: [...catalog.extensions] })
+}
+
+export function catalogOf(text: string): Catalog {
+  const read = JSON.parse(text) as Omit<Catalog, 'enums' | 'extensions'> & { enums: [string, string[]][]; extensions: [string, string][] }
+  return { ...read, enums: new Map(read.enums), extensions: new Map(read.extensions) }
+}

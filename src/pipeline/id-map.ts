@@ -3,7 +3,6 @@ import { findDecisions, ledgerLife, ledgerPage } from '../../connectors/postgres
 import { redisCache, type RedisCache } from '../../connectors/redis/cache.ts'
 import { sleep } from '../clock.ts'
 import type { Config } from '../config/config.ts'
-import { RekeyError } from '../core/errors.ts'
 import { keepCache } from '../keep-cache.ts'
 import type { IdMapEvents } from '../meter.ts'
 import type { Destination, IdMap } from '../ports.ts'
@@ -25,7 +24,7 @@ interface Writer {
 /** Null when the ledger alone is asked. The ledger must be there. */
 export async function openLedgerCopy({ opened, events, meter }: Bridge): Promise<LedgerCopy | null> {
   const { config, destination: { query } } = opened
-  const cache = await openCache(opened, { readOnly: false, events: meter })
+  const cache = await openCache(opened, { fills: true, events: meter })
   if (cache === null) return null
   const stop = new AbortController()
   const keeping = keepCache({
@@ -46,13 +45,13 @@ export async function openLedgerCopy({ opened, events, meter }: Bridge): Promise
 
 /** The copy in Redis, if there is one by the configuration and a ledger to be copied. */
 export async function openCache({ config, destination }: Pick<Opened, 'config' | 'destination'>,
-  { readOnly, events }: { readonly readOnly: boolean; readonly events: IdMapEvents }): Promise<RedisCache | null> {
+  { fills, events }: { readonly fills: boolean; readonly events: IdMapEvents }): Promise<RedisCache | null> {
   const { redis, idMap, pipeline } = config
   if (idMap !== 'redis' || redis === undefined) return null
   const life = await ledgerLife(destination.query, pipeline)
-  if (life === null) throw new RekeyError('INTERNAL', 'there is no ledger to be copied')
+  if (life === null) return null
   return redisCache({
-    url: redis.url, prefix: redis.prefix, pipeline, timeoutMs: redis.timeout, generation: life, key: cacheKey(config, life), readOnly,
+    url: redis.url, prefix: redis.prefix, pipeline, timeoutMs: redis.timeout, generation: life, key: cacheKey(config, life), fills,
     onForeign: (entity) => events.corrected(entity, 1), onSure: (sure) => events.copyAnswers(sure),
   })
 }

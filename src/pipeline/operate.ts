@@ -16,6 +16,8 @@ import type { PlanFile } from '../core/plan-file.ts'
 import { relationsOf } from '../core/relations.ts'
 import type { SlotState } from '../core/slot-health.ts'
 import { dryRun } from '../dryrun.ts'
+import type { Asked } from '../id-answers.ts'
+import { lookedUp } from './look-up.ts'
 import { namesOf, withDatabases, type Opened } from './open.ts'
 import { openStores, type Stores } from './stores.ts'
 
@@ -43,6 +45,8 @@ export interface Operated {
   readonly opened: Opened
   readonly source: SourceState
   readonly destination: DestinationState
+  /** Old and new ids: by the copy of the ledger where there is one, and by the ledger, which is right where they differ. */
+  lookedUp<T>(work: (asked: Asked) => Promise<T>): Promise<T>
   /** What the server of the id map says of itself; null when it does not answer. Asked only when there is one. */
   redisFacts(): Promise<RedisFacts | null>
   /** Removes the copy of the ledger; null when its server does not answer. */
@@ -75,6 +79,7 @@ export function operate<T>(config: Config, work: (operated: Operated) => Promise
     try {
       return await work({
         opened, source, destination: destinationState(opened.destination.query, pipeline), objects: objectState(opened.destination.query, pipeline),
+        lookedUp: (asking) => lookedUp(opened, asking),
         redisFacts: async () => (redis ? redisFacts(redis.url) : null),
         removeCopy: async () => (redis ? removeCopy(redis.url, { prefix: redis.prefix, pipeline }) : 'not there'),
         async stores() {

@@ -1,11 +1,13 @@
 import { readFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { beginRun } from '../../connectors/postgres-destination/chunks.ts'
+import { rememberSource } from '../../connectors/postgres-destination/lookup.ts'
 import { destinationState } from '../../connectors/postgres-destination/state.ts'
 import { comparePublication, ensurePublication, readPublication } from '../../connectors/postgres-source/publication.ts'
 import { createSlot, dropSlot, freeSlot, readSlot } from '../../connectors/postgres-source/slot.ts'
 import { sleep } from '../clock.ts'
 import { readDecisions, storeDecisions } from '../conflicts.ts'
+import { catalogText } from '../core/catalog.ts'
 import { RekeyError } from '../core/errors.ts'
 import type { Checkpoint } from '../core/plan.ts'
 import { judgeSlot } from '../core/slot-health.ts'
@@ -18,6 +20,7 @@ export async function prepare(bridge: Bridge, resumed: boolean): Promise<Checkpo
   const { config, catalogs, mapping } = opened
   const { slot, publication } = namesOf(config)
   const checkpoint = await main.destination.open()
+  await rememberSource(main.query, config.pipeline, catalogText(catalogs.source))
   const tables = capturedTables(mapping)
   if (checkpoint.phase === 'new' && resumed) throw new RekeyError('FENCED', `the pipeline ${config.pipeline} was removed while it ran`)
   if (!resumed && options.conflicts !== undefined) await takeDecisions(bridge, options.conflicts)

@@ -20,7 +20,7 @@ export interface Listening {
 
 /**
  * Opens a listener with these routes and resolves when it answers. Beyond the own machine only with a token. What a route throws is
- * answered with 500 and nothing of the error. Rejects with RekeyError CONFIG when the address cannot be used.
+ * answered with 500 and nothing of the error, or with 503 when a server of ours did not answer. Rejects with RekeyError CONFIG when the address cannot be used.
  */
 export async function listen({ listen: text, token }: ListenOptions, routes: (app: FastifyInstance) => void): Promise<Listening> {
   const address = parseAddress(text)
@@ -36,6 +36,7 @@ export async function listen({ listen: text, token }: ListenOptions, routes: (ap
   }
   app.setNotFoundHandler((_request, reply) => reply.code(404).send(failure('NOT_FOUND', 'there is nothing here')))
   app.setErrorHandler((error: { statusCode?: number }, _request, reply) => {
+    if (error instanceof RekeyError && error.code === 'REMOTE') return reply.code(503).send(failure('REMOTE', 'a server does not answer'))
     const { statusCode = 500 } = error
     if (statusCode >= 500) return reply.code(500).send(failure('INTERNAL', 'it failed'))
     return reply.code(statusCode).send(failure('USAGE', 'the request cannot be understood'))

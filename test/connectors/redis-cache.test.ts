@@ -105,8 +105,8 @@ describe('the copy', () => {
     expect(await client.keys('test:p:*')).toEqual(['test:p:filling'])
   })
 
-  test('a reader beside it changes nothing', async () => {
-    const reader = open({ readOnly: true })
+  test('a process beside it does not fill it, and tells what it knows', async () => {
+    const reader = open({ fills: false })
     await sleep(100)
     expect(await reader.state()).toBe('away')
     const cache = await filled()
@@ -117,7 +117,10 @@ describe('the copy', () => {
     found.learn([entry('2')])
     await reader.drop('users', ['1'])
     await reader.flushed()
-    expect(await idsOf(reader, '1', '2')).toEqual(['usr_1'])
+    expect(await idsOf(cache, '1', '2')).toEqual(['usr_2'])
+    await client.flushall()
+    expect(await reader.state()).toBe('away')
+    expect(await client.keys('*')).toEqual([])
   })
 
   test('a server without room refuses entries, and changes are taken back all the same', async () => {

@@ -8,7 +8,7 @@ function say(args: readonly string[]): Promise<{ exit: number; out: string; err:
   const never = (): never => { throw new Error('no database is asked here') }
   const world: World = {
     stdout: { write: (text) => { out += text } }, stderr: { write: (text) => { err += text } }, env: {}, version: '1.2.3',
-    ask: async () => null, onSignal: () => () => {}, exit: () => {}, run: never, operate: never, look: never,
+    ask: async () => null, onSignal: () => () => {}, exit: () => {}, run: never, operate: never, look: never, serve: never,
   }
   return cli(args, world).then((exit) => ({ exit, out, err }))
 }

@@ -4,6 +4,7 @@ import { join, resolve } from 'node:path'
 import { cli } from '../../src/cli/program.ts'
 import type { World } from '../../src/cli/session.ts'
 import { look, operate } from '../../src/pipeline/operate.ts'
+import { serve } from '../../src/pipeline/serve.ts'
 import { run } from '../../src/pipeline.ts'
 import { createDatabase, type Database } from './database.ts'
 import type { Server } from './postgres.ts'
@@ -91,7 +92,7 @@ async function say(args: readonly string[], { answer = null, on, run: how = run,
       signal = heard
       return () => {}
     },
-    run: how, operate, look,
+    run: how, operate, look, serve,
   }
   const exit = await cli(args, world)
   return { exit, out: out.join(''), err: err.join('') }
