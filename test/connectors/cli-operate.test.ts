@@ -86,6 +86,7 @@ describe('remove', () => {
     expect((await line.json(['status'])).slot.name).toBe('rekey_clitest')
     expect(await line.json(['remove', '--yes', '--force'])).toEqual({
       pipeline: 'clitest', ended: { writer: true, reader: false }, slot: 'dropped', publication: 'dropped', destination: 'schema dropped',
+      copy: 'not there',
     })
     await expect(holder.query('select 1')).rejects.toThrow()
     await holder.end().catch(() => {})
@@ -108,7 +109,7 @@ describe('remove', () => {
       await line.destination.query(`insert into rekey.checkpoint values (${row})`, [pipeline])
       await line.destination.query(`insert into rekey.id_map values ($1, 'users', '1', 'usr_1', 'inserted', 'r', '')`, [pipeline])
     }
-    expect(await line.json(['remove', '--yes'])).toMatchObject({ destination: 'rows deleted' })
+    expect(await line.json(['remove', '--yes'])).toMatchObject({ destination: 'rows deleted', copy: 'not there' })
     const left = 'select pipeline from rekey.checkpoint union all select pipeline from rekey.id_map'
     expect(await line.destination.query(left)).toEqual([{ pipeline: 'another' }, { pipeline: 'another' }])
   })

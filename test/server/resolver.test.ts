@@ -55,6 +55,9 @@ resolver:
 afterAll(async () => {
   stop()
   expect((await served).exit).toBe(0)
+  await client.set('rekey:others:state', 'stays')
+  expect(await line.json(['remove', '--yes', '--force'])).toMatchObject({ copy: 'removed' })
+  expect(await client.keys('*')).toEqual(['rekey:others:state'])
   await line.close()
   client.disconnect()
   await redis.stop()
