@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events'
 import type { Session } from './client.ts'
 import { failure, isExpired, type OnCondition } from './failure.ts'
 
@@ -20,6 +21,8 @@ interface SendOptions {
  */
 export async function ask<T>(session: Session, how: How, send: (options: SendOptions) => Promise<T>): Promise<T> {
   const { timeout } = session.options
+  // One signal ends all that is under way, and each request listens to it.
+  if (how.signal) setMaxListeners(0, how.signal)
   const options: SendOptions = {
     ...(how.signal ? { abortSignal: how.signal } : {}), ...(how.slow ? { requestTimeout: 10 * timeout } : {}),
   }

@@ -5,6 +5,8 @@ import { afterAll, beforeAll, describe } from 'vitest'
 import { folderStore } from '../../connectors/folder/store.ts'
 import { newBucket } from '../support/buckets.ts'
 import { hostileKeys, objectConditions, objectLists, objectUploads, wholeObjects } from '../support/object-contract.ts'
+import { HOSTILE_KEYS } from '../support/objects.ts'
+import { startMoto } from '../support/services/moto.ts'
 import { startS3, type S3 } from '../support/services/s3.ts'
 
 describe('a folder', () => {
@@ -30,4 +32,14 @@ describe('an S3 server that keeps files', () => {
   objectConditions(make)
   objectLists(make)
   objectUploads(make)
+})
+
+describe('an S3 server that takes every key', () => {
+  let server: S3
+  beforeAll(async () => { server = await startMoto() }, 300_000)
+  afterAll(() => server.stop())
+
+  const make = (bucket: string) => newBucket(server, bucket)
+  // Its routes are regular expressions whose dot is no newline: it answers 404 to such a key.
+  hostileKeys(make, HOSTILE_KEYS.filter((key) => !key.includes('\n')))
 })

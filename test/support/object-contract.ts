@@ -34,7 +34,7 @@ export function wholeObjects(make: MakeStore): void {
     if (info.sha256 !== null) expect(info.sha256).toBe(sha256(bytes))
     const got = await store.read(all('dir/one.bin'))
     expect(got.info).toMatchObject({ size: bytes.length, etag: md5(bytes), headers, metadata: said.metadata })
-    expect(await bytesIn(got)).toEqual(bytes)
+    expect((await bytesIn(got)).equals(bytes)).toBe(true)
   })
 
   it('an object of no bytes is an object', async () => {
@@ -50,8 +50,8 @@ export function wholeObjects(make: MakeStore): void {
     await store.put(target('s'), { size: bytes.length, md5: md5(bytes), stream: chunksOf(bytes, 7_777) })
     const etag = md5(bytes)
     const part = async (from: number, to: number) => bytesIn(await store.read({ ...newest('s'), etag, range: { from, to } }))
-    expect(await part(100, 299_998)).toEqual(bytes.subarray(100, 299_999))
-    expect(await part(299_999, 299_999)).toEqual(bytes.subarray(299_999))
+    expect((await part(100, 299_998)).equals(bytes.subarray(100, 299_999))).toBe(true)
+    expect((await part(299_999, 299_999)).equals(bytes.subarray(299_999))).toBe(true)
   })
 
   it('what breaks off on the way is not there', async () => {
@@ -160,12 +160,12 @@ export function objectLists(make: MakeStore): void {
 
   it('lists more than a page', async () => {
     const store = await make('pages')
-    const keys = Array.from({ length: 1_203 }, (_, i) => `p/${String(i).padStart(5, '0')}`)
+    const keys = Array.from({ length: 1_103 }, (_, i) => `p/${String(i).padStart(5, '0')}`)
     for (let at = 0; at < keys.length; at += 32) {
       await Promise.all(keys.slice(at, at + 32).map((key) => store.put(target(key), content(Buffer.from('x')))))
     }
     expect((await keysIn(store, 'p/')).map(({ key }) => key)).toEqual(keys)
-    expect((await keysIn(store, 'p/', 'p/01100')).map(({ key }) => key)).toEqual(keys.slice(1_101))
+    expect((await keysIn(store, 'p/', 'p/01050')).map(({ key }) => key)).toEqual(keys.slice(1_051))
   })
 }
 

@@ -1,3 +1,4 @@
+import { once } from 'node:events'
 import { Agent, createServer, request, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import type { Random } from './random.ts'
@@ -139,11 +140,13 @@ async function giveBack({ incoming, outgoing }: Exchange, answer: IncomingMessag
   const headers = { ...answer.headers }
   if (shortenTo !== undefined) headers['content-length'] = String(Math.min(most, Number(headers['content-length'])))
   outgoing.writeHead(answer.statusCode ?? 502, headers)
+  const closed = new Promise((resolve) => outgoing.once('close', resolve))
   let sent = 0
   for await (const chunk of answer as AsyncIterable<Buffer>) {
     const part = (flipByte === undefined ? chunk : flipped(chunk, flipByte - sent)).subarray(0, most - sent)
     sent += part.length
-    if (!outgoing.write(part)) await new Promise((resolve) => outgoing.once('drain', resolve).once('close', resolve))
+    if (outgoing.destroyed) return
+    if (!outgoing.write(part)) await Promise.race([once(outgoing, 'drain'), closed])
     if (cutAfter !== undefined && sent >= cutAfter) {
       incoming.socket.resetAndDestroy()
       return
