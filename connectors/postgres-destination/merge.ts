@@ -1,3 +1,4 @@
+import type { Lines } from '../../src/core/out.ts'
 import type { TableWrite } from '../../src/core/plan.ts'
 import { quoteIdent, quoteLiteral, quoteName } from '../../src/core/quote.ts'
 import { nameOf } from '../../src/core/relation.ts'
@@ -5,22 +6,30 @@ import { equalsOf } from './equal.ts'
 import type { Message } from './stage.ts'
 import { emptyStage, type StageFill, stageOf } from './stage.ts'
 
+interface Merging {
+  readonly lines: Lines
+  readonly scope: { readonly pipeline: string; readonly fill: StageFill }
+  readonly out: Message
+}
+
 /**
  * Rows that became rows of the destination: each column keeps what the mapping says, the row as it was goes to the journal, and a row
- * that would not change is not written. Source deletes never come here. Returns the columns that may have changed.
+ * that would not change is not written. Source deletes never come here. Returns the columns that may have changed. What the source did not
+ * send has not changed there: such a column is left as it is, and where `newest` asks it, no other is newer.
  */
-export function mergeStatements(write: TableWrite, scope: { readonly pipeline: string; readonly fill: StageFill }, out: Message): string[] {
-  const { rule, target } = write
+export function mergeStatements({ rule, target }: TableWrite, names: readonly string[], { lines, scope, out }: Merging): string[] {
   const stage = stageOf(target, 's')
-  const pairs = write.columns.filter((name) => target.columns.find((c) => c.name === name)?.identity !== 'a').flatMap((column) => {
-    const expression = keepExpression(rule.merge?.keep.get(column) ?? 'destination', quoteIdent(column))
+  const pairs = names.filter((name) => target.columns.find((c) => c.name === name)?.identity !== 'a').flatMap((column) => {
+    const keep = rule.merge?.keep.get(column) ?? 'destination'
+    if (typeof keep === 'object' && !names.includes(keep.newest)) return []
+    const expression = keepExpression(keep, quoteIdent(column))
     return expression === null ? [] : [{ name: column, column: quoteIdent(column), expression }]
   })
   if (pairs.length === 0) return []
-  const empty = emptyStage(scope.fill, stage, write.merges.rows)
+  const empty = emptyStage(scope.fill, stage, lines.rows)
   if (empty) out.sql.push(empty)
-  out.sql.push(`copy ${stage} (${write.columns.map(quoteIdent).join(', ')}) from stdin`)
-  out.copies.push([write.merges.view()])
+  out.sql.push(`copy ${stage} (${names.map(quoteIdent).join(', ')}) from stdin`)
+  out.copies.push([lines.view()])
   const key = rule.targetKey.map((k) => `t.${quoteIdent(k)} ${equalsOf(target, k)} s.${quoteIdent(k)}`).join(' and ')
   const differs = pairs.map(({ column, expression }) => `(t.${column})::text is distinct from (${expression})::text`).join(' or ')
   const from = `${quoteName(target)} t join ${stage} s on ${key} where ${differs}`

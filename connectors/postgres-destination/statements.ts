@@ -39,8 +39,8 @@ export function partMessage(part: Part, checks: WritePlan['checks'], scope: Scop
   for (const write of part.writes) {
     for (const set of write.moves.values()) moves(write, set, all)
     for (const set of write.updates.values()) updates(write, set, all)
-    if (write.merges.rows > 0) {
-      const set = mergeStatements(write, scope, out)
+    for (const { columns, lines } of write.merges.values()) {
+      const set = mergeStatements(write, columns.map((i) => write.columns[i]), { lines, scope, out })
       if (checks === 'set') proveWritten(write, set, { stage: stageOf(write.target, 's'), tables: scope.tables }, out)
     }
     if (write.upserts.rows > 0) staged(write, write.upserts, true, all)

@@ -88,8 +88,8 @@ export interface TableWrite {
   readonly upserts: Lines
   /** Rows of which only these columns are known (`columns` indexes, key columns among them), by that set. */
   readonly updates: ReadonlyMap<string, { readonly columns: readonly number[]; readonly lines: Lines }>
-  /** Rows of the destination that the mapping's policy may change. */
-  readonly merges: Lines
+  /** Rows of the destination that the mapping's policy may change, by the set of columns that are known. */
+  readonly merges: ReadonlyMap<string, { readonly columns: readonly number[]; readonly lines: Lines }>
   /** Destination keys. */
   readonly deletes: Lines
   /** Whole rows of a table without a key, of each of which one goes (as often as it stands here). */

@@ -61,11 +61,13 @@ export function writeNet(program: Program, net: RelationNet, options: WriteOptio
   const write = emptyWrite(program, options.target, size)
   const proofs = options.prove ? proofsFor(program, options) : []
   const fresh = converging ? write.upserts : write.inserts
+  let merges: Lines | null = null
+  const merged = (): Lines => (merges ??= linesFor(write.merges, program.columns.map((_, i) => i)))
   const whole = (row: Row, key: string | null, out: Lines): void => {
     const stand = standing === null ? 'owned' : standing(key ?? keyOf(row, program.key), row)
     if (stand === 'skip') return
     if (stand === 'adopted' && !program.rule.keyed) writeKey(program, row, write.deletes, scope)
-    writeWhole(program, row, stand === 'merged' ? write.merges : stand === 'adopted' && program.rule.keyed ? write.upserts : out, scope)
+    writeWhole(program, row, stand === 'merged' ? merged() : stand === 'adopted' && program.rule.keyed ? write.upserts : out, scope)
     if (isOurs(stand)) for (const proof of proofs) prove(program, proof, row, scope)
   }
   for (const row of net.inserts) whole(row, null, fresh)
@@ -114,8 +116,8 @@ function bytesOf(rows: readonly Row[]): number {
 /** Gives back the buffers of writes that have been applied. */
 export function releaseWrites(writes: readonly TableWrite[]): void {
   for (const write of writes) {
-    for (const lines of [write.inserts, write.upserts, write.merges, write.deletes, write.removals]) lines.release()
-    for (const sets of [write.updates, write.moves]) for (const { lines } of sets.values()) lines.release()
+    for (const lines of [write.inserts, write.upserts, write.deletes, write.removals]) lines.release()
+    for (const sets of [write.updates, write.merges, write.moves]) for (const { lines } of sets.values()) lines.release()
     for (const lines of write.parents.values()) lines.release()
   }
 }
@@ -124,8 +126,8 @@ export function emptyWrite(program: Program, target: CatalogTable, size: number)
   return {
     rule: program.rule, target,
     columns: program.rule.columns.map((column) => column.target),
-    inserts: new Lines(size), upserts: new Lines(), merges: new Lines(), deletes: new Lines(), removals: new Lines(),
-    updates: new Map(), moves: new Map(), parents: new Map(),
+    inserts: new Lines(size), upserts: new Lines(), deletes: new Lines(), removals: new Lines(),
+    updates: new Map(), merges: new Map(), moves: new Map(), parents: new Map(),
   }
 }
 
@@ -147,12 +149,13 @@ function writeKey(program: Program, row: Row, out: Lines, scope: Scope): void {
 }
 
 function writePartial(program: Program, row: Row, { key, write, scope, standing, proofs }: One & { proofs: readonly Proof[] }): void {
-  if (standing !== null && !isOurs(standing(key, row))) return
+  const stand = standing === null ? 'owned' : standing(key, row)
+  if (stand === 'skip') return
   const sent = sentColumns(program, row)
-  const lines = linesFor(write.updates, sent)
+  const lines = linesFor(stand === 'merged' ? write.merges : write.updates, sent)
   writeColumns(program, sent.map((i) => program.columns[i]), row, lines, scope)
   lines.end()
-  for (const proof of proofs) if (proof.at.every((i) => sent.includes(i))) prove(program, proof, row, scope)
+  if (isOurs(stand)) for (const proof of proofs) if (proof.at.every((i) => sent.includes(i))) prove(program, proof, row, scope)
 }
 
 function linesFor(sets: TableWrite['updates'], columns: readonly number[]): Lines {
