@@ -158,7 +158,7 @@ async function lookAround(options: MirrorOptions, signal: AbortSignal): Promise<
       }
       warned = stopped
       removed += await removeSome(options, stopped, signal)
-      if (sweep.prefixes.length > 0 && began - sweptAt >= SWEEP_LOOK_MS && (await options.copied())) {
+      if (sweep.prefixes.length > 0 && began - sweptAt >= Math.min(SWEEP_LOOK_MS, sweep.everyMs) && (await options.copied())) {
         await jobs.listed.sweep(sweep.prefixes, sweep.everyMs)
         sweptAt = began
       }

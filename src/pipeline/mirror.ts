@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events'
 import { openSession, type SqlSession } from '../../connectors/postgres/session.ts'
 import { findDecisions, matchRows } from '../../connectors/postgres-destination/lookup.ts'
 import { objectJobs } from '../../connectors/postgres-destination/object-jobs.ts'
@@ -23,7 +24,10 @@ export interface MirrorRun {
 }
 
 /** The workers of a pipeline's objects, in this process, over a connection of their own; until the signal aborts. */
-export async function mirrorObjects(opened: Opened, objects: ObjectsConfig, run: MirrorRun, signal: AbortSignal): Promise<void> {
+export async function mirrorObjects(opened: Opened, objects: ObjectsConfig, run: MirrorRun, end: AbortSignal): Promise<void> {
+  // Every request listens to it: a warning of too many listeners would mean nothing.
+  const signal = AbortSignal.any([end])
+  setMaxListeners(0, signal)
   const { config, mapping, minters, catalogs } = opened
   const session = await openSession(config.destination.url, 'destination')
   const stores = await openStores(objects, mapping)

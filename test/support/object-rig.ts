@@ -10,6 +10,8 @@ import { createRig, type Rig, type RigOptions, type Running } from './rig.ts'
 export interface ObjectRig extends Rig {
   readonly from: ObjectStore
   readonly to: ObjectStore
+  /** Where the folders of the stores are: source and destination. */
+  readonly folder: string
   put(key: string, text: string): Promise<string>
   /** The text of an object at the destination, or null. */
   text(key: string): Promise<string | null>
@@ -47,18 +49,23 @@ export interface ObjectRigOptions {
   readonly mapping?: (mapping: typeof MAPPING) => object
   readonly config?: string
   readonly objects?: string
+  /** Other stores than folders, and how rekey.yaml names them. */
+  readonly stores?: Readonly<Record<'source' | 'destination', { readonly config: string; readonly store: ObjectStore }>>
 }
 
-export async function createObjectRig({ servers, mapping = (m) => m, config = '', objects = '' }: ObjectRigOptions): Promise<ObjectRig> {
+export async function createObjectRig({ servers, mapping = (m) => m, config = '', objects = '', stores }: ObjectRigOptions): Promise<ObjectRig> {
   const folder = await mkdtemp(join(tmpdir(), 'rekey-objects-'))
   const [here, there] = [join(folder, 'source'), join(folder, 'destination')]
+  const { source, destination } = stores ?? {
+    source: { config: `{ folder: ${here} }`, store: folderStore(here) }, destination: { config: `{ folder: ${there} }`, store: folderStore(there) },
+  }
   const rig = await createRig({
     servers, sourceSql: SCHEMA('bigint'), destinationSql: SCHEMA('text collate "C"'), mapping: JSON.stringify(mapping(structuredClone(MAPPING))),
-    config: `objects: { source: { main: { folder: ${here} } }, destination: { main: { folder: ${there} } }, deletes: { grace: 0s, max: 50 }, lease: 1s ${objects} }\n${config}`,
+    config: `objects: { source: { main: ${source.config} }, destination: { main: ${destination.config} }, deletes: { grace: 0s, max: 50 }, lease: 1s ${objects} }\n${config}`,
   })
-  const [from, to] = [folderStore(here), folderStore(there)]
+  const [from, to] = [source.store, destination.store]
   const made: ObjectRig = {
-    ...rig, from, to,
+    ...rig, from, to, folder,
     put: async (key, text) => (await from.put(target(key), content(Buffer.from(text)))).etag,
     async text(key) {
       const info = await to.head({ key, version: null })

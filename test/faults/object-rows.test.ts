@@ -1,0 +1,142 @@
+import { rename } from 'node:fs/promises'
+import { join } from 'node:path'
+import { afterEach, describe, expect, test } from 'vitest'
+import { objectState } from '../../connectors/postgres-destination/object-state.ts'
+import { openSession } from '../../connectors/postgres/session.ts'
+import { content, target } from '../support/objects.ts'
+import { createObjectRig, type ObjectRig, type ObjectRigOptions } from '../support/object-rig.ts'
+import type { Running } from '../support/rig.ts'
+import { pair } from '../support/servers.ts'
+
+const servers = await pair({ source: 16, destination: 16 })
+let rig: ObjectRig | null = null
+const started: Running[] = []
+afterEach(async () => {
+  await Promise.all(started.splice(0).map((one) => one.stop().catch(() => {})))
+  await rig?.close()
+  rig = null
+})
+const make = async (options: Omit<ObjectRigOptions, 'servers'> = {}): Promise<ObjectRig> => {
+  rig = await createObjectRig({ servers, ...options })
+  await rig.source.query("insert into users values (1, 'a@lab.test'), (2, 'b@lab.test'); insert into projects values (7, 1, 'p'), (8, 1, 'q')")
+  return rig
+}
+const start = (at: ObjectRig, ...more: Parameters<ObjectRig['start']>): Running => {
+  const running = at.start(...more)
+  started.push(running)
+  return running
+}
+const wait = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))
+const add = async (at: ObjectRig, ...keys: string[]): Promise<void> => {
+  for (const key of keys) await at.put(key, `text of ${key}`)
+  await at.source.query('insert into files select k, 7, $2 from unnest($1::text[]) k', [keys, 'v1'])
+}
+const SWEEP: ObjectRigOptions['mapping'] = (m) => ({ ...m, objects: { main: { ...m.objects.main, sweep: [''] } } })
+const notesNameObjects: ObjectRigOptions['mapping'] = (m) =>
+  ({ ...m, tables: { ...m.tables, notes: { columns: { body: { object: 'main' } }, objects: [{ store: 'main', key: 'body' }] } } })
+
+describe('an object', () => {
+  test('that is deleted while it is copied goes; one that is deleted and made anew stays, as it is now', async () => {
+    const at = await make()
+    await add(at, '7/goes', '7/stays')
+    let copied = 0
+    const running = start(at, {
+      async point(name) {
+        if (name !== 'obj.copied' || copied++ > 0) return
+        await at.from.remove('7/goes', (await at.from.head({ key: '7/goes', version: null }))!.etag)
+        await at.put('7/stays', 'made anew')
+        await at.source.query("delete from files where path = '7/goes'; delete from files where path = '7/stays'; insert into files values ('7/stays', 7, 'v2')")
+        // Long enough for the rows to pass while this copy is still under way.
+        await wait(2_000)
+      },
+    })
+    await at.caughtUp(running)
+    await expect.poll(() => at.jobs(), { timeout: 15_000 }).toEqual(['7/goes gone', '7/stays verified'])
+    const [{ path }] = await at.destination.query('select path from files')
+    expect(await at.text(path!)).toBe('made anew')
+    expect(await at.text(path!.replace('stays', 'goes'))).toBeNull()
+  })
+
+  test('never takes the key of another one: the second is told and waits', async () => {
+    const at = await make({ mapping: (m) => ({ ...notesNameObjects(m), tables: { ...(notesNameObjects(m) as typeof m).tables, projects: { pinned: { 7: 'prj_one', 8: 'prj_one' } } } }) })
+    await at.destination.query("insert into users values ('usr_x', 'x@lab.test'); insert into projects values ('prj_one', 'usr_x', 'theirs')")
+    await add(at, '7/a')
+    await at.put('8/a', 'another')
+    await at.source.query("insert into notes values (1, '7/a', '8/a')")
+    const running = start(at)
+    await at.caughtUp(running)
+    await at.settled(running)
+    expect(await at.jobs()).toEqual(['7/a verified', '8/a parked CONFLICT'])
+    expect(await at.text('prj_one/a')).toBe('text of 7/a')
+  })
+
+  test('whose key holds no id, or one that nobody has, is parked and not guessed; what only looks like one, too', async () => {
+    const at = await make({ mapping: SWEEP, objects: ', sweep: 1s' })
+    await add(at, 'exports/99/a', 'nobody/b', '7/fine')
+    await at.put('424242/noise', 'not a project')
+    await at.put('loose', 'matches no template')
+    await at.put('8/found', 'no row, but a project')
+    const running = start(at)
+    await at.caughtUp(running)
+    await expect.poll(() => at.jobs(), { timeout: 20_000 }).toEqual([
+      '424242/noise parked UNRESOLVED', '7/fine verified', '8/found verified', 'exports/99/a parked UNRESOLVED', 'loose parked UNMATCHED', 'nobody/b parked UNRESOLVED'])
+    await at.source.query("insert into projects values (424242, 2, 'now it is one')")
+    await expect.poll(() => at.jobs(), { timeout: 20_000 }).toContain('424242/noise verified')
+  })
+
+  test('that changes without a word of its row is found by the sweep, and so is one that came late', async () => {
+    const at = await make({ mapping: SWEEP, objects: ', sweep: 1s' })
+    await add(at, '7/a')
+    await at.source.query("insert into files values ('7/late', 7, 'v1')")
+    const running = start(at)
+    await at.caughtUp(running)
+    await expect.poll(() => at.jobs(), { timeout: 20_000 }).toEqual(['7/a verified', '7/late parked OBJECT_MISSING'])
+    await at.put('7/a', 'changed')
+    await at.put('7/late', 'here')
+    const [{ path }] = await at.destination.query("select path from files where path like '%/a'")
+    await expect.poll(() => at.text(path!), { timeout: 20_000 }).toBe('changed')
+    await expect.poll(() => at.jobs(), { timeout: 20_000 }).toEqual(['7/a verified', '7/late verified'])
+  })
+
+  test('is never removed because a listing failed or was empty', async () => {
+    const at = await make({ mapping: SWEEP, objects: ', sweep: 1s' })
+    await add(at, '7/a', '7/dir/b')
+    await at.put('8/own', 'no row')
+    await at.source.query("insert into files values ('7/dir', 7, 'v1', null, false, true)")
+    const running = start(at)
+    await at.caughtUp(running)
+    const all = ['7/a verified', '7/dir verified', '7/dir/b verified', '8/own verified']
+    await expect.poll(() => at.jobs(), { timeout: 20_000 }).toEqual(all)
+    await rename(join(at.folder, 'source'), join(at.folder, 'away'))
+    await at.source.query("update files set etag = 'v2' where folder")
+    await wait(4_000)
+    const now = await at.destination.query("select count(*)::text n from rekey.object where state in ('tombstone', 'gone')")
+    expect(now).toEqual([{ n: '0' }])
+    for (const { dst_key: key } of await at.destination.query("select dst_key from rekey.object where kind = 'object'")) expect(await at.text(key!)).not.toBeNull()
+    await rename(join(at.folder, 'away'), join(at.folder, 'source'))
+    await expect.poll(() => at.jobs(), { timeout: 20_000 }).toEqual(all)
+  })
+
+  test('is not removed with too many others unless somebody agrees; one that others have changed is left', async () => {
+    const at = await make()
+    const keys = Array.from({ length: 60 }, (_, i) => `7/f${i}`)
+    await add(at, ...keys)
+    const running = start(at)
+    await at.caughtUp(running)
+    await at.settled(running)
+    const [{ dst_key: changed }] = await at.destination.query("select dst_key from rekey.object where src_key = '7/f3'")
+    const theirs = (await at.to.head({ key: changed!, version: null }))!
+    await at.to.remove(changed!, theirs.etag)
+    await at.to.put(target(changed!), content(Buffer.from('theirs')))
+    await at.source.query('delete from files')
+    await at.caughtUp(running)
+    await wait(3_000)
+    expect((await at.jobs()).filter((job) => !job.endsWith(' tombstone'))).toEqual([])
+    const session = await openSession(at.destination.url, 'destination')
+    expect(await objectState(session.query, at.config.pipeline).approve()).toBe(60)
+    await session.close()
+    await expect.poll(async () => (await at.jobs()).filter((job) => job.endsWith(' gone')).length, { timeout: 20_000 }).toBe(59)
+    await expect.poll(() => at.jobs(), { timeout: 20_000 }).toContain('7/f3 gone OBJECT_CHANGED')
+    expect(await at.text(changed!)).toBe('theirs')
+  })
+})
