@@ -108,7 +108,7 @@ async function startWriters(stage: Stage, { seed }: Options,
 type Told = Carried & { readonly written: Result['written']; readonly view: View }
 
 function tellTotals({ checkpoint, copySeconds, streamSeconds, catchUpSeconds, lag, written, view }: Told): Summary {
-  const summary = summaryOf('demo', checkpoint, null)
+  const summary = summaryOf('demo', checkpoint, { role: 'all', objects: null })
   const [most, usual] = [lag.most, lag.median].map(formatSeconds)
   const [here, there] = [written.source.transactions, written.destination.transactions].map(formatCount)
   view.say(`   copied in ${formatSeconds(copySeconds)}, streamed for ${formatSeconds(streamSeconds)}; lag ${usual} (at most ${most})`)

@@ -87,7 +87,7 @@ function screenView(out: Output): Live {
 }
 
 function tableOf(p: Progress): string[] {
-  const { tables, totals } = summaryOf('', { ...NO_CHECKPOINT, totals: p.totals }, null)
+  const { tables, totals } = summaryOf('', { ...NO_CHECKPOINT, totals: p.totals }, { role: 'all', objects: null })
   return ['', ...totalsTable(tables, totals)]
 }
 

@@ -5,7 +5,7 @@ import type { ChangeLog, Source } from './ports.ts'
 
 export interface CaptureOptions {
   readonly source: Source
-  readonly log: ChangeLog
+  readonly log: Pick<ChangeLog, 'append' | 'durable'>
   readonly after: Lsn
   /** How far behind what is durable the slot is kept, milliseconds. */
   readonly retainMs: number

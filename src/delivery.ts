@@ -12,7 +12,7 @@ import type { Planned, Planner } from './planner.ts'
 import type { ChangeLog, Destination, ParkedRows, Source } from './ports.ts'
 
 export interface DeliverOptions {
-  readonly log: ChangeLog
+  readonly log: Pick<ChangeLog, 'read' | 'ack'>
   readonly destination: Destination
   readonly planner: Planner
   readonly mapping: Mapping

@@ -1,4 +1,3 @@
-import { sleep } from './clock.ts'
 import type { Config } from './config/config.ts'
 import { RekeyError } from './core/errors.ts'
 import type { Lsn } from './core/lsn.ts'
@@ -8,65 +7,126 @@ import { RestartStream } from './delivery.ts'
 import { failpoints, type Point } from './failpoint.ts'
 import { allOf } from './meter.ts'
 import { type Bridge, destinationOf } from './pipeline/bridge.ts'
+import { capturedUpTo, runCapture } from './pipeline/capture.ts'
 import { copy } from './pipeline/copy.ts'
 import { openLedgerCopy } from './pipeline/id-map.ts'
 import { type Opened, withDatabases } from './pipeline/open.ts'
-import { observe } from './pipeline/observe.ts'
+import { observe, type Observed } from './pipeline/observe.ts'
 import { prepare, refuseChanges } from './pipeline/prepare.ts'
+import { again, passes } from './pipeline/retry.ts'
 import { stream } from './pipeline/stream.ts'
 import { workAlone, workersOf } from './pipeline/workers.ts'
-import { startMeter, type RunEvents } from './progress.ts'
+import { startCaptureMeter, startMeter, type RunEvents } from './progress.ts'
+
+/**
+ * What one process does of the whole. capture: from the slot to the topic; deliver: rows, from the topic to the destination (both with a log in
+ * Kafka); mirror: objects alone, beside another process that carries the rows; all: everything that is configured.
+ */
+export const ROLES = ['all', 'capture', 'deliver', 'mirror'] as const
+export type Role = (typeof ROLES)[number]
 
 export interface RunOptions {
   readonly takeover: boolean
+  /** What this process does of the whole: all by default. */
+  readonly role?: Role
   /** A conflicts.csv with a person's decisions; plan.json, of which it is a part, stands beside it. */
   readonly conflicts?: string
-  /** all (default): rows and objects; mirror: only the objects, beside another process that carries the rows. */
-  readonly role?: 'all' | 'mirror'
   /** For tests: a named place was reached. */
   readonly point?: Point
 }
 
 /**
  * The whole way: takes the pipeline, copies what is not copied, then streams until the signal aborts; what is under way is then finished.
- * A server that goes away is waited for. Resolves with the last checkpoint. Rejects with RekeyError.
+ * A server that goes away is waited for. Resolves with the last checkpoint. Rejects with RekeyError. With a log in Kafka, capture and
+ * delivery are two that know nothing of each other: in one process, or each in its own (`role`), begun in any order.
  */
 export async function run(config: Config, options: RunOptions, events: RunEvents, signal: AbortSignal): Promise<Checkpoint> {
+  const { role = 'all' } = options
+  if ((role === 'capture' || role === 'deliver') && config.log !== 'kafka') throw new RekeyError('USAGE', `--role ${role} needs log: kafka in rekey.yaml`)
   const observed = await observe(config, events, signal)
+  const of: Part = { config, options, events, observed, point: options.point ?? failpoints(process.env['REKEY_FAILPOINTS']) }
   try {
-    return await withDatabases(config, async (opened) => {
-      await refuseProblems(opened)
-      const point = options.point ?? failpoints(process.env['REKEY_FAILPOINTS'])
-      if (options.role === 'mirror') return await mirrorOnly(opened, { events, point }, signal)
-      await refuseWalLevel(opened)
-      const main = destinationOf(opened, { takeover: options.takeover, point })
-      const workers = workersOf(opened, { events, point, onCounts: (counts) => meter.objects(counts) }, signal)
-      const meter = allOf([startMeter(opened, events), { prepared: workers.begin }, ...(events.meter ? [events.meter] : []),
-        ...(observed ? [observed.metrics, observed.watch(opened)] : [])])
-      const bridge: Bridge = { opened, main, meter, events, point, options, copy: null, slot: null }
-      try {
-        const checkpoint = await goOn(bridge, AbortSignal.any([signal, workers.failed]))
-        await workers.end()
-        return checkpoint
-      } finally {
-        await workers.end().catch(() => {})
-        meter.stop()
-        await bridge.copy?.close()
-        await bridge.slot?.close().catch(() => {})
-        await main.close()
-      }
-    })
+    if (role === 'mirror') return await mirrors(of, signal)
+    if (role === 'capture') return await captures(of, signal)
+    return config.log === 'kafka' && role === 'all' ? await both(of, signal) : await delivers(of, () => {}, signal)
   } finally {
     await observed?.close()
   }
 }
 
-async function mirrorOnly(opened: Opened, { events, point }: { events: RunEvents; point: Point }, signal: AbortSignal): Promise<Checkpoint> {
-  const meter = allOf([startMeter(opened, events, 'mirror')])
+/** What the roles of one process share. */
+interface Part {
+  readonly config: Config
+  readonly options: RunOptions
+  readonly events: RunEvents
+  readonly observed: Observed | null
+  readonly point: Point
+}
+
+/** Rows, and objects unless another process has them. `prepared` is called when slot, topic and checkpoint are there and agree. */
+function delivers({ config, options, events, observed, point }: Part, prepared: () => void, signal: AbortSignal): Promise<Checkpoint> {
+  return withDatabases(config, async (opened) => {
+    await refuseProblems(opened)
+    await refuseWalLevel(opened)
+    const main = destinationOf(opened, { takeover: options.takeover, point })
+    const workers = workersOf(opened, { events, point, onCounts: (counts) => meter.objects(counts) }, signal)
+    const meter = allOf([{ prepared }, startMeter(opened, events), ...(options.role === 'deliver' ? [] : [{ prepared: workers.begin }]), ...(events.meter ? [events.meter] : []),
+      ...(observed ? [observed.metrics, observed.watch(opened)] : [])])
+    const bridge: Bridge = { opened, main, meter, events, point, options, copy: null, slot: null }
+    try {
+      const checkpoint = await goOn(bridge, AbortSignal.any([signal, workers.failed]))
+      await workers.end()
+      return checkpoint
+    } finally {
+      await workers.end().catch(() => {})
+      meter.stop()
+      await bridge.copy?.close()
+      await bridge.slot?.close().catch(() => {})
+      await main.close()
+    }
+  })
+}
+
+function mirrors({ config, events, point }: Part, signal: AbortSignal): Promise<Checkpoint> {
+  return withDatabases(config, async (opened) => {
+    await refuseProblems(opened)
+    const meter = allOf([startMeter(opened, events, 'mirror')])
+    try {
+      return await workAlone(opened, { events, point, onCounts: meter.objects }, signal)
+    } finally {
+      meter.stop()
+    }
+  })
+}
+
+async function captures({ config, options, events, observed, point }: Part, signal: AbortSignal): Promise<Checkpoint> {
+  const progress = startCaptureMeter(events)
+  const meter = allOf([progress, ...(observed ? [observed.metrics] : [])])
   try {
-    return await workAlone(opened, { events, point, onCounts: meter.objects }, signal)
+    await runCapture({ config, meter, note: events.note, point, takeover: options.takeover }, signal)
+    return capturedUpTo(progress.commitLsn())
   } finally {
     meter.stop()
+  }
+}
+
+/** Both in one process; when one of them ends, so does the other. */
+async function both(of: Part, signal: AbortSignal): Promise<Checkpoint> {
+  const { config, options, events, observed, point } = of
+  const stop = new AbortController()
+  const ended = AbortSignal.any([signal, stop.signal])
+  let capturing: Promise<void> | null = null
+  const meter = allOf(observed ? [{ failed: observed.metrics.failed }] : [])
+  const begin = (): void => {
+    capturing ??= runCapture({ config, meter, note: events.note, point, takeover: options.takeover }, ended)
+    capturing.catch(() => stop.abort())
+  }
+  try {
+    return await delivers(of, begin, ended)
+  } finally {
+    stop.abort()
+    // What capture fails with is why delivery was stopped.
+    await (capturing as Promise<void> | null)
   }
 }
 
@@ -84,40 +144,28 @@ async function refuseWalLevel({ source }: Opened): Promise<void> {
   if (level !== 'logical') throw new RekeyError('WAL_LEVEL', `the source has wal_level = ${level}`)
 }
 
-/** What may pass by itself: a server that does not answer, a slot that its last reader has not let go of yet, what a copy of the ledger got wrong. */
-function passes(error: unknown): boolean {
-  return error instanceof RekeyError && ['REMOTE', 'SLOT_IN_USE', 'RUNNING', 'STALE'].includes(error.code)
-}
-
 /** From the checkpoint on, again and again: when a server went away, and when a large transaction has to be done with care. */
 async function goOn(bridge: Bridge, signal: AbortSignal): Promise<Checkpoint> {
-  const { retry } = bridge.opened.config
   let checkpoint: Checkpoint | null = null
   let careful: Lsn = 0n
-  let wait = retry.first
-  let troubled = 0
-  for (;;) {
-    const began = performance.now()
-    try {
-      checkpoint = await prepare(bridge, checkpoint !== null)
-      bridge.meter.prepared(checkpoint)
-      bridge.copy ??= await openLedgerCopy(bridge)
-      if (checkpoint.phase === 'snapshot') checkpoint = await copied(bridge, checkpoint, signal)
-      return signal.aborted ? checkpoint : await stream(bridge, checkpoint, { carefulUntil: careful, signal })
-    } catch (error) {
-      if (checkpoint === null) throw error
-      if (signal.aborted) return checkpoint
-      const lasted = performance.now() - began
-      if (lasted > 2 * retry.most) [wait, troubled] = [retry.first, 0]
-      troubled += lasted + wait
-      if (error instanceof RestartStream) careful = error.careful > careful ? error.careful : careful
-      else if (!passes(error) || troubled > retry.giveUp) throw error
-      bridge.meter.waiting(error as Error)
-      bridge.events.note({ level: 'warn', event: 'restart', text: `begins again at the checkpoint: ${(error as Error).message}` })
-      await sleep(wait, signal)
-      wait = Math.min(retry.most, wait * 2)
-    }
-  }
+  await again({
+    retry: bridge.opened.config.retry, signal,
+    mayPass(error) {
+      if (error instanceof RestartStream && error.careful > careful) careful = error.careful
+      return checkpoint !== null && (signal.aborted || error instanceof RestartStream || passes(error))
+    },
+    waits(error) {
+      bridge.meter.waiting(error)
+      bridge.events.note({ level: 'warn', event: 'restart', text: `begins again at the checkpoint: ${error.message}` })
+    },
+  }, async () => {
+    checkpoint = await prepare(bridge, checkpoint !== null)
+    bridge.meter.prepared(checkpoint)
+    bridge.copy ??= await openLedgerCopy(bridge)
+    if (checkpoint.phase === 'snapshot') checkpoint = await copied(bridge, checkpoint, signal)
+    if (!signal.aborted) checkpoint = await stream(bridge, checkpoint, { carefulUntil: careful, signal })
+  })
+  return checkpoint!
 }
 
 async function copied(bridge: Bridge, checkpoint: Checkpoint, signal: AbortSignal): Promise<Checkpoint> {

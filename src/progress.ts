@@ -1,6 +1,6 @@
 import { lagOf } from './core/lag.ts'
 import { jobTotals, objectSpeed, type ObjectProgress } from './core/object-job.ts'
-import { formatLsn } from './core/lsn.ts'
+import { formatLsn, type Lsn } from './core/lsn.ts'
 import type { Checkpoint, Totals } from './core/plan.ts'
 import { nameOf } from './core/relation.ts'
 import { every } from './clock.ts'
@@ -96,6 +96,28 @@ export function startMeter({ catalogs, mapping, source, config }: Pick<Opened, '
     stop() {
       stopTicking()
       stopAsking()
+      events.progress(progress())
+    },
+  }
+}
+
+/** The same of a process that only captures: it knows how far it has read, and nothing of the destination. */
+export function startCaptureMeter(events: RunEvents): Partial<Meter> & Pick<Meter, 'read' | 'stop'> & { commitLsn(): Lsn } {
+  const rates = rateMeter()
+  let commitLsn: Lsn = 0n
+  const progress = (): Progress => ({
+    phase: commitLsn === 0n ? 'starting' : 'stream', tables: [], totals: {}, rowsPerSecond: rates.perSecond(), lagSeconds: null, lagBytes: null,
+    parked: 0, position: formatLsn(commitLsn), objects: null,
+  })
+  const stopTicking = every(TICK_MS, () => events.progress(progress()))
+  return {
+    read(transactions) {
+      commitLsn = transactions.at(-1)?.commitLsn ?? commitLsn
+      rates.add(transactions.reduce((n, t) => n + t.changes.length, 0))
+    },
+    commitLsn: () => commitLsn,
+    stop() {
+      stopTicking()
       events.progress(progress())
     },
   }

@@ -71,7 +71,9 @@ export function assemble(options: AssembleOptions): Assembler {
     add(record) {
       const header = headerOf(record)
       if (header.epoch !== options.epoch) {
-        throw new RekeyError('TIMELINE', 'the change log holds changes of another server, or of another timeline of the source')
+        throw new RekeyError('TIMELINE', 'the change log holds changes of another server, another timeline of the source, or another pipeline', {
+          hint: 'Delete the topic or set another kafka.prefix; `rekey remove`, then `rekey run` copies anew.',
+        })
       }
       if (record.value === null) throw new Unreadable('it has no value')
       if (links.judge(header) !== 'take') return

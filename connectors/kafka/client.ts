@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs'
-import { type Admin, Kafka, KafkaJSProtocolError, logLevel, type SASLOptions } from 'kafkajs'
+import { type Admin, Kafka, logLevel, type SASLOptions } from 'kafkajs'
 import { type ErrorCode, RekeyError } from '../../src/core/errors.ts'
 
 /** What may be said of a connection. Whatever else the client library knows of is left out on purpose. */
@@ -50,7 +50,9 @@ const CERTIFICATE = /^(CERT_|ERR_TLS_|ERR_SSL_|DEPTH_ZERO_|SELF_SIGNED_|UNABLE_T
 export function kafkaError(error: unknown, doing: string): RekeyError {
   if (error instanceof RekeyError) return error
   for (let cause: unknown = error; cause instanceof Error; cause = cause.cause ?? (cause as { originalError?: unknown }).originalError) {
-    const name = cause instanceof KafkaJSProtocolError ? cause.type : (cause as { code?: unknown }).code
+    // Of the protocol's errors `code` is a number.
+    const { type, code: number } = cause as { type?: unknown; code?: unknown }
+    const name = type ?? number
     const known = typeof name === 'string' ? (CODES[name] ?? (CERTIFICATE.test(name) ? 'PRIVILEGE' : undefined)) : undefined
     const code = known ?? NAMES[cause.name]
     if (code) return new RekeyError(code, `could not ${doing}: ${typeof name === 'string' ? name : cause.name}`, { cause: error })

@@ -30,9 +30,9 @@ export interface Header {
   readonly part: string
 }
 
-/** Positions of two servers, or of two timelines of one, cannot be compared: they are two epochs. */
-export function epochOf(source: { readonly systemId: string; readonly timeline: number }): string {
-  return `${source.timeline}.${BigInt(source.systemId).toString(36)}`
+/** Positions of two servers, or of two timelines of one, cannot be compared: they are two epochs. So are those of two pipelines. */
+export function epochOf(source: { readonly systemId: string; readonly timeline: number; readonly pipeline: string }): string {
+  return `${source.timeline}.${BigInt(source.systemId).toString(36)}.${source.pipeline}`
 }
 
 export function txOf(xid: number, commitLsn: Lsn): string {

@@ -19,53 +19,60 @@ export interface DeadLetter extends StoredRecord {
   readonly reason: string
 }
 
-export interface KafkaLogOptions {
+export interface AppendOptions extends WriterOptions {
   readonly kafka: Kafka
-  readonly topic: TopicWish
-  readonly write: Omit<WriterOptions, 'topic'> & {
-    readonly encode: Encode
-    /** The source gives all that was committed from here on: the log says so. */
-    readonly from: Lsn
-  }
-  readonly read: {
-    readonly group: string
-    readonly epoch: string
-    readonly number: number
-    readonly start: Place
-    readonly relations: ReadonlyMap<string, Relation>
-    readonly maxBytes: number
-    /** Null: such a record ends the reader with LOG_RECORD. Else it is put aside, and what is missing then is noticed by what follows. */
-    readonly deadLetter: ((record: DeadLetter) => Promise<void>) | null
-    readonly onRead: (commitLsn: Lsn) => void
-  }
+  readonly encode: Encode
+  /** The source gives all that was committed from here on: the log says so. */
+  readonly from: Lsn
 }
 
-export interface KafkaLog extends ChangeLog {
-  /** Resolves when everything that was appended is there, or cannot be any more. */
-  close(): Promise<void>
+export interface ReadOptions {
+  readonly kafka: Kafka
+  readonly topic: TopicWish
+  /** Beginning of the names of reader groups. */
+  readonly group: string
+  readonly epoch: string
+  readonly number: number
+  readonly start: Place
+  readonly relations: ReadonlyMap<string, Relation>
+  readonly maxBytes: number
+  /** Null: such a record ends the reader with LOG_RECORD. Else it is put aside, and what is missing then is noticed by what follows. */
+  readonly deadLetter: ((record: DeadLetter) => Promise<void>) | null
+  readonly onRead: (transactions: readonly Transaction[]) => void
 }
 
 /**
- * A topic as the change log: what is appended is durable when all in-sync brokers have it, and any number of readers may come later.
- * Offsets are hints only; the records themselves tell what was read already and whether something is missing.
+ * The writing half of a topic as the change log: what is appended is durable when all in-sync brokers have it. After an error it is done; the
+ * next one begins where the source is.
  */
-export function kafkaLog(options: KafkaLogOptions): KafkaLog {
-  const { topic } = options.topic
-  let out: Writer | null = null
-  let { from } = options.write
-  let place = options.read.start
-  let reading: Reading | null = null
-
+export function kafkaAppends(options: AppendOptions): Pick<ChangeLog, 'append' | 'durable'> & {
+  /** Resolves when everything that was appended is there, or cannot be any more. */
+  close(): Promise<void>
+} {
+  const out: Writer = writer(options.kafka, options)
+  let { from } = options
   return {
     async append(transactions) {
-      out ??= writer(options.kafka, { ...options.write, topic })
       for (const transaction of transactions) {
-        const records = options.write.encode(transaction, from)
+        const records = options.encode(transaction, from)
         if (transaction.last) from = transaction.endLsn
         await out.write(records, transaction.last ? transaction.endLsn : null)
       }
       out.flush()
     },
+    durable: out.durable,
+    close: out.close,
+  }
+}
+
+/**
+ * The reading half. Offsets are hints only; the records themselves tell what was read already and whether something is missing. Any number
+ * of readers may come, one after the other.
+ */
+export function kafkaReads(options: ReadOptions): Pick<ChangeLog, 'read' | 'ack'> {
+  let place = options.start
+  let reading: Reading | null = null
+  return {
     async *read(signal) {
       if (signal.aborted) return
       const current = await beginReading(options, place)
@@ -78,7 +85,7 @@ export function kafkaLog(options: KafkaLogOptions): KafkaLog {
           if (taken === null) return
           const last = taken.findLast((t) => t.last)
           if (last) place = { commitLsn: last.commitLsn, endLsn: last.endLsn }
-          options.read.onRead(taken.at(-1)!.commitLsn)
+          options.onRead(taken)
           yield taken
         }
       } finally {
@@ -89,8 +96,6 @@ export function kafkaLog(options: KafkaLogOptions): KafkaLog {
       }
     },
     ack: (lsn) => reading?.ack(lsn),
-    durable: () => out?.durable() ?? 0n,
-    close: async () => out?.close(),
   }
 }
 
@@ -103,7 +108,8 @@ interface Reading {
   close(): Promise<void>
 }
 
-async function beginReading({ kafka, topic, read }: KafkaLogOptions, start: Place): Promise<Reading> {
+async function beginReading(read: ReadOptions, start: Place): Promise<Reading> {
+  const { kafka, topic } = read
   const state = await readTopic(kafka, topic)
   if (state === null) throw new RekeyError('LOG_TOPIC', `there is no topic ${topic.topic}`)
   const assembler = assemble({ ...read, start })
@@ -188,7 +194,8 @@ function gapWatch(assembler: Assembler, topic: string): { mustRewind(atEnd: bool
         rewoundAt = gap.from
         return true
       }
-      throw new RekeyError('LOG_GAP', `topic ${topic} has nothing of what the source committed from ${formatLsn(gap.from)} to ${formatLsn(gap.to)}`)
+      const range = `${formatLsn(gap.from)} to ${formatLsn(gap.to)}`
+      throw new RekeyError('LOG_GAP', `topic ${topic} does not hold what the source committed from ${range}`)
     },
   }
 }
@@ -196,7 +203,7 @@ function gapWatch(assembler: Assembler, topic: string): { mustRewind(atEnd: bool
 interface Foreign {
   readonly topic: string
   readonly partition: number
-  readonly deadLetter: KafkaLogOptions['read']['deadLetter']
+  readonly deadLetter: ReadOptions['deadLetter']
 }
 
 async function addTo(assembler: Assembler, record: StoredRecord, { topic, partition, deadLetter }: Foreign): Promise<void> {

@@ -1,6 +1,9 @@
-import { type Admin, ConfigResourceTypes, type Kafka } from 'kafkajs'
+import type { Admin, ConfigResourceTypes, Kafka } from 'kafkajs'
 import { RekeyError } from '../../src/core/errors.ts'
 import { kafkaError, withAdmin } from './client.ts'
+
+/** The protocol's number of this kind of resource; the library's own name of it is not exported to modules. */
+const TOPIC = 2 as ConfigResourceTypes
 
 /** Kafka's longest name of a topic. */
 const MAX_NAME = 249
@@ -57,7 +60,7 @@ function partitionProblems(partitions: number): string[] {
 }
 
 async function settingProblems(admin: Admin, { topic, batchBytes }: TopicWish): Promise<string[]> {
-  const { resources } = await admin.describeConfigs({ includeSynonyms: false, resources: [{ type: ConfigResourceTypes.TOPIC, name: topic }] })
+  const { resources } = await admin.describeConfigs({ includeSynonyms: false, resources: [{ type: TOPIC, name: topic }] })
   const settings = new Map(resources.flatMap((one) => one.configEntries.map((entry) => [entry.configName, entry.configValue])))
   const wrong = (name: string, wanted: string): string[] =>
     settings.get(name) === wanted ? [] : [`its ${name} is ${settings.get(name)} and must be ${wanted}, or changes are removed before they are read`]

@@ -81,6 +81,19 @@ create table if not exists rekey.parked (
 );
 create index if not exists parked_waiting on rekey.parked (pipeline, tbl, key) where state = 'waiting';
 
+create table if not exists rekey.dead_letter (
+  pipeline text collate "C" not null,
+  topic text collate "C" not null,
+  partition integer not null,
+  "offset" bigint not null,
+  reason text not null,
+  key bytea,
+  value bytea,
+  headers json not null,
+  at timestamptz not null default clock_timestamp(),
+  primary key (pipeline, topic, partition, "offset")
+);
+
 create table if not exists rekey.dropped_index (
   pipeline text collate "C" not null,
   schema_name text not null,

@@ -3,6 +3,7 @@ import type { Checkpoint, Decision, Totals } from '../../src/core/plan.ts'
 import { quoteLiteral } from '../../src/core/quote.ts'
 import { addTotals } from '../../src/core/totals.ts'
 import { chunkTotals } from './chunks.ts'
+import { countLetters } from './dead-letters.ts'
 import { checkpointOf } from './destination.ts'
 import { makeIndexSql } from './indexes.ts'
 import { findDecisions, findIds, type Query } from './lookup.ts'
@@ -81,6 +82,8 @@ export interface DestinationState {
   totals(checkpoint: Checkpoint): Promise<Record<string, Totals>>
   chunks(): Promise<ChunkState[]>
   parkedCounts(): Promise<ParkedCount[]>
+  /** Records of the change log that could not be read and were kept. */
+  deadLetters(): Promise<number>
   parked(filter: ParkedFilter): Promise<{ rows: ParkedRow[]; total: number }>
   /** Resolves with the ids that changed. */
   decide(decision: ParkedDecision): Promise<string[]>
@@ -105,6 +108,7 @@ export function destinationState(query: Query, pipeline: string): DestinationSta
     totals: (checkpoint) => readTotals(query, pipeline, checkpoint),
     chunks: () => when([], () => readChunks(query, pipeline)),
     parkedCounts: () => when([], () => readParkedCounts(query, pipeline)),
+    deadLetters: () => countLetters(query, pipeline),
     parked: (filter) => when({ rows: [], total: 0 }, () => readParked(query, pipeline, filter)),
     decide: (decision) => when([], () => decideParked(query, pipeline, decision)),
     parkedStates: (ids) => when(new Map(), () => readParkedStates(query, pipeline, ids)),

@@ -2,6 +2,7 @@ import { Command, CommanderError, Option } from 'commander'
 import { addOperating } from './operate-verbs.ts'
 import { failureJson, failureOf, renderFailure } from './failure.ts'
 import { addPreparing } from './prepare-verbs.ts'
+import { ROLES } from '../pipeline.ts'
 import { runVerb, type RunVerbOptions } from './run.ts'
 import { examples, type Invocation, verb, type World } from './session.ts'
 
@@ -49,9 +50,9 @@ function addRun(program: Command, invocation: Invocation): void {
   program.command('run')
     .description('copy what is not copied yet, then carry changes over until SIGTERM or SIGINT')
     .option('--takeover', 'end another rekey that runs this pipeline')
+    .addOption(new Option('--role <role>', 'what this process does: all; mirror: objects alone; with log: kafka also capture or deliver').choices(ROLES).default('all'))
     .option('--conflicts <file>', 'decisions of `rekey plan`, edited')
-    .addOption(new Option('--role <role>', 'all: rows and objects; mirror: objects alone, beside another process, as many as you like').choices(['all', 'mirror']).default('all'))
-    .addHelpText('after', `${examples('run', 'run --takeover', 'run --role mirror', 'run --json > run.ndjson')}
+    .addHelpText('after', `${examples('run', 'run --takeover', 'run --json > run.ndjson', 'run --role capture', 'run --role deliver')}
 The first SIGTERM or SIGINT finishes what is under way and ends with exit code 0; the second ends at once with 130.
 The next run goes on where this one stopped. Without a terminal it writes log lines (level: REKEY_LOG_LEVEL).\n`)
     .action(verb<RunVerbOptions>(invocation, runVerb))

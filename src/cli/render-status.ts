@@ -16,6 +16,7 @@ export function renderStatus(status: Status): string {
     lines.push(`parked    ${formatCount(waiting)} waiting, ${formatCount(retry)} to be tried again, ${formatCount(waived)} waived${again}`)
   }
   if (status.objects) lines.push(`objects   ${objectsText({ ...status.objects, objectsPerSecond: 0, bytesPerSecond: 0, etaSeconds: null }).replace(/^objects /, '')}`)
+  if (status.deadLetters > 0) lines.push(`log       ${counted(status.deadLetters, 'record')} in rekey.dead_letter`)
   for (const text of status.warnings) lines.push(`warning   ${plain(text)}`)
   if (reasons.length > 0) lines.push('', ...reasonTable(reasons))
   if (Object.keys(status.tables).length > 0) lines.push('', ...totalsTable(status.tables, status.totals))

@@ -6,6 +6,7 @@ import { formatLsn } from '../core/lsn.ts'
 import type { JobTotals } from '../core/object-job.ts'
 import type { Checkpoint } from '../core/plan.ts'
 import { openLog } from '../log.ts'
+import type { Role } from '../pipeline.ts'
 import type { Note, Progress } from '../progress.ts'
 import { failureJson, failureOf } from './failure.ts'
 import { isWorthLogging, objectsText, progressFields, progressLines, progressText, totalOf, totalsText, type Logged } from './progress.ts'
@@ -16,14 +17,15 @@ import type { ClosedTotals } from './status.ts'
 
 export interface RunVerbOptions {
   readonly takeover?: boolean
+  readonly role?: Role
   /** A file of decisions. */
   readonly conflicts?: string
-  readonly role?: 'all' | 'mirror'
 }
 
 /** The last thing that a run says: where it stopped and what became of the rows. */
 export interface Summary {
   readonly pipeline: string
+  readonly role: Role
   readonly phase: Checkpoint['phase']
   readonly epoch: number
   readonly commitLsn: string
@@ -79,10 +81,11 @@ export async function runVerb(session: Session, options: RunVerbOptions): Promis
       view.progress(stop.signal.aborted ? { ...p, phase: 'draining' } : p)
     }
     const conflicts = options.conflicts ?? besideConfig(session.configFile)
-    const how = { takeover: options.takeover ?? false, role: options.role ?? 'all', ...(conflicts === null ? {} : { conflicts }) }
+    const { role = 'all' } = options
+    const how = { takeover: options.takeover ?? false, role, ...(conflicts === null ? {} : { conflicts }) }
     const checkpoint = await world.run(config, how, { progress, note: view.note }, stop.signal)
     view.end()
-    view.summary(summaryOf(config.pipeline, checkpoint, objects))
+    view.summary(summaryOf(config.pipeline, checkpoint, { role, objects }))
     return 0
   } catch (error) {
     view.end()
@@ -93,9 +96,11 @@ export async function runVerb(session: Session, options: RunVerbOptions): Promis
   }
 }
 
-export function summaryOf(pipeline: string, { phase, epoch, commitLsn, endLsn, totals }: Checkpoint, objects: JobTotals | null): Summary {
+export function summaryOf(
+  pipeline: string, { phase, epoch, commitLsn, endLsn, totals }: Checkpoint, { role, objects }: { role: Role; objects: JobTotals | null },
+): Summary {
   return {
-    pipeline, phase, epoch, commitLsn: formatLsn(commitLsn), endLsn: formatLsn(endLsn), totals: closed(totalOf(totals)),
+    pipeline, role, phase, epoch, commitLsn: formatLsn(commitLsn), endLsn: formatLsn(endLsn), totals: closed(totalOf(totals)),
     tables: Object.fromEntries(Object.entries(totals).map(([table, t]) => [table, closed(t)])), objects,
   }
 }
@@ -105,6 +110,7 @@ function closed(t: Checkpoint['totals'][string]): ClosedTotals {
 }
 
 export function renderSummary(summary: Summary): string {
+  if (summary.role === 'capture') return `Stopped capturing, at ${summary.commitLsn}: everything before it is in the change log.\n`
   const when = summary.phase === 'stream' ? 'while streaming' : 'before the copy was complete'
   const lines = [`Stopped ${when}, at ${summary.commitLsn}: ${totalsText(summary.totals)}.`]
   if (Object.keys(summary.tables).length > 0) lines.push('', ...totalsTable(summary.tables, summary.totals))

@@ -72,8 +72,8 @@ function sessionOf({ world, secrets }: Invocation, options: { json?: boolean; co
   }
 }
 
-/** The id secret, the token, and the passwords of both URLs, as written and decoded. */
-export function secretsOf(config: Pick<Config, 'secret' | 'source' | 'destination' | 'metrics' | 'redis' | 'resolver' | 'objects'>): string[] {
+/** The id secret, the token, Kafka's password, and the passwords of all URLs, as written and decoded. */
+export function secretsOf(config: Pick<Config, 'secret' | 'source' | 'destination' | 'metrics' | 'redis' | 'resolver' | 'objects' | 'kafka'>): string[] {
   const urls = [config.source.url, config.destination.url, ...(config.redis ? [config.redis.url] : [])]
   const passwords = urls.flatMap((url) => {
     const { password } = new URL(url)
@@ -83,7 +83,8 @@ export function secretsOf(config: Pick<Config, 'secret' | 'source' | 'destinatio
     const { secretAccessKey = '', sessionToken = '' } = ('s3' in store && store.s3.credentials) || {}
     return [secretAccessKey, sessionToken]
   })
-  return [...new Set([config.secret, config.metrics?.token ?? '', config.resolver?.token ?? '', ...passwords, ...stores])].filter((text) => text !== '')
+  const others = [config.metrics?.token, config.resolver?.token, config.kafka?.sasl?.password].map((text) => text ?? '')
+  return [...new Set([config.secret, ...others, ...passwords, ...stores])].filter((text) => text !== '')
 }
 
 function safeDecode(text: string): string {

@@ -46,13 +46,15 @@ export interface Status {
   }
   /** Null without objects. */
   readonly objects: ObjectStatus | null
+  /** Records of the change log that could not be read and were kept for a person to look at. */
+  readonly deadLetters: number
   readonly totals: ClosedTotals
   readonly tables: Readonly<Record<string, ClosedTotals>>
   readonly warnings: readonly string[]
 }
 
 /** Reads both ends; also while a run is active, and when there is nothing yet. */
-export async function readStatus(operated: Operated, config: Pick<Config, 'pipeline' | 'deployment'>): Promise<Status> {
+export async function readStatus(operated: Operated, config: Pick<Config, 'pipeline' | 'deployment' | 'log'>): Promise<Status> {
   const { opened, source, destination } = operated
   const warnings: string[] = []
   // Before the checkpoint: what comes between the two is no lag.
@@ -75,10 +77,11 @@ export async function readStatus(operated: Operated, config: Pick<Config, 'pipel
     phase: stored?.phase ?? null, updatedAt: checkpoint?.updatedAt ?? null, writer,
     position: checkpoint ? `${checkpoint.epoch}:${formatLsn(checkpoint.commitLsn)}` : null,
     lag: checkpoint ? lagOf(end, checkpoint) : null,
-    slot: await slotStatus(source, { checkpoint, running: writer !== null, database: opened.catalogs.source.database, warnings }),
+    slot: await slotStatus(source, { checkpoint, logged: config.log === 'kafka', running: writer !== null || config.log === 'kafka', database: opened.catalogs.source.database, warnings }),
     chunks: { done: sum(chunks, (c) => c.done), open: sum(chunks, (c) => c.open), rows: sum(chunks, (c) => c.rows), tables: chunks },
     parked: { waiting: parkedIn('waiting'), retry: parkedIn('retry'), waived: parkedIn('waived'), left: parkedIn('left'), reasons },
     objects: counts && { ...jobTotals(counts), states: counts },
+    deadLetters: await destination.deadLetters(),
     totals: closed(totalOf(totals)), tables: Object.fromEntries(Object.entries(totals).map(([table, t]) => [table, closed(t)])), warnings,
   }
 }
@@ -95,20 +98,22 @@ function closed(t: Totals): ClosedTotals {
 
 interface SlotContext {
   readonly checkpoint: StoredCheckpoint | null
+  /** What the slot has let go of is in a log of its own. */
+  readonly logged: boolean
   readonly running: boolean
   readonly database: string
   readonly warnings: string[]
 }
 
 /** A role that may not read slots still gets the rest. */
-async function slotStatus(source: SourceState, { checkpoint, running, database, warnings }: SlotContext): Promise<SlotStatus | null> {
+async function slotStatus(source: SourceState, { checkpoint, logged, running, database, warnings }: SlotContext): Promise<SlotStatus | null> {
   const state = await source.slot().catch((error: unknown) => {
     if (!(error instanceof RekeyError)) throw error
     warnings.push(`the slot cannot be read: ${error.message}`)
     return null
   })
   if (state === null || (state.slot === null && !checkpoint)) return null
-  const health = checkpoint ? judgeSlot(state, { ...checkpoint, database }) : { state: 'ok' as const }
+  const health = checkpoint ? judgeSlot(state, { ...checkpoint, endLsn: logged ? null : checkpoint.endLsn, database }) : { state: 'ok' as const }
   if (health.state !== 'ok' && !(health.state === 'in use' && running)) warnings.push(health.message)
   const { slot } = state
   const number = (n: bigint | null | undefined): number | null => (n === null || n === undefined ? null : Number(n))

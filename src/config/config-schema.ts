@@ -39,6 +39,30 @@ const redis = z.strictObject({
   compare: duration.prefault('5s').describe('How often some entries are compared with the ledger'),
 })
 
+const ssl = z.union([z.boolean(), z.strictObject({
+  ca: z.string().min(1).nullable().default(null).describe('PEM file of the authorities; without it those that Node knows'),
+  cert: z.string().min(1).nullable().default(null),
+  key: z.string().min(1).nullable().default(null),
+}).refine((files) => (files.cert === null) === (files.key === null), 'cert and key go together')])
+
+const kafka = z.strictObject({
+  brokers: z.array(z.string().regex(/^[^\s,/]+:\d{1,5}$/, 'expected host:port')).min(1).describe('Some of the brokers, as host:port'),
+  prefix: z.string().regex(/^[A-Za-z0-9._-]{1,150}$/, '1 to 150 of A-Z, a-z, 0-9, ., _ and -').optional()
+    .describe('Of the names of topics and groups: <prefix>.changes; without it the name of the pipeline'),
+  compression: z.enum(['none', 'gzip']).default('none').describe('lz4 and zstd need native code, which rekey has not'),
+  batch: size.prefault('512KiB').pipe(z.number().min(64 << 10, 'at least 64KiB').max(8 << 20, 'at most 8MiB'))
+    .describe('Bytes of records that are sent at once; the topic must take batches a little larger'),
+  replication: count(1, 32).optional().describe('Copies of the topic that is made; without it as many as brokers, up to 3'),
+  foreign: z.enum(['stop', 'dead-letter']).default('stop')
+    .describe('A record in the topic that rekey did not write: stop, or keep it in rekey.dead_letter and go on'),
+  ssl: ssl.default(false).describe('true, or files; the name of the broker is always checked'),
+  sasl: z.strictObject({
+    mechanism: z.enum(['plain', 'scram-sha-256', 'scram-sha-512']),
+    username: z.string().min(1),
+    password: z.string().min(1),
+  }).optional(),
+})
+
 /** The file rekey.yaml. `${NAME}` in any text stands for an environment variable. */
 export const configSchema = z.strictObject({
   pipeline: z.string().regex(/^[a-z0-9_]{1,40}$/, '1 to 40 of a-z, 0-9 and _').default('rekey')
@@ -53,7 +77,9 @@ export const configSchema = z.strictObject({
       .describe('Schemas for trigger functions and checks of the application that name tables without a schema'),
   }),
   mapping: z.string().min(1).describe('Folder with mapping.yaml, relative to this file'),
-  log: z.enum(['direct']).default('direct').describe('Where changes wait: direct is the replication slot itself'),
+  log: z.enum(['direct', 'kafka']).default('direct')
+    .describe('Where changes wait. direct: in the replication slot itself; kafka: in a topic, so that roles may run on different machines'),
+  kafka: kafka.optional().describe('With log: kafka'),
   idMap: z.enum(['ledger', 'redis']).default('ledger')
     .describe('What is asked for ids that cannot be computed: the ledger alone, or a copy of it in Redis first. The ledger decides in either case'),
   redis: redis.optional().describe('For idMap: redis'),
@@ -70,7 +96,8 @@ export const configSchema = z.strictObject({
     bytes: size.prefault('8MiB'),
     inFlight: count(1, 2).default(2),
   }).prefault({}),
-  retain: duration.prefault('15m').describe('How far behind the destination the slot stays, so that a failover there can be replayed'),
+  retain: duration.prefault('15m')
+    .describe('log: direct: how far behind the destination the slot stays, so that a failover there can be replayed'),
   heartbeat: duration.prefault('10s').describe('How often a quiet source is made to move the slot on'),
   memory: z.strictObject({
     queue: size.prefault('16MiB').describe('Changes read and not yet applied'),
@@ -85,8 +112,10 @@ export const configSchema = z.strictObject({
     most: duration.prefault('30s'),
     giveUp: duration.prefault('1h').describe('After this long without an answer the run ends with exit code 6'),
   }).prefault({}),
-}).superRefine(({ idMap, redis }, context) => {
+}).superRefine(({ log, kafka: given, idMap, redis }, context) => {
   if (idMap === 'redis' && redis === undefined) context.addIssue({ code: 'custom', path: ['redis'], message: 'is needed for idMap: redis' })
+  if (log === 'kafka' && given === undefined) context.addIssue({ code: 'custom', path: ['kafka'], message: 'log: kafka needs kafka: { brokers: [...] }' })
+  if (log !== 'kafka' && given !== undefined) context.addIssue({ code: 'custom', path: ['kafka'], message: 'is only read with log: kafka' })
 })
 
 export type RedisConfig = z.output<typeof redis>

@@ -40,8 +40,8 @@ export type SlotHealth =
     readonly pid?: number
   }
 
-/** The part of the checkpoint that a slot is held against. */
-export type SlotMemory = Pick<Checkpoint, 'endLsn' | 'sourceSystem' | 'sourceTimeline'> & { readonly database: string }
+/** The part of the checkpoint that a slot is held against. `endLsn` null: what the slot has let go of is in a change log of its own. */
+export type SlotMemory = Pick<Checkpoint, 'sourceSystem' | 'sourceTimeline'> & { readonly endLsn: Lsn | null; readonly database: string }
 
 /**
  * May the stream go on from this checkpoint? A server that is asked for WAL from before the slot's confirmed address silently starts at
@@ -56,21 +56,24 @@ export function judgeSlot(state: SlotState, memory: SlotMemory): SlotHealth {
     const was = memory.sourceTimeline
     return bad('timeline', 'TIMELINE', `the source is on timeline ${state.timeline}, the checkpoint is of timeline ${was}`)
   }
-  if (!slot) return bad('missing', 'SLOT_MISSING', `the slot is gone; changes after ${formatLsn(memory.endLsn)} cannot be read`)
+  const after = memory.endLsn === null ? 'later changes' : `changes after ${formatLsn(memory.endLsn)}`
+  if (!slot) return bad('missing', 'SLOT_MISSING', `the slot is gone; ${after} cannot be read`)
   if (slot.plugin !== 'pgoutput' || slot.database !== memory.database || slot.temporary) {
     return bad('recreated', 'SLOT_RECREATED', `slot ${slot.name} is of plugin ${slot.plugin} and database ${slot.database}`)
   }
   if (slot.walStatus === 'lost' || slot.invalidation !== null || slot.restartLsn === null || slot.confirmedLsn === null) {
     const why = slot.invalidation === null ? '' : ` (${slot.invalidation})`
-    return bad('lost', 'SLOT_LOST', `the server gave up slot ${slot.name}${why}; changes after ${formatLsn(memory.endLsn)} cannot be read`)
+    return bad('lost', 'SLOT_LOST', `the server gave up slot ${slot.name}${why}; ${after} cannot be read`)
   }
-  const gap = `${formatLsn(memory.endLsn)} to ${formatLsn(slot.confirmedLsn)}`
-  // A slot never lets go of WAL that was not confirmed; one that has nothing of it was made anew.
-  if (slot.restartLsn > memory.endLsn) {
-    return bad('recreated', 'SLOT_RECREATED', `slot ${slot.name} was made anew; changes of ${gap} cannot be read`)
-  }
-  if (slot.confirmedLsn > memory.endLsn) {
-    return bad('ahead', 'SLOT_AHEAD', `slot ${slot.name} was moved on; changes of ${gap} cannot be read`)
+  if (memory.endLsn !== null) {
+    const gap = `${formatLsn(memory.endLsn)} to ${formatLsn(slot.confirmedLsn)}`
+    // A slot never lets go of WAL that was not confirmed; one that has nothing of it was made anew.
+    if (slot.restartLsn > memory.endLsn) {
+      return bad('recreated', 'SLOT_RECREATED', `slot ${slot.name} was made anew; changes of ${gap} cannot be read`)
+    }
+    if (slot.confirmedLsn > memory.endLsn) {
+      return bad('ahead', 'SLOT_AHEAD', `slot ${slot.name} was moved on; changes of ${gap} cannot be read`)
+    }
   }
   if (slot.activePid !== null) {
     const whose = slot.activeIsOurs ? 'a rekey' : 'another program'

@@ -12,6 +12,7 @@ import { RekeyError } from '../core/errors.ts'
 import type { Checkpoint } from '../core/plan.ts'
 import { judgeSlot } from '../core/slot-health.ts'
 import type { Bridge } from './bridge.ts'
+import { beginTopic, judgeTopic } from './kafka-log.ts'
 import { capturedTables, namesOf, type Opened } from './open.ts'
 
 /** Opens the destination and brings slot, publication and checkpoint to agree: made anew for a run that has nothing yet, else judged. */
@@ -28,13 +29,25 @@ export async function prepare(bridge: Bridge, resumed: boolean): Promise<Checkpo
   if (checkpoint.mappingDigest !== mapping.digest) {
     throw new RekeyError('CONFIG', 'the mapping was changed since this run began; a running pipeline keeps its mapping', { hint: 'Restore the mapping files, or `rekey remove` and begin anew.' })
   }
-  if (options.takeover) await freeSlot(config.source.url, slot)
-  const health = judgeSlot(await freed(config.source.url, slot), { ...checkpoint, database: catalogs.source.database })
-  if (health.state !== 'ok') throw new RekeyError(health.code, health.message)
+  if (config.log === 'kafka') await judgeLogged(bridge, checkpoint)
+  else {
+    if (options.takeover) await freeSlot(config.source.url, slot)
+    const health = judgeSlot(await freed(config.source.url, slot), { ...checkpoint, database: catalogs.source.database })
+    if (health.state !== 'ok') throw new RekeyError(health.code, health.message)
+  }
   const found = await readPublication(config.source.url, publication)
   const differences = found ? comparePublication(found, tables) : ['it is gone']
   if (differences.length > 0) throw new RekeyError('PUBLICATION', `publication ${publication}: ${differences.join('; ')}`)
   return checkpoint
+}
+
+/** With a log of its own, the slot is capture's, and may be ahead of the destination; the log must then have what is between them. */
+async function judgeLogged(bridge: Bridge, checkpoint: Checkpoint): Promise<void> {
+  const { config, catalogs } = bridge.opened
+  const state = await readSlot(config.source.url, namesOf(config).slot)
+  const health = judgeSlot(state, { ...checkpoint, endLsn: null, database: catalogs.source.database })
+  if (health.state !== 'ok' && health.state !== 'in use') throw new RekeyError(health.code, health.message)
+  await judgeTopic(bridge, checkpoint, state.slot!.confirmedLsn!)
 }
 
 /**
@@ -72,6 +85,10 @@ async function begin(bridge: Bridge, checkpoint: Checkpoint): Promise<Checkpoint
   const { slot, publication } = namesOf(config)
   const tables = capturedTables(mapping)
   await ensurePublication(config.source.url, publication, tables)
+  if (config.log === 'kafka') {
+    await beginTopic(config)
+    await freeSlot(config.source.url, slot)
+  }
   // A slot of ours without a checkpoint is left from a start that did not get this far; nothing was copied with it.
   await dropSlot(config.source.url, slot)
   const made = await createSlot(config.source.url, slot)

@@ -7,7 +7,6 @@ import { openSource } from '../../connectors/postgres-source/source.ts'
 import { capture } from '../capture.ts'
 import { every, sleep } from '../clock.ts'
 import { RekeyError } from '../core/errors.ts'
-import { HEARTBEAT_TEXT } from '../core/heartbeat.ts'
 import type { Lsn } from '../core/lsn.ts'
 import type { Checkpoint } from '../core/plan.ts'
 import { relationsOf } from '../core/relations.ts'
@@ -16,23 +15,30 @@ import { RestartStream } from '../delivery.ts'
 import type { Stage } from '../meter.ts'
 import { createPlanner } from '../planner.ts'
 import { type Bridge, decisionsIn } from './bridge.ts'
+import { sendMessage, startHeartbeat } from './heartbeat.ts'
 import { throughCopy } from './id-map.ts'
+import { readsFromKafka } from './kafka-log.ts'
 import { namesOf, type Opened } from './open.ts'
 
-/** Capture and delivery side by side, until the signal aborts or one of them fails. */
+/**
+ * Delivery, and where the slot itself is the log capture beside it, until the signal aborts or one of them fails.
+ */
 export async function stream(
   bridge: Bridge, checkpoint: Checkpoint, { carefulUntil, signal }: { readonly carefulUntil: Lsn; readonly signal: AbortSignal },
 ): Promise<Checkpoint> {
   const { opened, main, meter, point } = bridge
   const { config, mapping, catalogs } = opened
-  const log = directLog({ maxBytes: config.memory.queue })
+  const direct = config.log === 'direct' ? directLog({ maxBytes: config.memory.queue }) : null
+  const log = direct ?? (await readsFromKafka(bridge, checkpoint))
   const open = openSource({ url: config.source.url, ...namesOf(config), epoch: checkpoint.epoch, queueBytes: config.memory.transaction })
   // Never the same twice: one that an earlier run sent may be on its way, too.
   let marker = `converged ${randomUUID()}`
   let latest = checkpoint
   const stop = new AbortController()
   const ended = AbortSignal.any([signal, stop.signal])
-  const beat = heartbeat(opened, checkpoint.convergeLsn === 0n ? marker : null)
+  const beat = startHeartbeat(opened.source, {
+    marker: checkpoint.convergeLsn === 0n ? marker : null, everyMs: direct ? config.heartbeat : null, signal: ended,
+  })
   // Its failure is awaited with the others'; until then it must not count as unhandled.
   beat.done.catch(() => {})
   try {
@@ -47,8 +53,8 @@ export async function stream(
     meter.streaming(checkpoint)
     const parked = parkedRows(main.query, config.pipeline)
     const tasks: [Stage, Promise<void>][] = [
-      ['decode', capture({ source: open.source, log, after: checkpoint.commitLsn, retainMs: config.retain, onRead: meter.read, point,
-        now: () => performance.now(), every }, ended)],
+      ...(direct ? [['decode', capture({ source: open.source, log: direct, after: checkpoint.commitLsn, retainMs: config.retain, onRead: meter.read,
+        point, now: () => performance.now(), every }, ended)] satisfies [Stage, Promise<void>]] : []),
       ['apply', deliver({
         log, destination, planner, mapping, checkpoint, batch: config.batch, parked, relations, carefulUntil, point,
         now: () => performance.now(),
@@ -63,7 +69,7 @@ export async function stream(
         visible: (xids) => untilVisible(opened.source, xids, ended),
         async mark() {
           marker = `converged ${randomUUID()}`
-          await opened.source.query('select pg_logical_emit_message(false, $1, $2)', ['rekey', marker])
+          await sendMessage(opened.source, marker)
         },
         pause: sleep,
       }, ended)],
@@ -83,26 +89,6 @@ export async function stream(
     beat.stop()
     await open.close()
   }
-
-  function heartbeat(at: Opened, once: string | null): { done: Promise<void>; stop(): void } {
-    return startHeartbeat(at, { marker: once, signal: ended })
-  }
-}
-
-/** Logical messages that move a quiet slot on, and, once, the marker behind everything that the initial copy can have seen. */
-function startHeartbeat({ config, source }: Opened,
-  { marker, signal }: { marker: string | null; signal: AbortSignal }): { done: Promise<void>; stop(): void } {
-  const emit = 'select pg_logical_emit_message(false, $1,'
-  const stopped = new AbortController()
-  const either = AbortSignal.any([signal, stopped.signal])
-  const done = (async () => {
-    if (marker) await source.query(`${emit} $2)`, ['rekey', marker])
-    while (!either.aborted) {
-      await sleep(config.heartbeat, either)
-      if (!either.aborted) await source.query(`${emit} ${HEARTBEAT_TEXT})`, ['rekey'])
-    }
-  })()
-  return { done, stop: () => stopped.abort() }
 }
 
 /**

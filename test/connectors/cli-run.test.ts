@@ -66,8 +66,8 @@ describe('a run', () => {
     expect(ran.exit).toBe(0)
     expect(new Set(lines.map((l) => l.type))).toEqual(new Set(['progress', 'note', 'summary']))
     expect(Object.keys(lines.find((l) => l.type === 'progress')).sort()).toEqual(
-      ['lagBytes', 'lagSeconds', 'parked', 'phase', 'position', 'rowsPerSecond', 'tables', 'totals', 'type'])
-    expect(Object.keys(lines.at(-1)).sort()).toEqual(['commitLsn', 'endLsn', 'epoch', 'phase', 'pipeline', 'tables', 'totals', 'type'])
+      ['lagBytes', 'lagSeconds', 'objects', 'parked', 'phase', 'position', 'rowsPerSecond', 'tables', 'totals', 'type'])
+    expect(Object.keys(lines.at(-1)).sort()).toEqual(['commitLsn', 'endLsn', 'epoch', 'objects', 'phase', 'pipeline', 'role', 'tables', 'totals', 'type'])
     expect(lines.at(-1).totals.closes).toBe(true)
   })
 
@@ -77,7 +77,7 @@ describe('a run', () => {
     const after = await line.json(['status'])
     expect(after).toMatchObject({ state: 'stopped', phase: 'stream', writer: null, slot: { active: false, health: 'ok' }, warnings: [] })
     expect(Object.keys(after)).toEqual([
-      'pipeline', 'deployment', 'state', 'phase', 'updatedAt', 'writer', 'position', 'lag', 'slot', 'chunks', 'parked',
+      'pipeline', 'deployment', 'state', 'phase', 'updatedAt', 'writer', 'position', 'lag', 'slot', 'chunks', 'parked', 'objects', 'deadLetters',
       'totals', 'tables', 'warnings',
     ])
     expect(after.lag.bytes).toBeGreaterThanOrEqual(0)

@@ -10,7 +10,7 @@ import { nameOf, type Relation } from '../../src/core/relation.ts'
 import { valuesOf } from '../../src/core/row.ts'
 import { deleteOf, insertOf, relation, transaction, truncateOf, updateOf } from '../support/core-literals.ts'
 
-const EPOCH = epochOf({ systemId: '7291882139874123777', timeline: 3 })
+const EPOCH = epochOf({ systemId: '7291882139874123777', timeline: 3, pipeline: 'rekey' })
 const people = relation('people', ['id', 'name', 'bio'])
 const notes: Relation = { ...relation('no"tes', ['a;b', 'ü,%', 'c'], ['a;b', 'ü,%']), schema: 'Über' }
 const full: Relation = { ...relation('full', ['x', 'y'], ['x', 'y']), identity: 'f' }
@@ -121,7 +121,7 @@ describe('transactions through records', () => {
 
   test('one history only', () => {
     const [record] = recordsOf([transaction([insertOf(people, ['1', 'a', null])])])
-    const other = reader({ epoch: epochOf({ systemId: '7291882139874123777', timeline: 4 }) })
+    const other = reader({ epoch: epochOf({ systemId: '7291882139874123777', timeline: 4, pipeline: 'rekey' }) })
     expect(() => other.add(stored(record))).toThrowError(expect.objectContaining({ code: 'TIMELINE' }) as RekeyError)
   })
 

@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest'
 import { directLog } from '../../connectors/direct/log.ts'
 import { openClient } from '../../connectors/kafka/client.ts'
 import { encoder } from '../../connectors/kafka/encode.ts'
-import { kafkaLog } from '../../connectors/kafka/log.ts'
+import { kafkaAppends, kafkaReads } from '../../connectors/kafka/log.ts'
 import { makeTopic } from '../../connectors/kafka/topics.ts'
 import type { ChangeLog } from '../../src/ports.ts'
 import type { Transaction } from '../../src/core/change.ts'
@@ -183,13 +183,12 @@ async function kafkaLogOf({ maxBytes }: { readonly maxBytes: number }): Promise<
   const topic = { topic: `${prefix}.changes`, batchBytes: 1 << 19, replication: null }
   await makeTopic(kafka, topic)
   const encode = encoder({ name: prefix, database: 'd', version: '0', epoch: EPOCH, primaryKey: () => [], partBytes: 1 << 18, now: Date.now })
-  return kafkaLog({
-    kafka, topic, write: { batchBytes: 1 << 19, compression: 'none', encode, from: 0n },
-    read: {
-      group: `${prefix}.rekey`, epoch: EPOCH, number: 1, start: { commitLsn: 0n, endLsn: 1n }, relations: new Map([['public.rows', rows]]), maxBytes,
-      deadLetter: null, onRead: () => {},
-    },
+  const { append, durable } = kafkaAppends({ kafka, topic: topic.topic, batchBytes: topic.batchBytes, compression: 'none', encode, from: 0n })
+  const { read, ack } = kafkaReads({
+    kafka, topic, group: `${prefix}.rekey`, epoch: EPOCH, number: 1, start: { commitLsn: 0n, endLsn: 1n },
+    relations: new Map([['public.rows', rows]]), maxBytes, deadLetter: null, onRead: () => {},
   })
+  return { append, durable, read, ack }
 }
 
 changeLogContract('the log in Kafka', kafkaLogOf)

@@ -170,6 +170,7 @@ const STATUS: Status = {
     name: 'rekey_shop', health: 'ok', active: true, walStatus: 'reserved', retainedBytes: 5e6, safeBytes: 1e9, confirmedLsn: '0/16B3748',
   },
   chunks: { done: 4, open: 0, rows: 1_234, tables: [] },
+  deadLetters: 0,
   parked: {
     waiting: 2, retry: 0, waived: 1, left: 3,
     reasons: [{ table: 'public.users', state: 'waiting', sqlstate: '23505', reason: 'the\u001b[2J key', rows: 2 }],

@@ -16,7 +16,7 @@ function say(args: readonly string[]): Promise<{ exit: number; out: string; err:
 const VERBS = ['init', 'check', 'ddl', 'plan', 'run', 'status', 'resolve', 'parked list', 'parked retry', 'parked waive', 'remove']
 const WRONG = [
   ['rnu'], ['status', '--nope'], ['resolve'], ['parked', 'waive', '3'], ['parked', 'list', '--limit', '0'], ['parked', 'retry', 'x'],
-  ['status', 'more'],
+  ['status', 'more'], ['run', '--role', 'captain'],
 ]
 
 describe('the command line', () => {

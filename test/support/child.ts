@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Config } from '../../src/config/config.ts'
+import type { Role } from '../../src/pipeline.ts'
 import { atExit } from './at-exit.ts'
 
 /** A bridge that runs as a process of its own, so that it can be killed. */
@@ -22,12 +23,12 @@ export interface Child {
 
 const MAIN = fileURLToPath(new URL('child-main.ts', import.meta.url))
 
-export function startChild(config: Config, options: { readonly failpoints?: string; readonly takeover?: boolean; readonly role?: 'mirror' } = {}): Child {
+export function startChild(config: Config, options: { readonly failpoints?: string; readonly takeover?: boolean; readonly role?: Role } = {}): Child {
   const folder = mkdtempSync(join(tmpdir(), 'rekey-child-'))
   const file = join(folder, 'config.json')
   writeFileSync(file, JSON.stringify(config))
   const env = { ...process.env, REKEY_FAILPOINTS: options.failpoints ?? '' }
-  const child = spawn(process.execPath, ['--import', 'tsx', MAIN, file, ...(options.takeover ? ['--takeover'] : []), ...(options.role ? ['--role', options.role] : [])],
+  const child = spawn(process.execPath, ['--import', 'tsx', MAIN, file, options.role ?? 'all', ...(options.takeover ? ['--takeover'] : [])],
     { env, stdio: ['ignore', 'pipe', 'pipe'] })
   const release = atExit(() => void child.kill('SIGKILL'))
   const lines: string[] = []

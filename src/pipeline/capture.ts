@@ -1,0 +1,122 @@
+import { encoder } from '../../connectors/kafka/encode.ts'
+import { epochOf } from '../../connectors/kafka/header.ts'
+import { kafkaAppends } from '../../connectors/kafka/log.ts'
+import { readTopic } from '../../connectors/kafka/topics.ts'
+import { openSession, type SqlSession } from '../../connectors/postgres/session.ts'
+import { freeSlot, readSlot } from '../../connectors/postgres-source/slot.ts'
+import { openSource } from '../../connectors/postgres-source/source.ts'
+import { capture } from '../capture.ts'
+import { readCatalog } from '../catalog.ts'
+import { every, sleep } from '../clock.ts'
+import type { Config } from '../config/config.ts'
+import { tableOf, type Catalog } from '../core/catalog.ts'
+import { RekeyError } from '../core/errors.ts'
+import type { Lsn } from '../core/lsn.ts'
+import type { Checkpoint } from '../core/plan.ts'
+import { judgeSlot, type SlotState } from '../core/slot-health.ts'
+import type { Point } from '../failpoint.ts'
+import type { Meter } from '../meter.ts'
+import type { Note } from '../progress.ts'
+import { version } from '../version.ts'
+import { startHeartbeat } from './heartbeat.ts'
+import { clientOf, kafkaOf, prefixOf, topicOf } from './kafka-log.ts'
+import { namesOf } from './open.ts'
+import { again, passes } from './retry.ts'
+
+export interface CaptureRole {
+  readonly config: Config
+  readonly meter: Pick<Meter, 'read' | 'failed'>
+  readonly note: (note: Note) => void
+  readonly point: Point
+  readonly takeover: boolean
+}
+
+/**
+ * From the slot to the topic, until the signal aborts; knows nothing of the destination. The slot is made by whoever begins the run: until
+ * then it is waited for. Servers that go away are waited for. Resolves when everything that was read is in the topic. Rejects with RekeyError.
+ */
+export async function runCapture(role: CaptureRole, signal: AbortSignal): Promise<void> {
+  const session = await openSession(role.config.source.url, 'source')
+  try {
+    let begun = false
+    await again({
+      retry: role.config.retry, signal, mayPass: (error) => begun && (signal.aborted || passes(error)),
+      waits: (error) => role.note({ level: 'warn', event: 'restart', text: `capture begins again where the slot is: ${error.message}` }),
+    }, async () => {
+      const catalog = await readCatalog(session.objects)
+      const state = await slotOf(role, { catalog, known: begun }, signal)
+      if (state === null) return
+      begun = true
+      await captureOnce(role, { session, catalog, state }, signal)
+    })
+  } finally {
+    await session.close()
+  }
+}
+
+/** The slot when it can be read; null when the signal came first. Rejects with what makes it unreadable. */
+async function slotOf({ config, note, takeover }: CaptureRole, { catalog, known }: { catalog: Catalog; known: boolean }, signal: AbortSignal):
+Promise<(SlotState & { readonly confirmed: Lsn }) | null> {
+  const { slot: name } = namesOf(config)
+  if (takeover && !known) await freeSlot(config.source.url, name)
+  for (let tries = 0, told = false; !signal.aborted; await sleep(250, signal)) {
+    const state = await readSlot(config.source.url, name)
+    const health = judgeSlot(state, { endLsn: null, sourceSystem: state.systemId, sourceTimeline: state.timeline, database: catalog.database })
+    if (health.state === 'ok') return { ...state, confirmed: state.slot!.confirmedLsn! }
+    // While a slot is being made, it has an owner and nothing to begin with.
+    const making = state.slot !== null && state.slot.activePid !== null && state.slot.confirmedLsn === null
+    if ((health.state === 'missing' || making) && !known) {
+      if (!told) note({ level: 'info', event: 'waiting', text: `waits for slot ${name}, which \`rekey run --role deliver\` makes` })
+      told = true
+    // The walsender of a reader that was killed needs a moment to notice.
+    } else if (health.state !== 'in use' || ++tries >= 20) throw new RekeyError(health.code, health.message)
+  }
+  return null
+}
+
+interface Reading {
+  readonly session: SqlSession
+  readonly catalog: Catalog
+  readonly state: SlotState & { readonly confirmed: Lsn }
+}
+
+async function captureOnce({ config, meter, point }: CaptureRole, { session, catalog, state }: Reading, signal: AbortSignal): Promise<void> {
+  const kafka = clientOf(kafkaOf(config))
+  const topic = topicOf(config)
+  if ((await readTopic(kafka, topic)) === null) throw new RekeyError('LOG_TOPIC', `there is no topic ${topic.topic}`)
+  const { batch, compression } = kafkaOf(config)
+  const log = kafkaAppends({
+    kafka, topic: topic.topic, batchBytes: batch, compression, from: state.confirmed,
+    encode: encoder({
+      name: prefixOf(config), database: catalog.database, version: version(), epoch: epochOf({ ...state, pipeline: config.pipeline }),
+      primaryKey: (relation) => tableOf(catalog, relation)?.primaryKey?.columns ?? [], partBytes: batch >> 1, now: Date.now,
+    }),
+  })
+  const open = openSource({ url: config.source.url, ...namesOf(config), epoch: 0, queueBytes: config.memory.transaction })
+  const stop = new AbortController()
+  const ended = AbortSignal.any([signal, stop.signal])
+  const beat = startHeartbeat(session, { marker: null, everyMs: config.heartbeat, signal: ended })
+  const tasks = [
+    // What the brokers have is safe, so the slot need not keep it.
+    capture({ source: open.source, log, after: state.confirmed - 1n, retainMs: 0, onRead: meter.read, point, now: () => performance.now(), every }, ended),
+    beat.done,
+  ]
+  try {
+    await Promise.all(tasks)
+  } catch (error) {
+    meter.failed('decode', error)
+    throw error
+  } finally {
+    stop.abort()
+    await Promise.allSettled(tasks)
+    await log.close()
+    await open.close()
+  }
+}
+
+/** What a capture that has ended says of itself: it has applied nothing. */
+export function capturedUpTo(commitLsn: Lsn): Checkpoint {
+  return {
+    epoch: 0, commitLsn, endLsn: commitLsn, convergeLsn: 0n, phase: 'stream', totals: {}, mappingDigest: '', sourceSystem: '', sourceTimeline: 0,
+  }
+}
