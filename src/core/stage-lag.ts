@@ -1,26 +1,25 @@
 import type { Passed } from './heartbeat.ts'
 import type { Lsn } from './lsn.ts'
 
-/** Each stage from the one before it, so that the stages add up to the whole. */
-export interface ByStage {
-  readonly decode: number
-  readonly apply: number
-  readonly endToEnd: number
-}
+/** The stages of a stream, in order. A process knows of those that it does itself, and of what goes into them. */
+const CHAIN = ['decode', 'kafka', 'apply'] as const
+export type StreamStage = (typeof CHAIN)[number]
+
+/** Each stage from the one before it (the first from the source), so that they add up to `end_to_end`, which is there where `apply` is. */
+export type ByStage = Readonly<Partial<Record<StreamStage | 'end_to_end', number>>>
 
 /** How far the stages of a stream are behind the source. All times are seconds; `now` is by the clock of this process. */
 export interface StageLag {
   /** The source's clock showed `clock`, and its WAL ended there. */
   sampled(clock: number, walEnd: Lsn, now: number): void
-  /** The stream begins (again) behind what was applied, which was so long ago. */
-  from(appliedEnd: Lsn, age: number, now: number): void
-  decoded(passed: Passed, end: Lsn, now: number): void
-  applied(seconds: number | null, end: Lsn): void
-  /** Null until a stream has begun. They grow while nothing moves. */
-  seconds(now: number): ByStage | null
-  /** Null until the source's WAL was seen, too. */
-  bytes(): ByStage | null
-  /** Age of the newest heartbeat that was decoded, or of the stream where none was. */
+  /** These begin (again) behind this address, which the last of them reached so long ago. */
+  begin(stages: readonly StreamStage[], end: Lsn, age: number, now: number): void
+  passed(stage: StreamStage, passed: Passed, end: Lsn, now: number): void
+  /** Empty until a stage has begun. They grow while nothing moves. */
+  seconds(now: number): ByStage
+  /** Empty until the source's WAL was seen, too. */
+  bytes(): ByStage
+  /** Age of the newest heartbeat that came; before one came, of the stream. Null before a stage has begun. */
   heartbeat(now: number): number | null
   /** How old the newest commit was when it was decoded. */
   latency(): number | null
@@ -36,49 +35,45 @@ export function stageLag(): StageLag {
   /** What the source's clock is ahead of ours. */
   let ahead = 0
   let walEnd: Lsn | null = null
-  let decoded: Reached | null = null
-  let applied: Reached | null = null
-  /** The newest heartbeat that was decoded; before one was, the moment when the stream began. */
-  let heartbeat = 0
+  const reached = new Map<StreamStage, Reached>()
+  let heartbeat: number | null = null
   let latency: number | null = null
-  const split = (whole: number, between: number): ByStage => {
-    const endToEnd = Math.max(0, whole)
-    const apply = Math.min(endToEnd, Math.max(0, between))
-    return { decode: endToEnd - apply, apply, endToEnd }
+  /** From how far each stage is behind the source to how far it is behind the one before it. */
+  const split = (behind: (stage: Reached) => number): ByStage => {
+    const by: Partial<Record<StreamStage | 'end_to_end', number>> = {}
+    const stages = CHAIN.filter((stage) => reached.has(stage))
+    let most = Infinity
+    const whole = stages.toReversed().map((stage) => (most = Math.min(most, Math.max(0, behind(reached.get(stage)!))))).toReversed()
+    stages.forEach((stage, i) => (by[stage] = whole[i] - (whole[i - 1] ?? 0)))
+    if (by.apply !== undefined) by.end_to_end = whole.at(-1)!
+    return by
   }
   return {
     sampled(clock, end, now) {
       ahead = clock - now
       walEnd = end
     },
-    from(end, age, now) {
-      if (applied === null) heartbeat = now + ahead
-      applied = { at: applied?.at ?? now + ahead - age, end }
-      decoded = { ...applied }
+    begin(stages, end, age, now) {
+      heartbeat ??= now + ahead
+      const at = reached.get(stages.at(-1)!)?.at ?? now + ahead - age
+      for (const stage of stages) reached.set(stage, { at, end })
     },
-    decoded(passed, end, now) {
-      if (decoded === null) return
-      decoded.end = end
-      if (passed.seconds !== null) {
-        decoded.at = passed.seconds
-        latency = Math.max(0, now + ahead - passed.seconds)
+    passed(stage, { seconds, heartbeat: beat }, end, now) {
+      const one = reached.get(stage)
+      if (one === undefined) return
+      one.end = end
+      if (seconds !== null) {
+        one.at = seconds
+        if (stage === 'decode') latency = Math.max(0, now + ahead - seconds)
       }
-      heartbeat = passed.heartbeat ?? heartbeat
+      if (beat !== null) heartbeat = beat
     },
-    applied(seconds, end) {
-      if (applied === null) return
-      applied.end = end
-      if (seconds !== null) applied.at = seconds
-    },
-    seconds(now) {
-      if (decoded === null || applied === null) return null
-      return split(now + ahead - applied.at, decoded.at - applied.at)
-    },
+    seconds: (now) => split(({ at }) => now + ahead - at),
     bytes() {
-      if (decoded === null || applied === null || walEnd === null) return null
-      return split(Number(walEnd - applied.end), Number(decoded.end - applied.end))
+      const all = walEnd
+      return all === null ? {} : split(({ end }) => Number(all - end))
     },
-    heartbeat: (now) => (decoded === null ? null : Math.max(0, now + ahead - heartbeat)),
+    heartbeat: (now) => (heartbeat === null ? null : Math.max(0, now + ahead - heartbeat)),
     latency: () => latency,
   }
 }

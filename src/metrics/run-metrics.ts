@@ -1,8 +1,9 @@
+import type { Transaction } from '../core/change.ts'
 import { RekeyError } from '../core/errors.ts'
 import type { Lsn } from '../core/lsn.ts'
 import { JOB_STATES } from '../core/object-job.ts'
 import type { DestinationSample, SourceSample } from '../core/samples.ts'
-import { type ByStage, stageLag } from '../core/stage-lag.ts'
+import { type ByStage, stageLag, type StreamStage } from '../core/stage-lag.ts'
 import { passedAt } from '../core/heartbeat.ts'
 import type { Meter } from '../meter.ts'
 import { type ChangeCounts, changeCounts, countOutcomes } from './changes.ts'
@@ -37,7 +38,15 @@ export interface RunMetrics extends Meter {
 /** A source that has not answered for so long counts as away. */
 const SILENT_S = 15
 
-export function runMetrics(metrics: Metrics, version: string, now: () => number = () => Date.now() / 1e3): RunMetrics {
+export interface RunFacts {
+  readonly version: string
+  /** What feeds the apply stage: the slot itself, or a log in Kafka. */
+  readonly log: 'direct' | 'kafka'
+  /** Seconds since 1970. */
+  readonly now?: () => number
+}
+
+export function runMetrics(metrics: Metrics, { version, log, now = () => Date.now() / 1e3 }: RunFacts): RunMetrics {
   const lag = stageLag()
   const counts: ChangeCounts = changeCounts()
   let state: RunState = 'starting'
@@ -63,10 +72,14 @@ export function runMetrics(metrics: Metrics, version: string, now: () => number 
     counts.moveTo(metrics)
   })
   const isSilent = (at: number): boolean => source === null || at - source.at > SILENT_S
-  const setLag = (name: 'rekey_lag_seconds' | 'rekey_lag_bytes', by: ByStage | null): void => {
-    metrics.set(name, { stage: 'decode' }, by?.decode ?? null)
-    metrics.set(name, { stage: 'apply' }, by?.apply ?? null)
-    metrics.set(name, { stage: 'end_to_end' }, by?.endToEnd ?? null)
+  const setLag = (name: 'rekey_lag_seconds' | 'rekey_lag_bytes', by: ByStage): void => {
+    for (const [stage, value] of Object.entries(by)) metrics.set(name, { stage }, value)
+  }
+  const came = (stage: StreamStage, transactions: readonly Transaction[]): void => {
+    metrics.add('rekey_transactions_total', { stage }, transactions.filter((t) => t.last).length)
+    metrics.add('rekey_bytes_total', { stage }, transactions.reduce((sum, t) => sum + t.bytes, 0))
+    const end = endOf(transactions)
+    if (end !== null) lag.passed(stage, passedAt(transactions), end, now())
   }
   const enter = (next: RunState): void => {
     if (state !== 'draining') state = next
@@ -94,15 +107,11 @@ export function runMetrics(metrics: Metrics, version: string, now: () => number 
       enter('stream')
       metrics.set('rekey_snapshot_chunks_remaining', {}, 0)
       totals = checkpoint.totals
-      lag.from(checkpoint.endLsn, checkpointAge, now())
+      lag.begin([log === 'direct' ? 'decode' : 'kafka', 'apply'], checkpoint.endLsn, checkpointAge, now())
     },
     read(transactions) {
-      const bytes = transactions.reduce((sum, t) => sum + t.bytes, 0)
-      metrics.add('rekey_transactions_total', { stage: 'decode' }, transactions.filter((t) => t.last).length)
-      metrics.add('rekey_bytes_total', { stage: 'decode' }, bytes)
+      came('decode', transactions)
       counts.decoded(transactions)
-      const end = endOf(transactions)
-      if (end !== null) lag.decoded(passedAt(transactions), end, now())
     },
     applied({ checkpoint, transactions, bytes, seconds, passed }) {
       metrics.add('rekey_transactions_total', { stage: 'apply' }, transactions)
@@ -110,7 +119,7 @@ export function runMetrics(metrics: Metrics, version: string, now: () => number 
       metrics.observe('rekey_apply_duration_seconds', seconds)
       if (totals) countOutcomes(totals, checkpoint.totals, counts)
       totals = checkpoint.totals
-      lag.applied(passed, checkpoint.endLsn)
+      lag.passed('apply', { seconds: passed, heartbeat: null }, checkpoint.endLsn, now())
     },
     repeated: (n) => metrics.add('rekey_duplicates_skipped_total', {}, n),
     retried: (reason) => metrics.add('rekey_apply_retries_total', { reason }, 1),
@@ -173,7 +182,7 @@ function slotTrouble({ slot }: SourceSample): Reason[] {
   return slot.walStatus === 'lost' ? [{ code: 'SLOT_LOST', message: 'the source gave the slot up' }] : []
 }
 
-function endOf(transactions: readonly { readonly commitLsn: Lsn; readonly endLsn: Lsn; readonly last: boolean }[]): Lsn | null {
+function endOf(transactions: readonly Transaction[]): Lsn | null {
   const last = transactions.at(-1)
   if (last === undefined) return null
   return last.last ? last.endLsn : last.commitLsn

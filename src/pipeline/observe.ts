@@ -30,7 +30,7 @@ const COUNT_MS = 30_000
 export async function observe(config: Config, events: RunEvents, signal: AbortSignal): Promise<Observed | null> {
   if (!config.metrics) return null
   const registry = openMetrics(config.pipeline)
-  const metrics = runMetrics(registry, version())
+  const metrics = runMetrics(registry, { version: version(), log: config.log })
   const { url, close } = await listen(config.metrics, observability(registry, metrics))
   events.note({ level: 'info', event: 'metrics', text: `metrics and health at ${url}` })
   signal.addEventListener('abort', metrics.draining)

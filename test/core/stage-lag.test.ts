@@ -30,63 +30,78 @@ describe('heartbeats', () => {
 })
 
 describe('the lag of the stages', () => {
-  it('is not known before a stream has begun', () => {
+  it('is not known before one has begun', () => {
     const lag = stageLag()
-    lag.decoded({ seconds: 1, heartbeat: 1 }, 10n, 1)
-    lag.applied(1, 10n)
-    expect([lag.seconds(2), lag.bytes(), lag.heartbeat(2), lag.latency()]).toEqual([null, null, null, null])
+    lag.passed('decode', { seconds: 1, heartbeat: 1 }, 10n, 1)
+    expect([lag.seconds(2), lag.bytes(), lag.heartbeat(2), lag.latency()]).toEqual([{}, {}, null, null])
   })
 
   it('begins with the age of the checkpoint, and grows while nothing moves', () => {
     const lag = stageLag()
     lag.sampled(100 + AHEAD, 500n, 100)
-    lag.from(200n, 30, 100)
-    expect(lag.seconds(100)).toEqual({ decode: 30, apply: 0, endToEnd: 30 })
-    expect(lag.seconds(160)).toEqual({ decode: 90, apply: 0, endToEnd: 90 })
+    lag.begin(['decode', 'apply'], 200n, 30, 100)
+    expect(lag.seconds(100)).toEqual({ decode: 30, apply: 0, end_to_end: 30 })
+    expect(lag.seconds(160)).toEqual({ decode: 90, apply: 0, end_to_end: 90 })
     expect(lag.heartbeat(160)).toBe(60)
-    expect(lag.bytes()).toEqual({ decode: 300, apply: 0, endToEnd: 300 })
+    expect(lag.bytes()).toEqual({ decode: 300, apply: 0, end_to_end: 300 })
   })
 
   it('is told by stage, by the clock of the source', () => {
     const lag = stageLag()
     lag.sampled(100 + AHEAD, 500n, 100)
-    lag.from(200n, 0, 100)
-    lag.decoded({ seconds: 105 + AHEAD, heartbeat: null }, 450n, 105.25)
+    lag.begin(['decode', 'apply'], 200n, 0, 100)
+    lag.passed('decode', { seconds: 105 + AHEAD, heartbeat: null }, 450n, 105.25)
     expect(lag.latency()).toBeCloseTo(0.25)
-    expect(lag.seconds(107)).toEqual({ decode: 2, apply: 5, endToEnd: 7 })
-    expect(lag.bytes()).toEqual({ decode: 50, apply: 250, endToEnd: 300 })
-    lag.applied(105 + AHEAD, 450n)
-    expect(lag.seconds(107)).toEqual({ decode: 2, apply: 0, endToEnd: 2 })
+    expect(lag.seconds(107)).toEqual({ decode: 2, apply: 5, end_to_end: 7 })
+    expect(lag.bytes()).toEqual({ decode: 50, apply: 250, end_to_end: 300 })
+    lag.passed('apply', { seconds: 105 + AHEAD, heartbeat: null }, 450n, 107)
+    expect(lag.seconds(107)).toEqual({ decode: 2, apply: 0, end_to_end: 2 })
+  })
+
+  it('has the stages that a process has', () => {
+    const capture = stageLag()
+    capture.sampled(100, 500n, 100)
+    capture.begin(['decode'], 200n, 0, 100)
+    expect([capture.seconds(103), capture.bytes()]).toEqual([{ decode: 3 }, { decode: 300 }])
+    const deliver = stageLag()
+    deliver.sampled(100, 500n, 100)
+    deliver.begin(['kafka', 'apply'], 200n, 0, 100)
+    deliver.passed('kafka', { seconds: 104, heartbeat: 104 }, 300n, 105)
+    expect(deliver.seconds(106)).toEqual({ kafka: 2, apply: 4, end_to_end: 6 })
+    expect(deliver.heartbeat(106)).toBe(2)
+    const both = stageLag()
+    both.begin(['decode'], 200n, 0, 100)
+    both.begin(['kafka', 'apply'], 200n, 0, 100)
+    both.passed('decode', { seconds: 108, heartbeat: null }, 400n, 108)
+    both.passed('kafka', { seconds: 105, heartbeat: null }, 300n, 108)
+    expect(both.seconds(110)).toEqual({ decode: 2, kafka: 3, apply: 5, end_to_end: 10 })
   })
 
   it('goes on growing over an interruption: what was decoded is lost, what was applied stays, and no heartbeat came', () => {
     const lag = stageLag()
     lag.sampled(100, 500n, 100)
-    lag.from(200n, 0, 100)
-    lag.decoded({ seconds: 120, heartbeat: 120 }, 400n, 120)
-    lag.applied(110, 300n)
-    lag.from(300n, 0, 170)
-    expect(lag.seconds(170)).toEqual({ decode: 60, apply: 0, endToEnd: 60 })
+    lag.begin(['decode', 'apply'], 200n, 0, 100)
+    lag.passed('decode', { seconds: 120, heartbeat: 120 }, 400n, 120)
+    lag.passed('apply', { seconds: 110, heartbeat: null }, 300n, 120)
+    lag.begin(['decode', 'apply'], 300n, 0, 170)
+    expect(lag.seconds(170)).toEqual({ decode: 60, apply: 0, end_to_end: 60 })
     expect(lag.heartbeat(170)).toBe(50)
   })
 
   it('is never negative, and the stages add up', () => {
-    const step = fc.oneof(
-      fc.record({ kind: fc.constant('sampled' as const), at: fc.integer({ min: 0, max: 1_000 }), end: fc.bigInt(0n, 1_000n) }),
-      fc.record({ kind: fc.constant('decoded' as const), at: fc.integer({ min: 0, max: 1_000 }), end: fc.bigInt(0n, 1_000n) }),
-      fc.record({ kind: fc.constant('applied' as const), at: fc.integer({ min: 0, max: 1_000 }), end: fc.bigInt(0n, 1_000n) }))
+    const step = fc.record({
+      stage: fc.constantFrom('source' as const, 'decode' as const, 'kafka' as const, 'apply' as const), at: fc.integer({ min: 0, max: 1_000 }), end: fc.bigInt(0n, 1_000n),
+    })
     fc.assert(fc.property(fc.array(step), fc.integer({ min: 0, max: 1_000 }), (steps, now) => {
       const lag = stageLag()
-      lag.from(5n, 0, 0)
-      for (const { kind, at, end } of steps) {
-        if (kind === 'sampled') lag.sampled(at, end, at)
-        else if (kind === 'decoded') lag.decoded({ seconds: at, heartbeat: at }, end, at)
-        else lag.applied(at, end)
+      lag.begin(['decode', 'kafka', 'apply'], 5n, 0, 0)
+      for (const { stage, at, end } of steps) {
+        if (stage === 'source') lag.sampled(at, end, at)
+        else lag.passed(stage, { seconds: at, heartbeat: at }, end, at)
       }
-      for (const all of [lag.seconds(now)!, lag.bytes()]) {
-        if (all === null) continue
-        expect(Math.min(all.decode, all.apply)).toBeGreaterThanOrEqual(0)
-        expect(all.decode + all.apply).toBe(all.endToEnd)
+      for (const { decode = 0, kafka = 0, apply = 0, end_to_end: whole = 0 } of [lag.seconds(now), lag.bytes()]) {
+        expect(Math.min(decode, kafka, apply)).toBeGreaterThanOrEqual(0)
+        expect(decode + kafka + apply).toBe(whole)
       }
     }))
   })
