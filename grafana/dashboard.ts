@@ -138,6 +138,13 @@ const idMap: Panel[] = [
     ] },
 ]
 
+const objects: Panel[] = [
+  { title: 'Objects, by state', type: 'timeseries', unit: 'short', empty: 'no objects', description: 'wanted, copying and copied wait for a worker; parked waits for a person; tombstone is to be removed.',
+    queries: [{ expr: `max by (pipeline, state) (rekey_objects${P})`, legend: '{{pipeline}} {{state}}' }] },
+  { title: 'Bytes of objects, by state', type: 'timeseries', unit: 'bytes', empty: 'no objects', description: 'As far as their sizes are known.',
+    queries: [{ expr: `max by (pipeline, state) (rekey_objects_bytes${P})`, legend: '{{pipeline}} {{state}}' }] },
+]
+
 const ownProcess: Panel[] = [
   { title: 'CPU', type: 'timeseries', unit: 'percentunit', description: 'Of one core, by process.',
     queries: [{ expr: `rate(process_cpu_seconds_total${P}[$__rate_interval])`, legend: '{{pipeline}} {{instance}}' }] },
@@ -155,6 +162,7 @@ const rows: Row[] = [
   { title: 'Kafka', panels: kafka },
   { title: 'Apply', panels: apply },
   { title: 'Id map', panels: idMap },
+  { title: 'Objects', panels: objects },
   { title: 'Process', panels: ownProcess },
 ]
 

@@ -55,8 +55,6 @@ export const METRICS = {
 
   rekey_snapshot_rows_total: counter('meter', 'Rows that this process has copied.', ['table']),
   rekey_snapshot_rows_estimated: gauge('source', 'Rows that the source thinks a table has, when the run began.', ['table']),
-  rekey_objects: gauge('destination', 'Objects by the state of their jobs: those of all processes.', ['state']),
-  rekey_objects_bytes: gauge('destination', 'Bytes of the objects in a state, as far as they are known.', ['state']),
   rekey_snapshot_chunks_remaining: gauge('meter', 'Chunks of the initial copy that are not done.'),
 
   rekey_idmap_entries: gauge('destination', 'Decisions that the ledger holds; counted now and then.', ['table']),
@@ -64,6 +62,9 @@ export const METRICS = {
   rekey_idmap_conflicts_total: counter('meter', 'Entries of the copy in Redis that said otherwise than the ledger, and were corrected.'),
   rekey_idmap_cache_rebuilds_total: counter('meter', 'How often the copy in Redis was filled anew from the ledger.'),
   rekey_idmap_cache_up: gauge('meter', '1 while the copy in Redis answers, 0 while the ledger alone is asked; absent where there is no copy.'),
+
+  rekey_objects: gauge('destination', 'Objects by the state of their jobs: those of all processes.', ['state']),
+  rekey_objects_bytes: gauge('destination', 'Bytes of the objects in a state, as far as they are known.', ['state']),
 } as const satisfies Record<string, Row>
 
 export type MetricName = keyof typeof METRICS

@@ -5,7 +5,7 @@ import { dashboard } from '../../grafana/dashboard.ts'
 import { ABOVE_NOTHING, render } from '../../grafana/render.ts'
 import { STAGES } from '../../src/meter.ts'
 import { METRICS, type MetricName } from '../../src/metrics/set.ts'
-import { alerts, comparedWith, exported, OF_OTHERS, panelQueries, selected, withoutVariables } from './queries.ts'
+import { alerts, comparedWith, exported, OF_OTHERS, panelQueries, selected, withoutVariables } from '../support/panel-queries.ts'
 
 interface Placed {
   readonly id: number

@@ -6,7 +6,7 @@ import { createRig, demo, type Rig, type Running } from '../support/rig.ts'
 import { server } from '../support/servers.ts'
 import { startPostgres, type Server } from '../support/postgres.ts'
 import { type Prometheus, promtool, startPrometheus } from '../support/services/prometheus.ts'
-import { alerts, panelQueries, RULES } from './queries.ts'
+import { alerts, panelQueries, RULES } from '../support/panel-queries.ts'
 
 const FOLDER = dirname(RULES)
 
