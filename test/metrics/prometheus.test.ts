@@ -89,10 +89,10 @@ describe('a Prometheus beside a running bridge', async () => {
   })
 
   it('answers the query of every panel', async () => {
-    // Nothing failed, there is no copy of the ledger, and no exporter of Kafka.
+    // Nothing failed, there are no objects, no copy of the ledger, and no exporter of Kafka.
     const expected = [
-      'Consumer Group Lag In Time Per Group Over Offset Lag', 'Consumer Group Lag Partition Offsets', 'Copy of the ledger in Redis', 'Errors in an hour',
-      'Errors, by stage and code',
+      'Bytes of objects, by state', 'Consumer Group Lag In Time Per Group Over Offset Lag', 'Consumer Group Lag Partition Offsets', 'Copy of the ledger in Redis', 'Errors in an hour',
+      'Errors, by stage and code', 'Objects, by state',
     ]
     const without = async (): Promise<string[]> => {
       const panels = new Set<string>()
