@@ -1,11 +1,11 @@
-import { CompressionTypes, type Kafka, Partitioners, type Producer } from 'kafkajs'
+import { CompressionTypes, type Kafka, type Message, Partitioners, type Producer } from 'kafkajs'
 import type { Lsn } from '../../src/core/lsn.ts'
 import { kafkaError } from './client.ts'
-import type { NewRecord } from './record.ts'
+import type { NewRecord, TableRecord } from './record.ts'
 
 export interface Writer {
   /** Resolves when a batch that had to go before these has gone. Rejects with RekeyError when one has failed: this writer is done then. */
-  write(records: readonly NewRecord[], endLsn: Lsn | null): Promise<void>
+  write(records: readonly (NewRecord | TableRecord)[], endLsn: Lsn | null): Promise<void>
   /** Sends what is there, unless something is on its way: what is there then follows it. */
   flush(): void
   /** End LSN of the newest transaction that the brokers have, and everything before it. */
@@ -21,7 +21,7 @@ export interface WriterOptions {
 }
 
 interface Batch {
-  readonly records: NewRecord[]
+  readonly records: (NewRecord | TableRecord)[]
   bytes: number
   end: Lsn | null
 }
@@ -29,8 +29,25 @@ interface Batch {
 /** What a record costs beside its key, its value and its header. */
 const RECORD_BYTES = 32
 
+function sizeOf(record: NewRecord | TableRecord): number {
+  const header = 'topic' in record ? 0 : record.headers.rekey.length
+  return (record.value?.length ?? 0) + (record.key?.length ?? 0) + header + RECORD_BYTES
+}
+
+/** The pipeline's topic has one partition; in those of tables the key chooses. */
+function byTopic(records: Batch['records'], own: string): { topic: string; messages: Message[] }[] {
+  const topics = new Map<string, Message[]>()
+  for (const record of records) {
+    const [topic, partition] = 'topic' in record ? [record.topic, {}] : [own, { partition: 0 }]
+    let messages = topics.get(topic)
+    if (!messages) topics.set(topic, (messages = []))
+    messages.push({ key: record.key, value: record.value, headers: record.headers, ...partition })
+  }
+  return [...topics].map(([topic, messages]) => ({ topic, messages }))
+}
+
 /**
- * Writes to the one partition, one batch at a time: a batch that follows another may never be there without it, and one that failed may be
+ * Writes to the one partition, and to topics of tables where records name them, one batch at a time: a batch that follows another may never be there without it, and one that failed may be
  * there after all. So after a failure nothing more is sent; the next writer begins again at what is certain, and readers drop repetitions.
  */
 export function writer(kafka: Kafka, options: WriterOptions): Writer {
@@ -50,8 +67,7 @@ export function writer(kafka: Kafka, options: WriterOptions): Writer {
     return made
   })())
   const send = async ({ records, end }: Batch): Promise<void> => {
-    const messages = records.map(({ key, value, headers }) => ({ key, value, headers, partition: 0 }))
-    await (await connected()).send({ topic, acks: -1, compression, messages })
+    await (await connected()).sendBatch({ acks: -1, compression, topicMessages: byTopic(records, topic) })
     if (end !== null) durable = end
   }
   const flush = (): void => {
@@ -68,7 +84,7 @@ export function writer(kafka: Kafka, options: WriterOptions): Writer {
   return {
     async write(records, endLsn) {
       for (const record of records) {
-        const size = record.value.length + (record.key?.length ?? 0) + record.headers.rekey.length + RECORD_BYTES
+        const size = sizeOf(record)
         if (filling.records.length > 0 && filling.bytes + size > batchBytes) {
           while (sending) await sending
           flush()

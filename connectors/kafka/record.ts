@@ -5,6 +5,14 @@ export interface NewRecord {
   readonly headers: { readonly rekey: string }
 }
 
+/** A record of a per-table topic; one without a value says that its key is gone. */
+export interface TableRecord {
+  readonly topic: string
+  readonly key: Buffer | null
+  readonly value: Buffer | null
+  readonly headers: Readonly<Record<string, Buffer>>
+}
+
 /** What a consumer has of one record. */
 export interface StoredRecord {
   readonly offset: string

@@ -2,6 +2,7 @@ import { existsSync, readFileSync } from 'node:fs'
 import path from 'node:path'
 import type { TestProject } from 'vitest/node'
 import { say } from './fetched.ts'
+import { connectJars } from './connect.ts'
 import { kafkaJars } from './kafka.ts'
 import { moto } from './moto.ts'
 import { prometheusPrograms } from './prometheus.ts'
@@ -11,12 +12,16 @@ import { decide, SWITCH } from './way.ts'
 
 /** How to get what each module of this folder starts. */
 const SOURCES: Readonly<Record<string, () => Promise<unknown>>> = {
+  'connect.ts': connectJars,
   'kafka.ts': kafkaJars,
   'moto.ts': moto,
   'prometheus.ts': prometheusPrograms,
   'redis.ts': redisServer,
   's3.ts': versitygw,
 }
+
+/** What is a process in both ways. */
+const ALWAYS = new Set(['connect.ts'])
 
 /**
  * Before the tests: decides once how services run, says so, and fetches what the chosen test files need, so that no test waits for a
@@ -28,8 +33,8 @@ export default async function setup(project: TestProject): Promise<void> {
   const { way, because } = await decide()
   process.env[SWITCH] = way
   say(`services run ${way === 'containers' ? 'in containers' : 'as processes of their own'}: ${because}`)
-  if (way === 'containers') return
-  const got = await Promise.allSettled(wanted.map(async (module) => SOURCES[module]()))
+  const fetching = way === 'containers' ? wanted.filter((module) => ALWAYS.has(module)) : wanted
+  const got = await Promise.allSettled(fetching.map(async (module) => SOURCES[module]()))
   const failures = got.filter((one) => one.status === 'rejected').map((one) => one.reason as Error)
   if (failures.length > 0) throw new AggregateError(failures, failures.map(({ message }) => message).join('\n'))
 }

@@ -23,8 +23,8 @@ interface Launch extends Program {
 const READY_WITHIN_MS = 60_000
 const ENDS_WITHIN_MS = 10_000
 
-/** Runs a program as a process that dies with ours, at most one at a time. */
-export function programRunner(program: Launch): Runner {
+/** Runs a program as a process that dies with ours, at most one at a time. `pid` is 0 while it does not run. */
+export function programRunner(program: Launch): Runner & { pid(): number } {
   let child: ChildProcess | null = null
   let leaving: number[] = []
   const pid = () => (child?.pid !== undefined && child.exitCode === null && child.signalCode === null ? child.pid : 0)
@@ -32,6 +32,7 @@ export function programRunner(program: Launch): Runner {
     if (pid() > 0) leaving = killTree(pid())
   }
   return {
+    pid,
     async start() {
       await allGone(leaving)
       child = launch(program)
