@@ -10,6 +10,7 @@ import { openReader, type Reader } from './consume.ts'
 import type { Encode } from './encode.ts'
 import { writer, type Writer, type WriterOptions } from './produce.ts'
 import { type StoredRecord, Unreadable } from './record.ts'
+import type { TableRecords } from './table-records.ts'
 import { readTopic, type TopicWish } from './topics.ts'
 
 /** A record that is not ours, or is damaged: for a person to look at. */
@@ -22,6 +23,8 @@ export interface DeadLetter extends StoredRecord {
 export interface AppendOptions extends WriterOptions {
   readonly kafka: Kafka
   readonly encode: Encode
+  /** What goes to the topics of tables, where there are any. It is durable together with the rest. */
+  readonly tables?: TableRecords | null
   /** The source gives all that was committed from here on: the log says so. */
   readonly from: Lsn
 }
@@ -54,6 +57,7 @@ export function kafkaAppends(options: AppendOptions): Pick<ChangeLog, 'append' |
   return {
     async append(transactions) {
       for (const transaction of transactions) {
+        if (options.tables) await out.write(options.tables(transaction), null)
         const records = options.encode(transaction, from)
         if (transaction.last) from = transaction.endLsn
         await out.write(records, transaction.last ? transaction.endLsn : null)

@@ -14,6 +14,8 @@ export interface TableRecordsOptions extends Origin {
   readonly catalog: Pick<Catalog, 'tables' | 'enums'>
   /** inline: each record with its schema, as Connect's JSON converter writes it; none: the payload alone. */
   readonly schemas: 'inline' | 'none'
+  /** The largest record that each topic takes, bytes. */
+  readonly limits: ReadonlyMap<string, number>
   /** Milliseconds since 1970. */
   readonly now: () => number
 }
@@ -77,15 +79,20 @@ export function tableRecords(options: TableRecordsOptions): TableRecords {
       const payload = rowJson(row, layout.key, { layout, only: null, fill: null })
       return Buffer.from(inline ? `${layout.keyPrefix}${payload}}` : payload)
     }
-    const record = (key: Buffer | null, of: Buffer | null, headers: Record<string, Buffer> = {}): TableRecord => ({
-      topic: layout.topic, key, value: of, headers })
+    const record = (key: Buffer | null, of: Buffer | null, headers: Record<string, Buffer> = {}): TableRecord => {
+      const limit = options.limits.get(layout.topic) ?? 0
+      if (of && of.length > limit) {
+        throw new RekeyError('LOG_VALUE', `a change of ${nameOf(change.relation)} takes ${of.length} bytes, and its topic takes ${limit}`)
+      }
+      return { topic: layout.topic, key, value: of, headers }
+    }
     const { op, row, old } = change
     const [was, is] = [keyOf(old), keyOf(row)]
     if (op === 'delete') return [record(was, value('d', old, null)), ...(was ? [record(was, null)] : [])]
     if (op === 'update' && was && is && !was.equals(is)) {
       if (absentOf(row!, layout, change.oldIsFull ? old : null).length > 0) throw lost(change.relation)
-      return [record(was, value('d', old, null), { '__debezium.newkey': is }), record(was, null),
-        record(is, value('c', null, row), { '__debezium.oldkey': was })]
+      return [record(was, value('d', old, null), { '__debezium.newkey': structText(row!, layout) }), record(was, null),
+        record(is, value('c', null, row), { '__debezium.oldkey': structText(old!, layout) })]
     }
     return [record(is, value(OPS[op], old, row))]
   }
@@ -96,9 +103,15 @@ export function tableRecords(options: TableRecordsOptions): TableRecords {
   }
 }
 
+/** The key as Connect's default header converter writes a struct; readers of Connect fail at a header that looks like JSON. */
+function structText(row: Row, { key }: Layout): Buffer {
+  return Buffer.from(`Struct{${key.map(({ column, at }) => `${column.name}=${textField(row, at)}`).join(',')}}`)
+}
+
 function lost(relation: Relation): RekeyError {
-  return new RekeyError('LOG_VALUE', `the key of a row of ${nameOf(relation)} changed and a large value did not: readers that delete and create it would lose that value`,
-    { hint: `Give the table REPLICA IDENTITY FULL; to pass this row, run without \`topics: per-table\`.` })
+  const what = 'changed and a large value did not: readers, which delete and create it, would lose that value'
+  return new RekeyError('LOG_VALUE', `the key of a row of ${nameOf(relation)} ${what}`,
+    { hint: 'Give the table REPLICA IDENTITY FULL; to pass this row, run without `topics: per-table`.' })
 }
 
 function layOut(relation: Relation, { name, catalog }: TableRecordsOptions): Layout {
@@ -151,7 +164,10 @@ function rowJson(row: Row, columns: readonly WireColumn[], { layout, only, fill 
     const from = isUnchanged(row, at) && fill ? fill : row
     const text = isUnchanged(from, at) ? null : textField(from, at)
     const json = text === null ? 'null' : type.toJson(text)
-    if (json === null) throw new RekeyError('LOG_VALUE', `a value of ${nameOf(layout.relation)}.${column.name} (${column.type}) has no exact form in Debezium's records`)
+    if (json === null) {
+      const where = `${nameOf(layout.relation)}.${column.name} (${column.type})`
+      throw new RekeyError('LOG_VALUE', `a value of ${where} has no exact form in Debezium's records`)
+    }
     return `${name}:${json}`
   })
   return `{${parts.join(',')}}`

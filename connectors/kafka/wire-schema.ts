@@ -56,8 +56,8 @@ export function wireType(column: Pick<CatalogColumn, 'type'>, enums: Enums): Wir
   const { type } = column
   if (type.endsWith('[]')) {
     const element = wireType({ type: type.slice(0, -2) }, enums)
-    const items = element && { ...element.schema, optional: true }
-    return element && element.schema.type !== 'struct' ? { schema: { type: 'array', items: items! }, toJson: values.array(element.toJson) } : null
+    if (!element || element.schema.type === 'struct') return null
+    return { schema: { type: 'array', items: { ...element.schema, optional: true } }, toJson: values.array(element.toJson) }
   }
   const [, first, second] = MODIFIER.exec(type) ?? []
   const base = type.replace(MODIFIER, '')

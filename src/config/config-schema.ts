@@ -49,6 +49,9 @@ const kafka = z.strictObject({
   brokers: z.array(z.string().regex(/^[^\s,/]+:\d{1,5}$/, 'expected host:port')).min(1).describe('Some of the brokers, as host:port'),
   prefix: z.string().regex(/^[A-Za-z0-9._-]{1,150}$/, '1 to 150 of A-Z, a-z, 0-9, ., _ and -').optional()
     .describe('Of the names of topics and groups: <prefix>.changes; without it the name of the pipeline'),
+  topics: z.enum(['pipeline', 'per-table']).default('pipeline')
+    .describe('per-table: also a topic for each table, <prefix>.<schema>.<table>, with Debezium\'s types, for other consumers'),
+  schemas: z.enum(['none', 'inline']).default('none').describe('inline: each record of a table\'s topic with its schema, as sinks of Kafka Connect need'),
   compression: z.enum(['none', 'gzip']).default('none').describe('lz4 and zstd need native code, which rekey has not'),
   batch: size.prefault('512KiB').pipe(z.number().min(64 << 10, 'at least 64KiB').max(8 << 20, 'at most 8MiB'))
     .describe('Bytes of records that are sent at once; the topic must take batches a little larger'),
@@ -61,7 +64,7 @@ const kafka = z.strictObject({
     username: z.string().min(1),
     password: z.string().min(1),
   }).optional(),
-})
+}).refine(({ topics, schemas }) => schemas === 'none' || topics === 'per-table', 'schemas: inline needs topics: per-table')
 
 /** The file rekey.yaml. `${NAME}` in any text stands for an environment variable. */
 export const configSchema = z.strictObject({

@@ -22,6 +22,7 @@ import { startHeartbeat } from './heartbeat.ts'
 import { clientOf, kafkaOf, prefixOf, topicOf } from './kafka-log.ts'
 import { namesOf } from './open.ts'
 import { again, passes } from './retry.ts'
+import { tablesOf } from './table-topics.ts'
 
 export interface CaptureRole {
   readonly config: Config
@@ -80,13 +81,13 @@ interface Reading {
   readonly state: SlotState & { readonly confirmed: Lsn }
 }
 
-async function captureOnce({ config, meter, point }: CaptureRole, { session, catalog, state }: Reading, signal: AbortSignal): Promise<void> {
+async function captureOnce({ config, meter, note, point }: CaptureRole, { session, catalog, state }: Reading, signal: AbortSignal): Promise<void> {
   const kafka = clientOf(kafkaOf(config))
   const topic = topicOf(config)
   if ((await readTopic(kafka, topic)) === null) throw new RekeyError('LOG_TOPIC', `there is no topic ${topic.topic}`)
   const { batch, compression } = kafkaOf(config)
   const log = kafkaAppends({
-    kafka, topic: topic.topic, batchBytes: batch, compression, from: state.confirmed,
+    kafka, topic: topic.topic, batchBytes: batch, compression, from: state.confirmed, tables: await tablesOf(config, { session, catalog, note }),
     encode: encoder({
       name: prefixOf(config), database: catalog.database, version: version(), epoch: epochOf({ ...state, pipeline: config.pipeline }),
       primaryKey: (relation) => tableOf(catalog, relation)?.primaryKey?.columns ?? [], partBytes: batch >> 1, now: Date.now,
