@@ -12,6 +12,8 @@ const blockers: readonly (readonly [string, string])[] = [
   ['rows are parked', `rekey_parked_rows${P} > 0`],
   ['the copy is not complete', `rekey_snapshot_chunks_remaining${P} > 0`],
   ['it is more than a minute behind', `rekey_lag_seconds${END_TO_END} > 60`],
+  ['objects are not carried', `sum by (pipeline) (rekey_objects${inPipeline('state=~"wanted|copying|copied|parked"')}) > 0`],
+  ['records were put aside', `rekey_dlq_records_total${P} > 0`],
   ['it waits for a server', `rekey_up${P} == 0`],
   ['the slot is not read', `rekey_slot_active${P} == 0`],
 ]
@@ -29,6 +31,8 @@ const cutOver: Panel[] = [
   { title: 'Parked rows', type: 'stat', unit: 'short', alerts: [{ name: 'RekeyParked', at: 0 }],
     description: 'Rows that wait for a decision: rekey parked list.',
     queries: [{ expr: `max by (pipeline) (rekey_parked_rows${P})`, legend: '{{pipeline}}' }] },
+  { title: 'Records put aside', type: 'stat', unit: 'short', alerts: [{ name: 'RekeyDlq', at: 0 }], description: 'That could not be decoded: rekey.dead_letter at the destination has them.',
+    queries: [{ expr: `sum by (pipeline) (rekey_dlq_records_total${P})`, legend: '{{pipeline}}' }] },
   { title: 'Errors in an hour', type: 'stat', unit: 'short', description: 'Errors that stopped a stage, after which it began again at the checkpoint.',
     empty: '0', queries: [{ expr: `sum by (pipeline) (increase(rekey_errors_total${P}[1h]))`, legend: '{{pipeline}}' }] },
   { title: 'What stands in the way', type: 'table', unit: 'none', width: 24, empty: 'nothing', description: 'While there is a line here, a switch would wait for it, or lose something.',
@@ -102,7 +106,7 @@ const apply: Panel[] = [
   { title: 'Batches done again, by reason', type: 'timeseries', unit: 'cps', alerts: [{ name: 'RekeyApplyErrors', at: 1 }], empty: 'none',
     description: 'By SQLSTATE. 40001 and 40P01 are others who write the same rows, 55P03 somebody who holds a lock, 22 and 23 rows that do not fit.',
     queries: [{ expr: `sum by (reason) (rate(rekey_apply_retries_total${P}[$__rate_interval]))`, legend: '{{reason}}' }] },
-  { title: 'Lag, by stage', type: 'timeseries', unit: 's', description: 'decode: the source and the way from it. apply: from there to the commit. Together they are the end-to-end lag.',
+  { title: 'Lag, by stage', type: 'timeseries', unit: 's', description: 'decode: the source and the way from it. kafka: through the log, where there is one. apply: from there to the commit.',
     queries: [{ expr: `max by (pipeline, stage) (rekey_lag_seconds${inPipeline('stage!="end_to_end"')})`, legend: '{{pipeline}} {{stage}}' }] },
   { title: 'Transactions, by stage', type: 'timeseries', unit: 'cps', description: 'Of the source, heartbeats included.',
     queries: [{ expr: `sum by (pipeline, stage) (rate(rekey_transactions_total${P}[$__rate_interval]))`, legend: '{{pipeline}} {{stage}}' }] },
@@ -143,6 +147,15 @@ const objects: Panel[] = [
     queries: [{ expr: `max by (pipeline, state) (rekey_objects${P})`, legend: '{{pipeline}} {{state}}' }] },
   { title: 'Bytes of objects, by state', type: 'timeseries', unit: 'bytes', empty: 'no objects', description: 'As far as their sizes are known.',
     queries: [{ expr: `max by (pipeline, state) (rekey_objects_bytes${P})`, legend: '{{pipeline}} {{state}}' }] },
+  { title: 'Objects carried', type: 'timeseries', unit: 'binBps', empty: 'no objects', description: 'Bytes of objects a second that were proven to be at the destination, by process.',
+    queries: [{ expr: `rate(rekey_object_bytes_total${P}[$__rate_interval])`, legend: '{{pipeline}} {{instance}}' }] },
+  { title: 'Longest wait of an object', type: 'timeseries', unit: 's', empty: 'no objects', alerts: [{ name: 'RekeyObjectsStuck', at: 3600 }],
+    description: 'Failed tries do not end the wait.',
+    queries: [{ expr: `max by (pipeline) (rekey_object_oldest_pending_seconds${P})`, legend: '{{pipeline}}' }] },
+  { title: 'Failures of objects, by code', type: 'timeseries', unit: 'short', empty: 'none', description: 'Tried again, or parked: rekey objects list says which.',
+    queries: [{ expr: `sum by (code) (increase(rekey_object_errors_total${P}[$__rate_interval]))`, legend: '{{code}}' }] },
+  { title: 'Requests at a time', type: 'timeseries', unit: 'short', empty: 'no objects', description: 'That a store is asked at most. It falls while a store says that it is too much.',
+    queries: [{ expr: `min by (pipeline) (rekey_object_inflight_limit${P})`, legend: '{{pipeline}}' }] },
 ]
 
 const ownProcess: Panel[] = [

@@ -1,11 +1,12 @@
 import type { Transaction } from './core/change.ts'
-import type { JobCounts } from './core/object-job.ts'
+import type { Lsn } from './core/lsn.ts'
+import type { JobResult, JobsSeen } from './core/object-job.ts'
 import type { Checkpoint } from './core/plan.ts'
 import type { Applied } from './delivery.ts'
 import type { CopyChunk } from './ports.ts'
 
 /** The one list of stages that a change passes, in their order; end_to_end is from the source's commit to the destination's. */
-export const STAGES = ['snapshot', 'decode', 'apply', 'end_to_end'] as const
+export const STAGES = ['snapshot', 'decode', 'kafka', 'apply', 'mirror', 'end_to_end'] as const
 export type Stage = (typeof STAGES)[number]
 
 export interface Copied {
@@ -27,6 +28,11 @@ export interface IdMapEvents {
   copyAnswers(yes: boolean): void
 }
 
+export interface ObjectsSeen extends JobsSeen {
+  /** Requests that may be under way at a store at a time; it falls while a store says that it is too much. */
+  readonly inFlightLimit: number
+}
+
 /** What a run tells while it works: once a batch at most, never once a row. Every method returns at once and throws nothing. */
 export interface Meter extends IdMapEvents {
   /** This process holds the pipeline, and it goes on from here. */
@@ -34,8 +40,14 @@ export interface Meter extends IdMapEvents {
   copying(chunks: readonly CopyChunk[]): void
   copied(done: Copied): void
   streaming(checkpoint: Checkpoint): void
+  /** Capture begins behind this address. */
+  capturing(from: Lsn): void
   /** These came of the slot and are on their way. */
   read(transactions: readonly Transaction[]): void
+  /** These came of a log that stands between capture and delivery. */
+  consumed(transactions: readonly Transaction[]): void
+  /** A record that cannot be decoded was put aside. */
+  deadLetter(): void
   applied(applied: Applied): void
   /** So many transactions came again and were applied before. */
   repeated(transactions: number): void
@@ -45,7 +57,9 @@ export interface Meter extends IdMapEvents {
   /** Nothing is under way until it is tried again. */
   waiting(error: Error): void
   /** What the jobs of objects have come to, in all processes. */
-  objects(counts: JobCounts): void
+  objects(seen: ObjectsSeen): void
+  /** What became of jobs of objects in this process. */
+  settled(results: readonly JobResult[]): void
   stop(): void
 }
 
@@ -56,7 +70,10 @@ export function allOf(meters: readonly Partial<Meter>[]): Meter {
     copying: (chunks) => meters.forEach((m) => m.copying?.(chunks)),
     copied: (done) => meters.forEach((m) => m.copied?.(done)),
     streaming: (at) => meters.forEach((m) => m.streaming?.(at)),
+    capturing: (from) => meters.forEach((m) => m.capturing?.(from)),
     read: (transactions) => meters.forEach((m) => m.read?.(transactions)),
+    consumed: (transactions) => meters.forEach((m) => m.consumed?.(transactions)),
+    deadLetter: () => meters.forEach((m) => m.deadLetter?.()),
     applied: (applied) => meters.forEach((m) => m.applied?.(applied)),
     repeated: (n) => meters.forEach((m) => m.repeated?.(n)),
     retried: (reason) => meters.forEach((m) => m.retried?.(reason)),
@@ -66,7 +83,8 @@ export function allOf(meters: readonly Partial<Meter>[]): Meter {
     corrected: (entity, keys) => meters.forEach((m) => m.corrected?.(entity, keys)),
     refilled: (entries) => meters.forEach((m) => m.refilled?.(entries)),
     copyAnswers: (yes) => meters.forEach((m) => m.copyAnswers?.(yes)),
-    objects: (counts) => meters.forEach((m) => m.objects?.(counts)),
+    objects: (seen) => meters.forEach((m) => m.objects?.(seen)),
+    settled: (results) => meters.forEach((m) => m.settled?.(results)),
     stop: () => meters.forEach((m) => m.stop?.()),
   }
 }

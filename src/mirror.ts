@@ -1,6 +1,6 @@
 import { sleep } from './clock.ts'
 import { RekeyError } from './core/errors.ts'
-import { noCounts, type JobCounts, type JobResult, type ObjectJob } from './core/object-job.ts'
+import type { JobResult, JobsSeen, ObjectJob } from './core/object-job.ts'
 import { doJob, type JobDeps } from './mirror-job.ts'
 import type { ObjectJobs, SweptPrefix } from './ports.ts'
 
@@ -15,7 +15,7 @@ export interface MirrorOptions extends Omit<JobDeps, 'listed' | 'notes'> {
   readonly sweep: { readonly prefixes: readonly SweptPrefix[]; readonly everyMs: number }
   /** Resolves with true when the rows are there that a sweep needs: nothing is swept before the copy is complete. */
   readonly copied: () => Promise<boolean>
-  readonly onCounts: (counts: JobCounts) => void
+  readonly onSeen: (seen: JobsSeen) => void
   readonly onNote: (note: { readonly level: 'info' | 'warn'; readonly event: string; readonly text: string }) => void
 }
 
@@ -150,8 +150,9 @@ async function lookAround(options: MirrorOptions, signal: AbortSignal): Promise<
   while (!signal.aborted) {
     const began = performance.now()
     try {
-      const { counts, due } = await jobs.notes.counts(deletes.graceMs)
-      options.onCounts(counts)
+      const seen = await jobs.notes.counts(deletes.graceMs)
+      const { due } = seen
+      options.onSeen(seen)
       const stopped = removed + due > deletes.most
       if (stopped && !warned) {
         options.onNote({ level: 'warn', event: 'deletes', text: `${removed + due} copies would be removed and ${deletes.most} may be: \`rekey objects approve\` has the others removed` })
@@ -168,7 +169,7 @@ async function lookAround(options: MirrorOptions, signal: AbortSignal): Promise<
     // Counting many jobs takes its time: a twentieth of it at most.
     await sleep(Math.max(LOOK_MS, 20 * (performance.now() - began)), signal)
   }
-  options.onCounts(await jobs.notes.counts(deletes.graceMs).then(({ counts }) => counts, () => noCounts()))
+  await jobs.notes.counts(deletes.graceMs).then(options.onSeen, () => {})
 }
 
 /** Copies whose rows went long enough ago. What a person has agreed to does not count against the limit. */

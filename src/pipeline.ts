@@ -7,7 +7,7 @@ import { RestartStream } from './delivery.ts'
 import { failpoints, type Point } from './failpoint.ts'
 import { allOf } from './meter.ts'
 import { type Bridge, destinationOf } from './pipeline/bridge.ts'
-import { capturedUpTo, runCapture } from './pipeline/capture.ts'
+import { capturedUpTo, type CaptureRole, runCapture } from './pipeline/capture.ts'
 import { copy } from './pipeline/copy.ts'
 import { openLedgerCopy } from './pipeline/id-map.ts'
 import { type Opened, withDatabases } from './pipeline/open.ts'
@@ -43,7 +43,7 @@ export interface RunOptions {
 export async function run(config: Config, options: RunOptions, events: RunEvents, signal: AbortSignal): Promise<Checkpoint> {
   const { role = 'all' } = options
   if ((role === 'capture' || role === 'deliver') && config.log !== 'kafka') throw new RekeyError('USAGE', `--role ${role} needs log: kafka in rekey.yaml`)
-  const observed = await observe(config, events, signal)
+  const observed = await observe(config, { role, events }, signal)
   const of: Part = { config, options, events, observed, point: options.point ?? failpoints(process.env['REKEY_FAILPOINTS']) }
   try {
     if (role === 'mirror') return await mirrors(of, signal)
@@ -69,9 +69,9 @@ function delivers({ config, options, events, observed, point }: Part, prepared: 
     await refuseProblems(opened)
     await refuseWalLevel(opened)
     const main = destinationOf(opened, { takeover: options.takeover, point })
-    const workers = workersOf(opened, { events, point, onCounts: (counts) => meter.objects(counts) }, signal)
-    const meter = allOf([{ prepared }, startMeter(opened, events), ...(options.role === 'deliver' ? [] : [{ prepared: workers.begin }]), ...(events.meter ? [events.meter] : []),
-      ...(observed ? [observed.metrics, observed.watch(opened)] : [])])
+    const told = allOf([startMeter(opened, events), ...(events.meter ? [events.meter] : []), ...(observed ? [observed.metrics, observed.watch(opened)] : [])])
+    const workers = workersOf(opened, { events, point, meter: told }, signal)
+    const meter = allOf([{ prepared }, told, ...(options.role === 'deliver' ? [] : [{ prepared: workers.begin }])])
     const bridge: Bridge = { opened, main, meter, events, point, options, copy: null, slot: null }
     try {
       const checkpoint = await goOn(bridge, AbortSignal.any([signal, workers.failed]))
@@ -87,12 +87,12 @@ function delivers({ config, options, events, observed, point }: Part, prepared: 
   })
 }
 
-function mirrors({ config, events, point }: Part, signal: AbortSignal): Promise<Checkpoint> {
+function mirrors({ config, events, observed, point }: Part, signal: AbortSignal): Promise<Checkpoint> {
   return withDatabases(config, async (opened) => {
     await refuseProblems(opened)
-    const meter = allOf([startMeter(opened, events, 'mirror')])
+    const meter = allOf([startMeter(opened, events, 'mirror'), ...(observed ? [observed.metrics, observed.watch(opened)] : [])])
     try {
-      return await workAlone(opened, { events, point, onCounts: meter.objects }, signal)
+      return await workAlone(opened, { events, point, meter }, signal)
     } finally {
       meter.stop()
     }
@@ -103,7 +103,8 @@ async function captures({ config, options, events, observed, point }: Part, sign
   const progress = startCaptureMeter(events)
   const meter = allOf([progress, ...(observed ? [observed.metrics] : [])])
   try {
-    await runCapture({ config, meter, note: events.note, point, takeover: options.takeover }, signal)
+    const watch: CaptureRole['watch'] = ({ query }) => observed?.watchSource(query) ?? {}
+    await runCapture({ config, meter, watch, note: events.note, point, takeover: options.takeover }, signal)
     return capturedUpTo(progress.commitLsn())
   } finally {
     meter.stop()
@@ -116,9 +117,10 @@ async function both(of: Part, signal: AbortSignal): Promise<Checkpoint> {
   const stop = new AbortController()
   const ended = AbortSignal.any([signal, stop.signal])
   let capturing: Promise<void> | null = null
-  const meter = allOf(observed ? [{ failed: observed.metrics.failed }] : [])
+  // Delivery tells of the rest, of the source, too.
+  const meter = allOf(observed ? [{ capturing: observed.metrics.capturing, read: observed.metrics.read, failed: observed.metrics.failed }] : [])
   const begin = (): void => {
-    capturing ??= runCapture({ config, meter, note: events.note, point, takeover: options.takeover }, ended)
+    capturing ??= runCapture({ config, meter, watch: () => ({}), note: events.note, point, takeover: options.takeover }, ended)
     capturing.catch(() => stop.abort())
   }
   try {

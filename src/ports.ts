@@ -5,7 +5,7 @@ import type { TableName } from './core/relation.ts'
 import type { Row } from './core/row.ts'
 import type { Transaction } from './core/change.ts'
 import type { BegunUpload } from './core/object-copy.ts'
-import type { FoundObject, JobCounts, JobResult, ObjectJob } from './core/object-job.ts'
+import type { FoundObject, JobResult, JobsSeen, ObjectJob } from './core/object-job.ts'
 import type { ListedObject, ObjectInfo, ObjectName, ObjectTarget, OpenUpload, UploadedPart, Written } from './core/object.ts'
 
 /** A part of a table, by key: rows above `after` and up to and including `upTo` (COPY text key fields); null is open. */
@@ -239,8 +239,8 @@ export interface JobNotes {
   give(job: ObjectJob, newKey: string): Promise<boolean>
   /** An upload in parts that has begun, or is no more: resolves when whoever takes the job next knows of it. */
   begun(job: ObjectJob, upload: BegunUpload | null): Promise<void>
-  /** Counts by state, and copies that are due to be removed and were not agreed to. */
-  counts(graceMs: number): Promise<{ readonly counts: JobCounts; readonly due: number }>
+  /** Counts by state, what is due to be removed, and how long jobs wait. */
+  counts(graceMs: number): Promise<JobsSeen>
 }
 
 /** A prefix of a source store, and the destination store that its objects go to. */

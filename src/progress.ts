@@ -65,6 +65,7 @@ export function startMeter({ catalogs, mapping, source, config }: Pick<Opened, '
     source.query("select pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')::text")
       .then(([[lsn]]) => lag.sampled(BigInt(lsn!), Date.now()), () => {}).finally(() => (asking = false))
   })
+  const came: Meter['read'] = (transactions) => lag.read(transactions.at(-1)?.commitLsn ?? 0n, Date.now())
   return {
     copying(chunks) {
       phase = 'snapshot'
@@ -82,7 +83,8 @@ export function startMeter({ catalogs, mapping, source, config }: Pick<Opened, '
       lag.from(at)
       for (const table of tables.values()) table.open = 0
     },
-    read: (transactions) => lag.read(transactions.at(-1)?.commitLsn ?? 0n, Date.now()),
+    read: came,
+    consumed: came,
     applied(applied) {
       checkpoint = applied.checkpoint
       // Rows that wait since an earlier run are not counted here.
@@ -90,7 +92,7 @@ export function startMeter({ catalogs, mapping, source, config }: Pick<Opened, '
       lag.applied(applied.checkpoint, applied.commitMicros, Date.now())
       rates.add(applied.rows)
     },
-    objects(counts) {
+    objects({ counts }) {
       if (mapping.stores.size > 0) objects = speed(jobTotals(counts), performance.now())
     },
     stop() {

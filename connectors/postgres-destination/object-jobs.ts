@@ -38,6 +38,9 @@ export function objectJobs(query: Query, pipeline: string): ObjectJobs {
   }
 }
 
+/** Since changed_at, which a failed try does not change. */
+const PENDING: readonly JobState[] = ['wanted', 'copying', 'copied']
+
 const COLUMNS = `o.id::text, o.turn::text, o.kind, o.state, o.src_store, o.src_key, o.dst_store, o.dst_key, o.attempts::text, o.size::text, o.src_etag, o.dst_etag,
   o.upload::text, o.listed_to`
 
@@ -63,7 +66,8 @@ function recordOf({ job, result }: { job: ObjectJob; result: JobResult }): objec
   }
 }
 
-const SETTLE = `update rekey.object o set state = r.state, error = r.error, upload = r.upload, turn = o.turn + 1, changed_at = clock_timestamp(),
+const SETTLE = `update rekey.object o set state = r.state, error = r.error, upload = r.upload, turn = o.turn + 1,
+  changed_at = case when r.state in ('wanted', 'copied') then o.changed_at else clock_timestamp() end,
   not_before = clock_timestamp() + make_interval(secs => r.after), attempts = case when r.state in ('verified', 'gone', 'parked') then 0 else o.attempts end,
   size = coalesce(r.size, o.size), src_etag = coalesce(r.src_etag, o.src_etag), src_version = coalesce(r.src_version, o.src_version),
   dst_etag = coalesce(r.dst_etag, o.dst_etag), dst_version = coalesce(r.dst_version, o.dst_version), evidence = coalesce(r.evidence, o.evidence),
@@ -127,11 +131,13 @@ function jobNotes(query: Query, pipeline: string): JobNotes {
     async counts(graceMs) {
       const rows = await query(
         `select state, count(*)::text, coalesce(sum(size), 0)::text, (count(*) filter (where state = 'tombstone' and not approved
-             and buried_at + make_interval(secs => $2) <= clock_timestamp()))::text
+             and buried_at + make_interval(secs => $2) <= clock_timestamp()))::text,
+             extract(epoch from clock_timestamp() - min(changed_at))::text
            from rekey.object where pipeline = $1 and kind <> 'sweep' group by state`, [pipeline, graceMs / 1_000])
       const counts = noCounts()
       for (const [state, objects, bytes] of rows) counts[state as JobState] = { objects: Number(objects), bytes: Number(bytes) }
-      return { counts, due: rows.reduce((sum, row) => sum + Number(row[3]), 0) }
+      const ages = rows.filter(([state]) => PENDING.includes(state as JobState)).map((row) => Number(row[4]))
+      return { counts, due: rows.reduce((sum, row) => sum + Number(row[3]), 0), oldestPendingSeconds: Math.max(0, ...ages) }
     },
   }
 }

@@ -58,6 +58,15 @@ export interface FoundObject {
 /** How many jobs, and how many bytes as far as they are known, by state. A directory that a row names is a job of its own. */
 export type JobCounts = Readonly<Record<JobState, { readonly objects: number; readonly bytes: number }>>
 
+/** What one look at all jobs has shown. */
+export interface JobsSeen {
+  readonly counts: JobCounts
+  /** Copies that are due to be removed and were not agreed to. */
+  readonly due: number
+  /** Of the job that has waited longest for being done; 0 when none waits. */
+  readonly oldestPendingSeconds: number
+}
+
 export function noCounts(): Record<JobState, { objects: number; bytes: number }> {
   return Object.fromEntries(JOB_STATES.map((state) => [state, { objects: 0, bytes: 0 }])) as Record<JobState, { objects: number; bytes: number }>
 }

@@ -1,14 +1,14 @@
 import type { Transaction } from '../core/change.ts'
 import { RekeyError } from '../core/errors.ts'
 import type { Lsn } from '../core/lsn.ts'
-import { JOB_STATES } from '../core/object-job.ts'
 import type { DestinationSample, SourceSample } from '../core/samples.ts'
 import { type ByStage, stageLag, type StreamStage } from '../core/stage-lag.ts'
 import { passedAt } from '../core/heartbeat.ts'
 import type { Meter } from '../meter.ts'
 import { type ChangeCounts, changeCounts, countOutcomes } from './changes.ts'
 import type { Metrics } from './registry.ts'
-import { RUN_STATES, type RunState, WAL_STATUSES } from './set.ts'
+import { RUN_STATES, type RunState } from './set.ts'
+import { countSettled, showObjects, showSlot, showSource } from './show.ts'
 
 /** Why a run is not ready. */
 export interface Reason {
@@ -40,13 +40,15 @@ const SILENT_S = 15
 
 export interface RunFacts {
   readonly version: string
+  /** What this process does of the whole. */
+  readonly role: 'all' | 'capture' | 'deliver' | 'mirror'
   /** What feeds the apply stage: the slot itself, or a log in Kafka. */
   readonly log: 'direct' | 'kafka'
   /** Seconds since 1970. */
   readonly now?: () => number
 }
 
-export function runMetrics(metrics: Metrics, { version, log, now = () => Date.now() / 1e3 }: RunFacts): RunMetrics {
+export function runMetrics(metrics: Metrics, { version, role, log, now = () => Date.now() / 1e3 }: RunFacts): RunMetrics {
   const lag = stageLag()
   const counts: ChangeCounts = changeCounts()
   let state: RunState = 'starting'
@@ -109,6 +111,14 @@ export function runMetrics(metrics: Metrics, { version, log, now = () => Date.no
       totals = checkpoint.totals
       lag.begin([log === 'direct' ? 'decode' : 'kafka', 'apply'], checkpoint.endLsn, checkpointAge, now())
     },
+    capturing(from) {
+      lag.begin(['decode'], from, 0, now())
+      if (role !== 'capture') return
+      enter('stream')
+      preparedAt = now()
+    },
+    consumed: (transactions) => came('kafka', transactions),
+    deadLetter: () => metrics.add('rekey_dlq_records_total', {}, 1),
     read(transactions) {
       came('decode', transactions)
       counts.decoded(transactions)
@@ -138,12 +148,11 @@ export function runMetrics(metrics: Metrics, { version, log, now = () => Date.no
     corrected: (_entity, keys) => metrics.add('rekey_idmap_conflicts_total', {}, keys),
     refilled: () => metrics.add('rekey_idmap_cache_rebuilds_total', {}, 1),
     copyAnswers: (yes) => metrics.set('rekey_idmap_cache_up', {}, yes ? 1 : 0),
-    objects(jobs) {
-      for (const state of JOB_STATES) {
-        metrics.set('rekey_objects', { state }, jobs[state].objects)
-        metrics.set('rekey_objects_bytes', { state }, jobs[state].bytes)
-      }
+    objects(seen) {
+      if (role === 'mirror' && state === 'starting') enter('mirror')
+      showObjects(metrics, seen)
     },
+    settled: (results) => countSettled(metrics, results),
     draining: () => enter('draining'),
     stop: () => enter('draining'),
     sampledSource(sample) {
@@ -186,19 +195,4 @@ function endOf(transactions: readonly Transaction[]): Lsn | null {
   const last = transactions.at(-1)
   if (last === undefined) return null
   return last.last ? last.endLsn : last.commitLsn
-}
-
-function showSource(metrics: Metrics, { walEnd, spilledBytes, oldestTransactionSeconds }: SourceSample): void {
-  metrics.set('rekey_source_current_wal_lsn', {}, Number(walEnd))
-  metrics.set('rekey_oldest_open_transaction_seconds', {}, oldestTransactionSeconds)
-  if (spilledBytes !== null) metrics.raise('rekey_decode_spill_bytes_total', {}, spilledBytes)
-}
-
-function showSlot(metrics: Metrics, slot: SourceSample['slot']): void {
-  metrics.set('rekey_slot_active', {}, slot?.active ? 1 : 0)
-  metrics.set('rekey_slot_retained_bytes', {}, slot?.retainedBytes ?? null)
-  metrics.set('rekey_slot_safe_wal_bytes', {}, slot?.safeWalBytes ?? null)
-  metrics.set('rekey_source_confirmed_flush_lsn', {}, slot?.confirmedLsn == null ? null : Number(slot.confirmedLsn))
-  const status = slot === null ? 'missing' : slot.walStatus
-  for (const one of WAL_STATUSES) metrics.set('rekey_slot_wal_status', { status: one }, one === status ? 1 : 0)
 }

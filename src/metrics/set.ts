@@ -50,6 +50,7 @@ export const METRICS = {
   rekey_apply_retries_total: counter('meter', 'Batches that were done again, by SQLSTATE, or by code where there is none.', ['reason']),
   rekey_duplicates_skipped_total: counter('meter', 'Transactions that came again and had been applied before.'),
   rekey_parked_rows: gauge('destination', 'Rows that wait for a decision.'),
+  rekey_dlq_records_total: counter('meter', 'Records of the log that could not be decoded and were put aside.'),
   rekey_unchanged_toast_total: counter('meter', 'Updates that came without large values because those did not change.'),
   rekey_errors_total: counter('meter', 'Errors that stopped a stage, by code.', ['stage', 'code']),
 
@@ -65,14 +66,18 @@ export const METRICS = {
 
   rekey_objects: gauge('destination', 'Objects by the state of their jobs: those of all processes.', ['state']),
   rekey_objects_bytes: gauge('destination', 'Bytes of the objects in a state, as far as they are known.', ['state']),
+  rekey_object_bytes_total: counter('meter', 'Bytes of objects that this process has found or made the same at the destination, and proven.'),
+  rekey_object_errors_total: counter('meter', 'Jobs of objects that failed and are tried again, or parked, by code.', ['code']),
+  rekey_object_oldest_pending_seconds: gauge('destination', 'How long the job that has waited longest waits; failed tries do not end the wait.'),
+  rekey_object_inflight_limit: gauge('meter', 'Requests that may be under way at a store at a time; falls while a store says that it is too much.'),
 } as const satisfies Record<string, Row>
 
 export type MetricName = keyof typeof METRICS
 export type NamesOf<T extends Row['type']> = { [N in MetricName]: (typeof METRICS)[N]['type'] extends T ? N : never }[MetricName]
 export type Labels<N extends MetricName> = Readonly<Record<(typeof METRICS)[N]['labels'][number], string>>
 
-/** The states of a run; `waiting`: for a server to answer again. */
-export const RUN_STATES = ['starting', 'snapshot', 'stream', 'waiting', 'draining'] as const
+/** The states of a run; `mirror`: objects alone; `waiting`: for a server to answer again. */
+export const RUN_STATES = ['starting', 'snapshot', 'stream', 'mirror', 'waiting', 'draining'] as const
 export type RunState = (typeof RUN_STATES)[number]
 
 /** pg_replication_slots.wal_status (manual, 54.20), and what stands for no slot at all. */

@@ -15,7 +15,7 @@ import type { Lsn } from '../core/lsn.ts'
 import type { Checkpoint } from '../core/plan.ts'
 import { judgeSlot, type SlotState } from '../core/slot-health.ts'
 import type { Point } from '../failpoint.ts'
-import type { Meter } from '../meter.ts'
+import { allOf, type Meter } from '../meter.ts'
 import type { Note } from '../progress.ts'
 import { version } from '../version.ts'
 import { startHeartbeat } from './heartbeat.ts'
@@ -26,7 +26,9 @@ import { tablesOf } from './table-topics.ts'
 
 export interface CaptureRole {
   readonly config: Config
-  readonly meter: Pick<Meter, 'read' | 'failed'>
+  readonly meter: Pick<Meter, 'capturing' | 'read' | 'failed' | 'waiting'>
+  /** Has the source asked how it is, over this session. */
+  readonly watch: (session: SqlSession) => Partial<Meter>
   readonly note: (note: Note) => void
   readonly point: Point
   readonly takeover: boolean
@@ -38,19 +40,26 @@ export interface CaptureRole {
  */
 export async function runCapture(role: CaptureRole, signal: AbortSignal): Promise<void> {
   const session = await openSession(role.config.source.url, 'source')
+  const watching = role.watch(session)
+  const meter = allOf([role.meter, watching])
   try {
     let begun = false
     await again({
       retry: role.config.retry, signal, mayPass: (error) => begun && (signal.aborted || passes(error)),
-      waits: (error) => role.note({ level: 'warn', event: 'restart', text: `capture begins again where the slot is: ${error.message}` }),
+      waits(error) {
+        meter.waiting(error)
+        role.note({ level: 'warn', event: 'restart', text: `capture begins again where the slot is: ${error.message}` })
+      },
     }, async () => {
       const catalog = await readCatalog(session.objects)
       const state = await slotOf(role, { catalog, known: begun }, signal)
       if (state === null) return
       begun = true
+      meter.capturing(state.confirmed)
       await captureOnce(role, { session, catalog, state }, signal)
     })
   } finally {
+    watching.stop?.()
     await session.close()
   }
 }

@@ -63,11 +63,12 @@ export async function readsFromKafka({ opened, main, meter, events }: Bridge, ch
   return kafkaReads({
     kafka: clientOf(kafkaOf(config)), topic: topicOf(config), group: `${prefixOf(config)}.rekey`, number: checkpoint.epoch,
     epoch: epochOf({ systemId: checkpoint.sourceSystem, timeline: checkpoint.sourceTimeline, pipeline: config.pipeline }),
-    start: checkpoint, relations: relationsOf(catalogs.source, mapping), maxBytes: config.memory.queue, onRead: meter.read,
+    start: checkpoint, relations: relationsOf(catalogs.source, mapping), maxBytes: config.memory.queue, onRead: meter.consumed,
     deadLetter: foreign === 'stop' ? null : async (letter) => {
       const headers = Object.entries(letter.headers ?? {}).flatMap(([name, value]) =>
         [value].flat().map((one) => [name, one === undefined ? '' : Buffer.from(one).toString('hex')]))
       await keepLetter(main.query, config.pipeline, { ...letter, headers: Object.fromEntries(headers) as Record<string, string> })
+      meter.deadLetter()
       const where = `topic ${letter.topic}, partition ${letter.partition}, offset ${letter.offset}`
       events.note({ level: 'warn', event: 'dead-letter', text: `${where}: ${letter.reason}; it is kept in rekey.dead_letter` })
     },

@@ -3,12 +3,13 @@ import { openSession, type SqlSession } from '../../connectors/postgres/session.
 import { findDecisions, matchRows } from '../../connectors/postgres-destination/lookup.ts'
 import { objectJobs } from '../../connectors/postgres-destination/object-jobs.ts'
 import { tableOf } from '../core/catalog.ts'
-import type { JobCounts } from '../core/object-job.ts'
 import type { Point } from '../failpoint.ts'
+import type { Meter } from '../meter.ts'
 import { mirror } from '../mirror.ts'
 import { keysFor } from '../object-keys.ts'
 import { newBudget } from '../objects/budget.ts'
 import { copyObject } from '../objects/copy.ts'
+import type { ObjectJobs } from '../ports.ts'
 import type { RunEvents } from '../progress.ts'
 import type { Opened } from './open.ts'
 import { openStores, type ObjectsConfig } from './stores.ts'
@@ -20,7 +21,7 @@ const RANGES = 4
 export interface MirrorRun {
   readonly events: RunEvents
   readonly point: Point
-  readonly onCounts: (counts: JobCounts) => void
+  readonly meter: Pick<Meter, 'objects' | 'settled' | 'failed'>
 }
 
 /** The workers of a pipeline's objects, in this process, over a connection of their own; until the signal aborts. */
@@ -35,7 +36,7 @@ export async function mirrorObjects(opened: Opened, objects: ObjectsConfig, run:
   const budget = newBudget(objects.memory)
   try {
     await mirror({
-      jobs: objectJobs(query, config.pipeline), source: stores.source, destination: stores.destination, workers: objects.workers, point: run.point,
+      jobs: told(objectJobs(query, config.pipeline), run.meter), source: stores.source, destination: stores.destination, workers: objects.workers, point: run.point,
       leaseMs: objects.lease, idleMs: IDLE_MS, firstMs: config.retry.first, mostMs: config.retry.most, run: config.pipeline,
       copy: (job, begun, signal) => copyObject(
         { from: { key: job.key, version: null }, to: job.newKey, run: config.pipeline, existing: objects.existing, verify: objects.verify, etags: objects.etags, begun: job.begun,
@@ -55,11 +56,25 @@ export async function mirrorObjects(opened: Opened, objects: ObjectsConfig, run:
           `select (phase = 'stream' and converge_lsn <> '0/0' and commit_lsn >= converge_lsn)::text from rekey.checkpoint where pipeline = $1`, [config.pipeline])
         return row?.[0] === 'true'
       },
-      onCounts: run.onCounts, onNote: run.events.note,
+      onSeen: (seen) => run.meter.objects({ ...seen, inFlightLimit: stores.inFlightLimit() }), onNote: run.events.note,
     }, signal)
+  } catch (error) {
+    run.meter.failed('mirror', error)
+    throw error
   } finally {
     stores.close()
     await session.close()
+  }
+}
+
+/** The same jobs; what became of them is told when it is recorded. */
+function told(jobs: ObjectJobs, meter: MirrorRun['meter']): ObjectJobs {
+  return {
+    ...jobs,
+    async settle(results) {
+      await jobs.settle(results)
+      meter.settled(results.map(({ result }) => result))
+    },
   }
 }
 

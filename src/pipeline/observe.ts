@@ -1,4 +1,5 @@
 import { countLedger, measureDestination } from '../../connectors/postgres-destination/measure.ts'
+import type { SqlSession } from '../../connectors/postgres/session.ts'
 import { measureSource } from '../../connectors/postgres-source/measure.ts'
 import { every } from '../clock.ts'
 import type { Config } from '../config/config.ts'
@@ -6,7 +7,7 @@ import type { Mapping } from '../core/mapping.ts'
 import { nameOf } from '../core/relation.ts'
 import type { Meter } from '../meter.ts'
 import { openMetrics } from '../metrics/registry.ts'
-import { runMetrics, type RunMetrics } from '../metrics/run-metrics.ts'
+import { type RunFacts, runMetrics, type RunMetrics } from '../metrics/run-metrics.ts'
 import type { RunEvents } from '../progress.ts'
 import { listen } from '../server/http.ts'
 import { observability } from '../server/observability.ts'
@@ -18,6 +19,8 @@ export interface Observed {
   readonly metrics: RunMetrics
   /** Asks both databases at once, now and then, and whenever the run begins to work, until it stops. */
   watch(opened: Opened): Partial<Meter>
+  /** The same of the source alone. */
+  watchSource(query: SqlSession['query']): Partial<Meter>
   close(): Promise<void>
 }
 
@@ -27,16 +30,17 @@ const SAMPLE_MS = 2_000
 const COUNT_MS = 30_000
 
 /** Listens where the configuration says, and tells where that is; null when it says nothing. Rejects with CONFIG when it cannot. */
-export async function observe(config: Config, events: RunEvents, signal: AbortSignal): Promise<Observed | null> {
+export async function observe(config: Config, { role, events }: { role: RunFacts['role']; events: RunEvents }, signal: AbortSignal): Promise<Observed | null> {
   if (!config.metrics) return null
   const registry = openMetrics(config.pipeline)
-  const metrics = runMetrics(registry, { version: version(), log: config.log })
+  const metrics = runMetrics(registry, { version: version(), role, log: config.log })
   const { url, close } = await listen(config.metrics, observability(registry, metrics))
   events.note({ level: 'info', event: 'metrics', text: `metrics and health at ${url}` })
   signal.addEventListener('abort', metrics.draining)
   return {
     metrics,
     watch: (opened) => watch(opened, metrics),
+    watchSource: (query) => askedOften([sourceQuestion(query, config, metrics)]),
     close() {
       signal.removeEventListener('abort', metrics.draining)
       return close()
@@ -50,15 +54,22 @@ function watch({ config, source, destination, catalogs, mapping }: Opened, metri
     return [nameOf(name), Math.max(0, table?.rowsEstimate ?? 0)] as const
   })
   metrics.estimated(new Map(rows))
-  const { slot } = namesOf(config)
-  const questions = [
-    oneAtATime(async () => metrics.sampledSource(await measureSource(source.query, slot))),
+  return askedOften([
+    sourceQuestion(source.query, config, metrics),
     oneAtATime(async () => metrics.sampledDestination(await measureDestination(destination.query, config.pipeline))),
     seldom(async () => metrics.countedLedger(byTable(mapping, await countLedger(destination.query, config.pipeline)))),
-  ]
+  ])
+}
+
+function sourceQuestion(query: SqlSession['query'], config: Config, metrics: RunMetrics): () => void {
+  const { slot } = namesOf(config)
+  return oneAtATime(async () => metrics.sampledSource(await measureSource(query, slot)))
+}
+
+function askedOften(questions: readonly (() => void)[]): Partial<Meter> {
   const ask = (): void => questions.forEach((question) => question())
   ask()
-  return { prepared: ask, streaming: ask, stop: every(SAMPLE_MS, ask) }
+  return { prepared: ask, streaming: ask, capturing: ask, stop: every(SAMPLE_MS, ask) }
 }
 
 /** Entries stand under the name of their entity, of their table, or of the column whose values were renamed. */

@@ -5,7 +5,7 @@ import type { StoreConfig } from '../config/objects-schema.ts'
 import { RekeyError } from '../core/errors.ts'
 import type { Mapping } from '../core/mapping.ts'
 import type { Problem } from '../core/problem.ts'
-import { newPace } from '../objects/pace.ts'
+import { newPace, type Pace } from '../objects/pace.ts'
 import { pacedStore } from '../objects/paced-store.ts'
 import type { ObjectStore } from '../ports.ts'
 
@@ -15,12 +15,15 @@ export type ObjectsConfig = NonNullable<Config['objects']>
 export interface Stores {
   source(name: string): ObjectStore
   destination(name: string): ObjectStore
+  /** Requests that may be under way at the store that may be asked least: it falls while a store says that it is too much. */
+  inFlightLimit(): number
   close(): void
 }
 
 /** Opening asks nothing of a store: one that does not answer is found out when it is used. */
 export async function openStores(objects: ObjectsConfig, mapping: Pick<Mapping, 'stores'>): Promise<Stores> {
   const closing: (() => void)[] = []
+  const paces: Pace[] = []
   const pace = { most: objects.limits.requests, requestsPerSecond: null, bytesPerSecond: objects.limits.bandwidth ?? null }
   const open = async (config: StoreConfig): Promise<ObjectStore> => {
     if ('folder' in config) return folderStore(config.folder)
@@ -36,7 +39,12 @@ export async function openStores(objects: ObjectsConfig, mapping: Pick<Mapping, 
   }
   const side = async (configs: ObjectsConfig['source'], names: readonly string[]): Promise<(name: string) => ObjectStore> => {
     const stores = new Map<string, ObjectStore>()
-    for (const name of new Set(names)) if (configs[name]) stores.set(name, pacedStore(await open(configs[name]), newPace(pace)))
+    for (const name of new Set(names)) {
+      if (!configs[name]) continue
+      const own = newPace(pace)
+      paces.push(own)
+      stores.set(name, pacedStore(await open(configs[name]), own))
+    }
     return (name) => {
       const found = stores.get(name)
       if (!found) throw new RekeyError('CONFIG', `there is no store ${name} in rekey.yaml`)
@@ -47,6 +55,7 @@ export async function openStores(objects: ObjectsConfig, mapping: Pick<Mapping, 
   return {
     source: await side(objects.source, rules.map(({ name }) => name)),
     destination: await side(objects.destination, rules.map(({ to }) => to)),
+    inFlightLimit: () => Math.min(objects.limits.requests, ...paces.map((one) => one.allowed)),
     close: () => closing.forEach((one) => one()),
   }
 }

@@ -28,7 +28,7 @@ let run: RunMetrics
 beforeEach(() => {
   now = 1_000
   metrics = openMetrics('shop')
-  run = runMetrics(metrics, { version: '1.2.3', log: 'direct', now: () => now })
+  run = runMetrics(metrics, { version: '1.2.3', role: 'all', log: 'direct', now: () => now })
 })
 
 /** Samples of ours by name and labels, without the pipeline's. */
