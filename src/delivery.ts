@@ -26,6 +26,8 @@ export interface DeliverOptions {
   /** Commit LSN from which on the initial copy is passed; before it, new rows may be there already. Known from a marker: see capture. */
   readonly convergeAt: (messages: readonly string[], commitLsn: Lsn) => Lsn | null
   readonly onApplied: (applied: Applied) => void
+  /** The transactions of a batch that is committed; of one in fragments only its last ones. Their rows are valid until it returns. */
+  readonly onCommitted?: (transactions: readonly Transaction[]) => void
   /** So many transactions came again that were applied before. */
   readonly onRepeated: (transactions: number) => void
   /** A batch has to be done again: for its SQLSTATE, or a code of ours where there is none. */
@@ -167,6 +169,7 @@ export function accept(flight: Flight, options: DeliverOptions, state: State): v
   options.planner.decisions.committed(flight.decisions)
   for (const part of flight.parts) releaseWrites(part.writes)
   if (!arrive(flight.transactions, state)) return
+  options.onCommitted?.(flight.transactions)
   state.committed = flight.next
   for (const { xid } of flight.transactions) if (xid !== 0) state.recent.push(xid)
   if (state.recent.length > 2 * RECENT) state.recent = state.recent.slice(-RECENT)

@@ -80,9 +80,9 @@ function delivers({ config, options, events, observed, point }: Part, prepared: 
     } finally {
       await workers.end().catch(() => {})
       meter.stop()
-      await bridge.copy?.close()
       await bridge.slot?.close().catch(() => {})
       await main.close()
+      await bridge.copy?.close()
     }
   })
 }

@@ -80,6 +80,21 @@ export interface Cached {
   learn(entries: Iterable<Decision>): void
 }
 
+/** A key and its id, as the engine has them. */
+export type Pair = readonly [key: string, id: string]
+
+/** Where pairs go that are computed and not looked up, for readers who have not the secret. Nothing of ours reads them. No method rejects. */
+export interface PairShelf {
+  /** Of rows that are committed. Returns at once; what cannot be written makes it incomplete. */
+  put(entity: string, pairs: readonly Pair[]): void
+  /** Some pairs were not put. */
+  lacks(): void
+  /** Null when it does not answer. */
+  complete(): Promise<boolean | null>
+  /** All pairs were put since `work` began, unless it says false: then it is complete, if nothing was lacking meanwhile. */
+  completedBy(work: () => Promise<boolean>): Promise<void>
+}
+
 /** How a copy of the ledger is filled and kept right. */
 export interface CacheUpkeep {
   /**

@@ -2,10 +2,11 @@ import { randomBytes } from 'node:crypto'
 import type { ChainableCommander } from 'ioredis'
 import { ledgerChanges } from '../../src/core/ledger.ts'
 import type { Decision } from '../../src/core/plan.ts'
-import type { Cached, CacheUpkeep, IdCache } from '../../src/ports.ts'
+import type { Cached, CacheUpkeep, IdCache, PairShelf } from '../../src/ports.ts'
 import { openClient } from './client.ts'
 import { chunksOf, debts } from './debts.ts'
 import { entryCodec } from './entry.ts'
+import { pairShelf } from './shelf.ts'
 import { fillerName, goOnFilling, keysOf, setFull, stateOf, stopFilling } from './keys.ts'
 
 export interface RedisCacheOptions {
@@ -28,6 +29,7 @@ export interface RedisCacheOptions {
 }
 
 export interface RedisCache extends IdCache, CacheUpkeep {
+  readonly shelf: PairShelf
   /** Resolves when what was kept so far is written, or cannot be. */
   flushed(): Promise<void>
   close(): Promise<void>
@@ -101,7 +103,7 @@ export function redisCache(options: RedisCacheOptions): RedisCache {
       return null
     }
     if (busy()) return owe()
-    const commands = client.pipeline().sadd(keys.entities, entity)
+    const commands = client.pipeline().sadd(keys.hashes, `map:${entity}`)
     for (const some of chunksOf(fields, FIELDS)) commands.hset(keys.map(entity), ...some.flatMap((field) => [field, token]))
     const how = await send(commands, fields.length)
     if (how === 'done') return token
@@ -129,7 +131,7 @@ export function redisCache(options: RedisCacheOptions): RedisCache {
   const replace = (entries: readonly Decision[], seen: ReadonlyMap<string, string>): ReturnType<typeof send> => {
     const commands = client.pipeline()
     for (const [entity, some] of grouped(entries)) {
-      commands.sadd(keys.entities, entity)
+      commands.sadd(keys.hashes, `map:${entity}`)
       for (const part of chunksOf(some, FIELDS)) {
         commands.eval(REPLACE, 1, keys.map(entity), ...part.flatMap((d) => [codec.field(d.key), seen.get(d.key) ?? '', codec.encode(d)]))
       }
@@ -175,7 +177,7 @@ export function redisCache(options: RedisCacheOptions): RedisCache {
       if (added.length === 0 || busy()) return
       const commands = client.pipeline()
       for (const [entity, some] of grouped(added)) {
-        commands.sadd(keys.entities, entity)
+        commands.sadd(keys.hashes, `map:${entity}`)
         for (const part of chunksOf(some, FIELDS)) {
           commands.hset(keys.map(entity), ...part.flatMap((d) => [codec.field(d.key), codec.encode(d)]))
         }
@@ -208,6 +210,7 @@ export function redisCache(options: RedisCacheOptions): RedisCache {
     async filled() {
       await setFull(client, asking).then(() => cache.state(), failed)
     },
+    shelf: pairShelf({ client, keys, field: codec.field, busy: () => !sure || busy(), send }),
     flushed: () => last.then(() => {}),
     async close() {
       await last

@@ -3,10 +3,13 @@ import type { Redis } from 'ioredis'
 
 /** Names of what a pipeline has on a server. */
 export interface Keys {
-  /** Hash of an entity: old key -> entry. */
+  /** Hash of an entity: old key -> entry of the ledger. */
   map(entity: string): string
-  /** Set of the entities that have one. */
-  readonly entities: string
+  /** Hash of an entity: old key -> computed id. */
+  pairs(entity: string): string
+  /** Set of the hashes that there are, without what is in front of all. */
+  readonly hashes: string
+  readonly lead: string
   /** Hash: of which ledger it is, filled in which run of the server, and whether wholly. */
   readonly state: string
   /** Who fills it, while that goes on. */
@@ -15,7 +18,10 @@ export interface Keys {
 
 export function keysOf({ prefix, pipeline }: { readonly prefix: string; readonly pipeline: string }): Keys {
   const lead = `${prefix}:${pipeline}`
-  return { map: (entity) => `${lead}:map:${entity}`, entities: `${lead}:entities`, state: `${lead}:state`, filling: `${lead}:filling` }
+  return {
+    lead, map: (entity) => `${lead}:map:${entity}`, pairs: (entity) => `${lead}:pairs:${entity}`,
+    hashes: `${lead}:hashes`, state: `${lead}:state`, filling: `${lead}:filling`,
+  }
 }
 
 /** A run of the server: after a restart it may hold an old dump. Null when it does not tell. */
@@ -74,6 +80,6 @@ export const fillerName = (): string => randomUUID()
 
 /** Removes everything of the pipeline but the filler's mark; resolves with how many keys there were. */
 export async function clear(client: Redis, keys: Keys): Promise<number> {
-  const entities = await client.smembers(keys.entities)
-  return client.unlink(keys.state, keys.entities, ...entities.map(keys.map))
+  const hashes = await client.smembers(keys.hashes)
+  return client.unlink(keys.state, keys.hashes, ...hashes.map((name) => `${keys.lead}:${name}`))
 }

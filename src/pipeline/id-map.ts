@@ -1,5 +1,6 @@
 import { createHmac } from 'node:crypto'
 import { findDecisions, ledgerLife, ledgerPage } from '../../connectors/postgres-destination/lookup.ts'
+import { keyPage } from '../../connectors/postgres-source/keys.ts'
 import { redisCache, type RedisCache } from '../../connectors/redis/cache.ts'
 import { sleep } from '../clock.ts'
 import type { Config } from '../config/config.ts'
@@ -7,8 +8,10 @@ import { keepCache } from '../keep-cache.ts'
 import type { IdMapEvents } from '../meter.ts'
 import type { Destination, IdMap } from '../ports.ts'
 import { readThrough } from '../read-through.ts'
+import { keepPairs, recordCommitted } from '../record-pairs.ts'
 import type { Bridge } from './bridge.ts'
 import type { Opened } from './open.ts'
+import { rowsThere } from './rows-there.ts'
 
 /** A copy of the ledger that is being kept right. */
 export interface LedgerCopy {
@@ -76,4 +79,19 @@ function counted(idMap: IdMap, meter: IdMapEvents): IdMap {
       return found
     },
   }
+}
+
+/** For `record: all`: what is committed from here on is recorded, and what was before, beside it. Null otherwise. */
+export function recordPairs({ copy, opened, events }: Bridge, signal: AbortSignal): { committed: ReturnType<typeof recordCommitted> } | null {
+  const { config, mapping, minters, catalogs, source, destination } = opened
+  if (!copy || config.redis!.record !== 'all') return null
+  const { shelf } = copy.cache
+  const keeping = keepPairs({
+    shelf, mapping, minters, note: events.note, pause: sleep,
+    page: (entity, after, limit) => keyPage(source.query, entity, { catalog: catalogs.source, after, limit }),
+    there: (entity, ids) => rowsThere(destination.query, { mapping, catalog: catalogs.destination }, entity, ids),
+  }, signal)
+  // A defect in it stops what is beside the stream, and nothing else.
+  keeping.catch((error: Error) => events.note({ level: 'warn', event: 'idmap', text: `computed pairs are not recorded any more (${error.name})` }))
+  return { committed: recordCommitted({ shelf, mapping, minters }) }
 }

@@ -1,11 +1,11 @@
 import { openSession, type SqlSession } from '../../connectors/postgres/session.ts'
-import { findDecisions, findIds, matchRows, parkedUnder, rememberedSource } from '../../connectors/postgres-destination/lookup.ts'
+import { findDecisions, findIds, parkedUnder, rememberedSource } from '../../connectors/postgres-destination/lookup.ts'
 import { destinationState } from '../../connectors/postgres-destination/state.ts'
 import { readCatalog } from '../catalog.ts'
 import { every, sleep } from '../clock.ts'
 import type { Config } from '../config/config.ts'
 import { readMapping } from '../config/mapping-files.ts'
-import { catalogOf, tableOf, type Catalog } from '../core/catalog.ts'
+import { catalogOf, type Catalog } from '../core/catalog.ts'
 import { compileMapping } from '../core/compile.ts'
 import { RekeyError } from '../core/errors.ts'
 import type { Mapping } from '../core/mapping.ts'
@@ -18,6 +18,7 @@ import type { IdCache } from '../ports.ts'
 import type { ResolverFacts } from '../resolver.ts'
 import { openCache } from './id-map.ts'
 import type { Opened } from './open.ts'
+import { rowsThere } from './rows-there.ts'
 
 const SILENT: IdMapEvents = { looked() {}, corrected() {}, refilled() {}, copyAnswers() {} }
 
@@ -123,17 +124,7 @@ function factsOf({ config: { pipeline }, destination: { query }, catalog, mappin
       return entry
     },
     findId: (id) => findIds(query, pipeline, [id]),
-    async hasRow(entity, id) {
-      const { target, columns } = mapping.tables.get(entity.table)!
-      const column = columns.find(({ source, map }) => source === entity.column && map.kind === 'ref' && map.entity === entity.name)?.target
-      const table = tableOf(catalog, target)
-      const type = table?.columns.find((c) => c.name === column)?.type
-      // Rows that are not carried but the same on both sides.
-      if (column === undefined || type === undefined) return true
-      const on = [{ column, normalise: 'exact' as const }]
-      const [found] = await matchRows(query, { table: target, on, types: [type], key: [column], rows: [[id]] }, table)
-      return found.length > 0
-    },
+    hasRow: async (entity, id) => (await rowsThere(query, { mapping, catalog }, entity, [id]))[0],
     parked: (table, key) => parkedUnder(query, pipeline, { table, key }),
   }
 }

@@ -16,7 +16,7 @@ import type { Stage } from '../meter.ts'
 import { createPlanner } from '../planner.ts'
 import { type Bridge, decisionsIn } from './bridge.ts'
 import { sendMessage, startHeartbeat } from './heartbeat.ts'
-import { throughCopy } from './id-map.ts'
+import { recordPairs, throughCopy } from './id-map.ts'
 import { readsFromKafka } from './kafka-log.ts'
 import { namesOf, type Opened } from './open.ts'
 
@@ -50,6 +50,7 @@ export async function stream(
       relations, checks: config.checks, cachedDecisions: decisionsIn(config.memory.ledger),
       since: await copiedSince(main.query, config.pipeline), verified: (objects) => areVerified(main.query, config.pipeline, objects),
     })
+    const pairs = recordPairs(bridge, ended)
     meter.streaming(checkpoint)
     const parked = parkedRows(main.query, config.pipeline)
     const tasks: [Stage, Promise<void>][] = [
@@ -63,6 +64,7 @@ export async function stream(
           latest = applied.checkpoint
           meter.applied(applied)
         },
+        ...(pairs ? { onCommitted: (transactions) => pairs.committed(transactions, planner.programOf) } : {}),
         onRepeated: meter.repeated,
         onRetry: meter.retried,
         readSource: open.source.read,

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { afterAll, afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { afterAll, afterEach, beforeEach, describe, expect, it, test } from 'vitest'
 import type { Decision } from '../../src/core/plan.ts'
 import { keyOf } from '../../src/core/coalesce.ts'
 import { rowOf } from '../../src/core/row.ts'
@@ -154,4 +154,55 @@ idMapContract('Redis before the ledger', () => {
     const events = { looked() {}, corrected() {}, refilled() {}, copyAnswers() {} }
     return { ...readThrough({ ...ledger, cache, events, reads: true }), close: () => cache.close() }
   })
+})
+
+test('two that reserve the same 200 keys at once, each with a copy in Redis: one of them gets a key, and both know which', async () => {
+  const fixture = await destinationFixture(host, 'engine')
+  const main = fixture.make()
+  const joined = fixture.make({ join: () => main.writer() })
+  const caches: ReturnType<typeof redisCache>[] = []
+  try {
+    await main.destination.open()
+    await joined.destination.open()
+    const keys = Array.from({ length: 200 }, (_, i) => String(i))
+    const parents = { schema: 'public', table: 'parents' }
+    const children = { schema: 'public', table: 'children' }
+    const chunk = (table: typeof parents, index: number) => ({ table, index, after: null, upTo: null, pass: 1 as const, done: false })
+    await main.destination.chunks(async () => keys.flatMap((_, i) => [chunk(parents, i), chunk(children, i)]))
+    const both = [[main, 'public.parents', 'a'], [joined, 'public.children', 'b']] as const
+    const sides = await Promise.all(both.map(async ([ledger, table, name]) => {
+      const cache = redisCache({ url: redis.url, prefix: 'reserve', pipeline: 'main', key: Buffer.from('k'), generation: 'one', timeoutMs: 1_000 })
+      caches.push(cache)
+      while ((await cache.state()) !== 'full') {
+        if ((await cache.state()) === 'empty') await cache.filled()
+        await sleep(5)
+      }
+      const events = { looked() {}, corrected() {}, refilled() {}, copyAnswers() {} }
+      return { ...readThrough({ ...ledger, cache, events, reads: true }), table, name }
+    }))
+    const won: Record<string, string> = {}
+    let refused = 0
+    await Promise.all(sides.map(async ({ idMap, destination, table, name }) => {
+      for (const [i, key] of keys.entries()) {
+        if ((await idMap.find('users', [key])).size > 0) continue
+        const decision: Decision = { entity: 'users', key, id: `usr_${key}_${name}`, kind: 'inserted', rule: '', evidence: '' }
+        const done = { table, pass: 1 as const, index: i, rows: 0, since: null }
+        const plan = fixture.plan(0n, {}, { decisions: [decision], chunk: done })
+        const error = await destination.apply(plan).then(() => null, (cause: { sqlstate?: string }) => cause)
+        if (error) {
+          expect(error).toMatchObject({ code: 'CONFLICT', sqlstate: '23505' })
+          refused++
+        } else won[key] = `${won[key] ?? ''}${name}`
+      }
+    }))
+    expect(Object.keys(won)).toHaveLength(200)
+    expect(refused).toBeGreaterThan(0)
+    for (const { idMap } of sides) {
+      const found = await idMap.find('users', keys)
+      expect(keys.map((key) => found.get(key)?.id)).toEqual(keys.map((key) => `usr_${key}_${won[key]}`))
+    }
+  } finally {
+    await Promise.all(caches.map((cache) => cache.close()))
+    await fixture.close()
+  }
 })

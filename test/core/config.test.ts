@@ -53,7 +53,7 @@ describe('rekey.yaml', () => {
     expect(fault(`${GOOD}idMap: redis\n`).message).toContain('redis: is needed for idMap: redis')
     expect(fault(`${GOOD}idMap: redis\nredis: { url: "http://h" }\n`).message).toContain('redis.url: expected redis://')
     const { redis } = parseConfig('rekey.yaml', `${GOOD}idMap: redis\nredis: { url: "rediss://u:p@h:1" }\n`, ENV)
-    expect(redis).toEqual({ url: 'rediss://u:p@h:1', prefix: 'rekey', timeout: 250, compare: 5_000 })
+    expect(redis).toEqual({ url: 'rediss://u:p@h:1', prefix: 'rekey', record: 'exceptions', timeout: 250, compare: 5_000 })
   })
 
   it('says what is needed', () => {

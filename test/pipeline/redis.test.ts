@@ -60,3 +60,56 @@ test.each(['engine', 'set'] as const)('the random workload with the id map in Re
     await rig.close()
   }
 })
+
+test('record: all keeps every pair of rows that are at the destination, also computed ones, for others to read', async () => {
+  const tables = ['people', 'places', 'things']
+  const table = (id: string): string => tables.map((name) => `create table ${name} (id ${id} primary key, name text not null)`).join('; ')
+  const rig = await createRig({
+    servers, sourceSql: table('bigint'), destinationSql: `${table('text collate "C"')}; insert into people values ('there', 'n1')`,
+    mapping: `
+application: pairs
+contexts: [{ name: all, tables: [people, places, things] }]
+entities: { people: { prefix: per }, places: { prefix: pla }, things: { prefix: thi, form: opaque } }
+tables: { people: { verdict: merge, on: [name] } }
+`,
+    config: `idMap: redis\nredis: { url: "${redis.url}", compare: 50ms, record: all }\nbatch: { rows: 500 }\nmemory: { transaction: 64KiB }`,
+  })
+  const at = `rekey:${rig.config.pipeline}`
+  const sorted = (ids: readonly (string | null)[]): string => JSON.stringify(ids.map(String).sort((a, b) => (a < b ? -1 : 1)))
+  const pairs = async (table: string): Promise<string> => sorted(Object.values(await client.hgetall(`${at}:pairs:${table}`)))
+  const ids = async (table: string): Promise<string> => sorted((await rig.destination.query(`select id from ${table}`)).map((row) => row.id))
+  const recorded = async (): Promise<void> => {
+    for (const table of ['places', 'things']) {
+      const end = Date.now() + 20_000
+      while ((await pairs(table)) !== (await ids(table)) && Date.now() < end) await sleep(20)
+      expect(await pairs(table)).toBe(await ids(table))
+    }
+  }
+  const add = (from: number, to: number): Promise<unknown> =>
+    rig.source.query(tables.map((name) => `insert into ${name} select i, 'n' || i from generate_series(${from}, ${to}) i`).join('; '))
+  try {
+    await add(-3, 5_000)
+    const running = rig.start()
+    await rig.caughtUp(running)
+    await recorded()
+    // Few rows come with their commit; a transaction in fragments is read again after it.
+    await add(5_001, 5_010)
+    await rig.caughtUp(running)
+    await recorded()
+    await add(10_000, 14_000)
+    await rig.caughtUp(running)
+    await recorded()
+    await rig.source.query('update places set id = 99999 where id = 1')
+    await rig.caughtUp(running)
+    expect(await client.hget(`${at}:pairs:places`, '99999')).toBe((await rig.destination.query('select max(id) as id from places'))[0].id)
+    await client.flushall()
+    await recorded()
+    // Those that are decided are entries of the ledger.
+    expect(JSON.parse((await client.hget(`${at}:map:people`, '1'))!)).toMatchObject({ id: 'there', kind: 'merged' })
+    expect(await client.exists(`${at}:pairs:people`)).toBe(0)
+    await running.stop()
+    expect(await rig.differences()).toEqual([])
+  } finally {
+    await rig.close()
+  }
+})

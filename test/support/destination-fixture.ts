@@ -16,7 +16,7 @@ export type Checks = WritePlan['checks']
 /** A destination database with two tables, and as many writers on it as a test opens. */
 export interface Fixture {
   readonly db: Database
-  make(options?: { readonly takeover?: boolean; readonly pipeline?: string }): PostgresDestination
+  make(options?: { readonly takeover?: boolean; readonly pipeline?: string; readonly join?: () => string }): PostgresDestination
   /** Inserts and deletes of both tables, parents first. A child without a parent has null. */
   writes(rows: Rows): TableWrite[]
   /** A plan that goes on from `before`: its number is its LSN. */
@@ -49,9 +49,9 @@ export async function destinationFixture(server: Server, checks: Checks): Promis
   const writes = (rows: Rows): TableWrite[] => writesOf(rows, { mapping, catalog, checks })
   return {
     db, writes,
-    make({ takeover = false, pipeline = 'main' } = {}) {
+    make({ takeover = false, pipeline = 'main', join } = {}) {
       const made = postgresDestination({
-        url: db.url, pipeline, mapping, catalog, checks, takeover, searchPath: [], lockTimeoutMs: 5_000, point: async () => {},
+        url: db.url, pipeline, mapping, catalog, checks, takeover, searchPath: [], lockTimeoutMs: 5_000, point: async () => {}, ...(join ? { join } : {}),
       })
       opened.push(made)
       return made
