@@ -39,7 +39,9 @@ export function needed({ program, title, remedy }: Need): string {
   return file
 }
 
-/** One sentence that says what cannot be had, why, and which command would give it. */
-export function cannotHave(title: string, why: string, remedy: string): Error {
-  return new Error(`${title} cannot be had: no container engine is used, and ${why}. Run: ${remedy}`)
+/** Its message is one sentence that says what cannot be had, why, and which command would give it. */
+export class CannotHave extends Error {}
+
+export function cannotHave(title: string, why: string, remedy: string): CannotHave {
+  return new CannotHave(`${title} cannot be had: no container engine is used, and ${why}. Run: ${remedy}`)
 }

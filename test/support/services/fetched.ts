@@ -3,7 +3,7 @@ import { mkdir, mkdtemp, open, rename, rm, stat, utimes } from 'node:fs/promises
 import os from 'node:os'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { cannotHave } from './commands.ts'
+import { CannotHave, cannotHave } from './commands.ts'
 
 /** Something that the tests need and that does not come with npm. */
 export interface Fetch {
@@ -51,7 +51,7 @@ async function fillBeside(what: Fetch, place: string): Promise<void> {
   const part = await mkdtemp(`${place}.part-`)
   try {
     await what.fill(part).catch((cause: unknown) => {
-      throw Object.assign(cannotHave(what.title, 'fetching it failed', what.remedy), { cause })
+      throw cause instanceof CannotHave ? cause : Object.assign(cannotHave(what.title, 'fetching it failed', what.remedy), { cause })
     })
     await rename(part, place).catch((error: unknown) => {
       if (!existsSync(place)) throw error

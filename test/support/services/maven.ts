@@ -1,3 +1,4 @@
+import { rm } from 'node:fs/promises'
 import path from 'node:path'
 import { needed, run } from './commands.ts'
 import { fetched } from './fetched.ts'
@@ -19,8 +20,11 @@ export function mavenJars({ title, folder, pom }: MavenJars): Promise<string> {
     title: `${title} from Maven Central`, folder, remedy: REMEDY,
     async fill(to) {
       const maven = needed({ program: 'mvn', title, remedy: REMEDY })
-      const copy = ['dependency:copy-dependencies', '-DincludeScope=runtime', `-DoutputDirectory=${path.resolve(to)}`]
-      await run([maven, '-q', '-B', '-f', pom, ...copy])
+      // A repository of its own: two Mavens at once must not share one.
+      const repository = path.join(to, 'repository')
+      const copy = ['dependency:copy-dependencies', '-DincludeScope=runtime', `-DoutputDirectory=${to}`]
+      await run([maven, '-q', '-B', '-f', pom, `-Dmaven.repo.local=${repository}`, ...copy])
+      await rm(repository, { recursive: true })
     },
   })
 }
