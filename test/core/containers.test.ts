@@ -3,7 +3,7 @@ import path from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { parse } from 'yaml'
 import { parseConfig } from '../../src/config/config.ts'
-import { composeFile, interpolated, ROOT } from '../support/compose.ts'
+import { composeFile, environmentOf, ROOT, roles } from '../support/compose.ts'
 
 const read = (file: string) => readFileSync(path.join(ROOT, file), 'utf8')
 const compose = composeFile()
@@ -37,12 +37,14 @@ describe('docker-compose.yml', () => {
     expect(new Set(ports.map((port) => port.split(':')[1])).size).toBe(ports.length)
   })
 
-  test('every service has a healthcheck, and who needs another waits until that is healthy', () => {
+  test('every service that stays has a healthcheck, and who needs another waits until that is healthy or done', () => {
+    const once = services.filter(([, { restart }]) => restart === 'no').map(([name]) => name)
+    expect(once).toEqual(['files'])
     for (const [name, service] of services) {
-      expect(service.healthcheck?.test[0], name).toMatch(/^CMD(-SHELL)?$/)
+      if (!once.includes(name)) expect(service.healthcheck?.test[0], name).toMatch(/^CMD(-SHELL)?$/)
       for (const [other, { condition }] of Object.entries(service.depends_on ?? {})) {
-        expect(compose.services[other]?.healthcheck, `${name} -> ${other}`).toBeDefined()
-        expect(condition, `${name} -> ${other}`).toBe('service_healthy')
+        expect(Object.keys(compose.services)).toContain(other)
+        expect(condition, `${name} -> ${other}`).toBe(once.includes(other) ? 'service_completed_successfully' : 'service_healthy')
       }
     }
   })
@@ -54,18 +56,24 @@ describe('docker-compose.yml', () => {
     ]
     const secrets = texts.filter(([name, text]) => /password|secret|token|auth/i.test(name) || /:\/\/[^/]*@/.test(text))
     expect(secrets.length).toBeGreaterThan(5)
-    for (const [name, text] of secrets) expect(text, name).toMatch(/\$\{[A-Z_]+:-local-only[a-z-]*\}/)
+    for (const [name, text] of secrets) expect(text, name).toMatch(/\$\{[A-Z0-9_]+:-local-only[a-z-]*\}/)
   })
 
   test('rekey.yaml is understood with the environment that rekey gets, and speaks to services', () => {
-    for (const [name, service] of services.filter(([, { build }]) => build !== undefined)) {
-      const environment = Object.fromEntries(Object.entries(service.environment ?? {}).map(([key, text]) => [key, interpolated(text)]))
-      const config = parseConfig('rekey.yaml', read('compose/rekey.yaml'), environment)
-      expect(existsSync(path.join(ROOT, path.relative('/opt/rekey', config.mapping), 'mapping.yaml'))).toBe(true)
-      const urls = Object.values(environment).filter((text) => text.includes('://')).map((text) => new URL(text))
-      expect(urls.length).toBeGreaterThan(2)
-      for (const { hostname } of urls) expect(Object.keys(service.depends_on ?? {}), name).toContain(hostname)
+    for (const [name, service] of roles(compose)) {
+      const environment = environmentOf(service)
+      const { mapping, kafka } = parseConfig('rekey.yaml', read('compose/rekey.yaml'), environment)
+      expect(service.volumes?.map((text) => text.split(':')[1])).toContain(path.join('/etc/rekey', mapping))
+      const urls = Object.values(environment).filter((text) => text.includes('://'))
+      const hosts = [...urls.map((text) => new URL(text).hostname), ...(kafka?.brokers ?? []).map((text) => text.split(':')[0])]
+      expect(hosts.length).toBe(5)
+      for (const host of hosts) expect(Object.keys(service.depends_on ?? {}), name).toContain(host)
     }
+  })
+
+  test('each role of rekey runs in a service of its own', () => {
+    expect(roles(compose).map(([name, { command }]) => [name, command])).toEqual(
+      ['capture', 'deliver', 'mirror'].map((role) => [role, ['run', '--role', role]]))
   })
 
   test('Prometheus scrapes rekey with its token, and Grafana asks Prometheus', () => {
@@ -74,7 +82,7 @@ describe('docker-compose.yml', () => {
     }
     const token = compose.services['prometheus'].configs?.find(({ target }) => target === job.authorization.credentials_file)
     const targets = job.static_configs.flatMap((one) => one.targets).map((target) => target.split(':'))
-    const ours = services.filter(([, { build }]) => build !== undefined)
+    const ours = roles(compose)
     expect(targets.map(([host]) => host).sort()).toEqual(ours.map(([name]) => name).sort())
     for (const [name, { environment }] of ours) {
       expect(environment?.['METRICS_TOKEN'], name).toBe(compose.configs[token?.source ?? ''].content)
@@ -87,8 +95,13 @@ describe('docker-compose.yml', () => {
 })
 
 describe('Dockerfile', () => {
-  const lines = read('Dockerfile').replace(/\\\n/g, ' ').split('\n').filter((line) => /^[A-Z]+ /.test(line)).map((line) => line.split(/\s+/))
-  const stages = lines.reduce<string[][][]>((all, line) => (line[0] === 'FROM' ? [...all, [line]] : [...all.slice(0, -1), [...all.at(-1)!, line]]), [])
+  const written = read('Dockerfile').replace(/\\\n/g, ' ').split('\n')
+  const lines = written.filter((line) => /^[A-Z]+ /.test(line)).map((line) => line.split(/\s+/))
+  const stages: string[][][] = []
+  for (const line of lines) {
+    if (line[0] === 'FROM') stages.push([])
+    stages.at(-1)!.push(line)
+  }
 
   test('has several stages over pinned images, and the last one does not run as root', () => {
     expect(stages.length).toBeGreaterThan(1)
