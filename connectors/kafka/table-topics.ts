@@ -1,8 +1,11 @@
-import { type Admin, ConfigResourceTypes, type Kafka } from 'kafkajs'
+import type { Admin, ConfigResourceTypes, Kafka } from 'kafkajs'
 import { RekeyError } from '../../src/core/errors.ts'
 import { nameOf, type TableName } from '../../src/core/relation.ts'
 import { withAdmin } from './client.ts'
 import { tableTopic } from './table-records.ts'
+
+/** ConfigResourceTypes.TOPIC of the protocol: kafkajs is CommonJS, and Node does not see this name among its exports. */
+const TOPIC = 2 as ConfigResourceTypes
 
 export interface TableTopicsWish {
   readonly prefix: string
@@ -44,7 +47,7 @@ export function makeTableTopics(kafka: Kafka, wish: TableTopicsWish): Promise<Ma
 async function limitsOf(admin: Admin, names: readonly string[], batchBytes: number): Promise<Map<string, number>> {
   if (names.length === 0) return new Map()
   const { resources } = await admin.describeConfigs({
-    includeSynonyms: false, resources: names.map((name) => ({ type: ConfigResourceTypes.TOPIC, name, configNames: ['max.message.bytes'] })) })
+    includeSynonyms: false, resources: names.map((name) => ({ type: TOPIC, name, configNames: ['max.message.bytes'] })) })
   const limits = new Map(resources.map((one) => [one.resourceName, Number(one.configEntries[0]?.configValue) - SLACK]))
   const small = names.filter((name) => !(limits.get(name)! >= batchBytes))
   if (small.length > 0) {
