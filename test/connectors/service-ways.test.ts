@@ -1,4 +1,4 @@
-import { mkdtemp, readFile, readdir, rm, utimes, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readFile, readdir, rm, utimes, writeFile } from 'node:fs/promises'
 import { createServer, type RequestListener } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { homedir, tmpdir } from 'node:os'
@@ -120,7 +120,8 @@ describe('what is fetched', () => {
     expect(await readdir(await fetched(what, cache))).toEqual(['one'])
   }))
 
-  test('does not wait for a run that died with the lock', () => inCache(async (cache) => {
+  test('does not wait for a run that died with the lock, and removes what it left half', () => inCache(async (cache) => {
+    await mkdir(path.join(cache, 'thing-1.part-abc', 'half'), { recursive: true })
     const lock = path.join(cache, 'thing-1.lock')
     await writeFile(lock, '')
     const before = new Date(Date.now() - 60_000)

@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs'
-import { mkdir, mkdtemp, open, rename, rm, stat, utimes } from 'node:fs/promises'
+import { mkdir, mkdtemp, open, readdir, rename, rm, stat, utimes } from 'node:fs/promises'
 import os from 'node:os'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -48,6 +48,7 @@ async function fillBeside(what: Fetch, place: string): Promise<void> {
   const seconds = () => `${Math.round((Date.now() - began) / 1_000)} s`
   say(`fetching ${what.title} into ${place}`)
   const progress = setInterval(() => say(`still fetching ${what.title} (${seconds()})`), 15_000)
+  await removeParts(place)
   const part = await mkdtemp(`${place}.part-`)
   try {
     await what.fill(part).catch((cause: unknown) => {
@@ -61,6 +62,12 @@ async function fillBeside(what: Fetch, place: string): Promise<void> {
     await rm(part, { recursive: true, force: true })
   }
   say(`${what.title} is there (${seconds()})`)
+}
+
+/** What a run that was killed has left: the lock is ours, so nobody fills them any more. */
+async function removeParts(place: string): Promise<void> {
+  const parts = (await readdir(path.dirname(place))).filter((name) => name.startsWith(`${path.basename(place)}.part-`))
+  await Promise.all(parts.map((name) => rm(path.join(path.dirname(place), name), { recursive: true, force: true })))
 }
 
 /** A lock file that its holder touches every two seconds; one that was not touched for long belongs to nobody any more. */
