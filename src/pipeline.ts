@@ -43,6 +43,9 @@ export interface RunOptions {
 export async function run(config: Config, options: RunOptions, events: RunEvents, signal: AbortSignal): Promise<Checkpoint> {
   const { role = 'all' } = options
   if ((role === 'capture' || role === 'deliver') && config.log !== 'kafka') throw new RekeyError('USAGE', `--role ${role} needs log: kafka in rekey.yaml`)
+  if (config.kafka?.format === 'debezium' && (role === 'all' || role === 'capture')) {
+    throw new RekeyError('USAGE', 'kafka: { format: debezium } leaves capture to the connector: run with --role deliver')
+  }
   const observed = await observe(config, { role, events }, signal)
   const of: Part = { config, options, events, observed, point: options.point ?? failpoints(process.env['REKEY_FAILPOINTS']) }
   try {

@@ -7,6 +7,7 @@ import type { ChangeLog } from '../../src/ports.ts'
 import { assemble, type Assembler } from './assemble.ts'
 import type { Place } from './chain.ts'
 import { openReader, type Reader } from './consume.ts'
+import { debeziumAssemble } from './debezium-assemble.ts'
 import type { Encode } from './encode.ts'
 import { writer, type Writer, type WriterOptions } from './produce.ts'
 import { type StoredRecord, Unreadable } from './record.ts'
@@ -42,6 +43,8 @@ export interface ReadOptions {
   /** Null: such a record ends the reader with LOG_RECORD. Else it is put aside, and what is missing then is noticed by what follows. */
   readonly deadLetter: ((record: DeadLetter) => Promise<void>) | null
   readonly onRead: (transactions: readonly Transaction[]) => void
+  /** The records are those of a stock Debezium connector and not of our encoder. */
+  readonly debezium?: { readonly keepsNulls: boolean } | null
 }
 
 /**
@@ -116,7 +119,10 @@ async function beginReading(read: ReadOptions, start: Place): Promise<Reading> {
   const { kafka, topic } = read
   const state = await readTopic(kafka, topic)
   if (state === null) throw new RekeyError('LOG_TOPIC', `there is no topic ${topic.topic}`)
-  const assembler = assemble({ ...read, start })
+  if (read.debezium && state.low > 0n) {
+    throw new RekeyError('LOG_GAP', `topic ${topic.topic} begins at offset ${state.low}: records were removed, and a connector's do not say which`)
+  }
+  const assembler = read.debezium ? debeziumAssemble({ ...read, ...read.debezium, start }) : assemble({ ...read, start })
   let queue: Transaction[] = []
   let bytes = 0
   /** Which offset is behind which end LSN, for what was handed over and not acknowledged. */

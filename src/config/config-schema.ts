@@ -51,6 +51,9 @@ const kafka = z.strictObject({
   brokers: z.array(z.string().regex(/^[^\s,/]+:\d{1,5}$/, 'expected host:port')).min(1).describe('Some of the brokers, as host:port'),
   prefix: z.string().regex(/^[A-Za-z0-9._-]{1,150}$/, '1 to 150 of A-Z, a-z, 0-9, ., _ and -').optional()
     .describe('Of the names of topics and groups: <prefix>.changes; without it the name of the pipeline'),
+  format: z.enum(['rekey', 'debezium']).default('rekey')
+    .describe('debezium: a stock Debezium Postgres connector captures into <prefix>.changes, set up as docs/debezium.md says; `--role deliver` reads it'),
+  keepsNulls: z.boolean().default(false).describe('format: debezium: its converter has replace.null.with.default=false, which records do not show'),
   topics: z.enum(['pipeline', 'per-table']).default('pipeline')
     .describe('per-table: also a topic for each table, <prefix>.<schema>.<table>, with Debezium\'s types, for other consumers'),
   schemas: z.enum(['none', 'inline']).default('none').describe('inline: each record of a table\'s topic with its schema, as sinks of Kafka Connect need'),

@@ -59,11 +59,12 @@ export async function judgeTopic({ opened: { config }, events }: Bridge, { endLs
 /** What the topic has behind the checkpoint. */
 export async function readsFromKafka({ opened, main, meter, events }: Bridge, checkpoint: Checkpoint): Promise<Pick<ChangeLog, 'read' | 'ack'>> {
   const { config, mapping, catalogs } = opened
-  const { foreign } = kafkaOf(config)
+  const { foreign, format, keepsNulls } = kafkaOf(config)
   return kafkaReads({
     kafka: clientOf(kafkaOf(config)), topic: topicOf(config), group: `${prefixOf(config)}.rekey`, number: checkpoint.epoch,
     epoch: epochOf({ systemId: checkpoint.sourceSystem, timeline: checkpoint.sourceTimeline, pipeline: config.pipeline }),
     start: checkpoint, relations: relationsOf(catalogs.source, mapping), maxBytes: config.memory.queue, onRead: meter.consumed,
+    debezium: format === 'debezium' ? { keepsNulls } : null,
     deadLetter: foreign === 'stop' ? null : async (letter) => {
       const headers = Object.entries(letter.headers ?? {}).flatMap(([name, value]) =>
         [value].flat().map((one) => [name, one === undefined ? '' : Buffer.from(one).toString('hex')]))

@@ -21,6 +21,8 @@ export interface Connect {
   remove(name: string): Promise<void>
   /** Resolves with how a connector or one of its tasks has failed; null while none has. */
   failure(name: string): Promise<string | null>
+  /** Kills it and starts it again, without connectors; what they have noted of their offsets is there. */
+  crash(): Promise<void>
   stop(): Promise<void>
 }
 
@@ -71,7 +73,11 @@ export async function startConnect({ kafka, settings = {}, jvm = JVM }: ConnectO
       await stop()
       throw error
     }
-    return { ...rest(url), pid: runner.pid(), stop }
+    const crash = async (): Promise<void> => {
+      await runner.kill()
+      await runner.start()
+    }
+    return { ...rest(url), crash, stop, get pid() { return runner.pid() } }
   })
 }
 
