@@ -1,6 +1,6 @@
 import { setMaxListeners } from 'node:events'
 import type { Session } from './client.ts'
-import { failure, isExpired, type OnCondition } from './failure.ts'
+import { failure, isExpired, isSkewed, type OnCondition } from './failure.ts'
 
 export interface How {
   /** What a condition that does not hold means for this request. */
@@ -16,8 +16,8 @@ interface SendOptions {
 }
 
 /**
- * Sends one request, and once more with fresh credentials when the server says that these have expired: their own date may be wrong, or
- * they were revoked early. Rejects with RekeyError.
+ * Sends one request, and once more with fresh credentials when the server says that these have expired (their own date may be wrong, or
+ * they were revoked early), or with its time when ours is too far from it. Rejects with RekeyError.
  */
 export async function ask<T>(session: Session, how: How, send: (options: SendOptions) => Promise<T>): Promise<T> {
   const { timeout } = session.options
@@ -28,11 +28,16 @@ export async function ask<T>(session: Session, how: How, send: (options: SendOpt
   }
   try {
     return await send(options).catch(async (error: unknown) => {
-      if (!isExpired(error)) throw error
-      await session.client.config.credentials({ forceRefresh: true })
+      if (isExpired(error)) await session.client.config.credentials({ forceRefresh: true })
+      else if (isSkewed(error)) await setClock(session)
+      else throw error
       return send(options)
     })
   } catch (error) {
     throw failure(error, how.onCondition ?? 'OBJECT_CHANGED')
   }
+}
+
+async function setClock({ sdk, client, options }: Session): Promise<void> {
+  await client.send(new sdk.HeadBucketCommand({ Bucket: options.bucket })).catch(() => {})
 }

@@ -2,6 +2,7 @@ import { Agent as HttpAgent } from 'node:http'
 import { Agent as HttpsAgent } from 'node:https'
 import type { S3Client, S3ClientConfig, ServerSideEncryption } from '@aws-sdk/client-s3'
 import { sendHeaders } from './headers.ts'
+import { learnRoute, type Route } from './route.ts'
 
 export interface S3Credentials {
   readonly accessKeyId: string
@@ -34,6 +35,8 @@ export interface Session {
   readonly sdk: Sdk
   readonly client: S3Client
   readonly options: S3Options
+  /** Null until a first request has shown it. */
+  readonly route: () => Route | null
 }
 
 /** The SDK is large: it is loaded when the first store is opened. */
@@ -61,7 +64,9 @@ export async function openSession(options: S3Options): Promise<Session> {
   }
   const client = new sdk.S3Client(config)
   sendHeaders(client)
-  return { sdk, client, options }
+  let route: Route | null = null
+  learnRoute(client, (found) => (route = found))
+  return { sdk, client, options, route: () => route }
 }
 
 /** Equal for buckets between which the store copies by itself: the same server and the same credentials. */

@@ -28,6 +28,9 @@ function answerOf(error: unknown): Answer {
   return { name: typeof code === 'string' && error.name === 'Error' ? code : error.name, status: meta?.httpStatusCode }
 }
 
+/** Our clock is wrong, or the server's: the SDK reckons with the difference as soon as it has seen an answer. */
+export const isSkewed = (error: unknown): boolean => answerOf(error).name === 'RequestTimeTooSkewed'
+
 export const isExpired = (error: unknown): boolean => /^(ExpiredToken(Exception)?|TokenRefreshRequired)$/.test(answerOf(error).name)
 
 /** True for a 404 of an object, a version, an upload; of a delete marker, too, which answers 405 to a reader of that very version. */

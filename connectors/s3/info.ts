@@ -3,7 +3,7 @@ import type { ContentHeaders, ObjectInfo, ObjectTarget } from '../../src/core/ob
 import { withHeaders } from './headers.ts'
 import { etagOf, hexOf, receivedValue, sentValue, tagging } from './text.ts'
 
-type Described = Omit<HeadObjectCommandOutput | GetObjectCommandOutput, 'Body'>
+type Described = Omit<HeadObjectCommandOutput | GetObjectCommandOutput, 'Body' | '$metadata'>
 
 /** What a HEAD or a GET answered. `size` is of the whole object, which a ranged GET tells apart from its content length. */
 export function infoOf(key: string, said: Described, size: number): ObjectInfo {

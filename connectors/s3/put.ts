@@ -3,6 +3,7 @@ import { RekeyError } from '../../src/core/errors.ts'
 import type { ObjectTarget, WriteIf, Written } from '../../src/core/object.ts'
 import type { ObjectContent, StoredBytes } from '../../src/ports.ts'
 import { ask } from './ask.ts'
+import { putByRoute } from './by-route.ts'
 import { encryptionOf, type Session } from './client.ts'
 import { described } from './info.ts'
 import { addressOf, head } from './store.ts'
@@ -17,7 +18,13 @@ export interface Put {
 export async function put(session: Session, { target, content, signal }: Put): Promise<Written> {
   if ('stored' in content) return copy(session, { target, stored: content.stored, signal })
   const { sdk, client, options } = session
+  const route = session.route()
   const fixed = { ...addressOf(session, { key: target.key, version: null }), ...conditionOf(target.if), ...encryptionOf(options) }
+  if (route && 'bytes' in content) {
+    const { ETag, VersionId, ChecksumSHA256 } = await ask(session, { signal, onCondition: 'OBJECT_EXISTS' }, (how) =>
+      putByRoute(options, route, { target, content, signal: how.abortSignal }))
+    return writtenOf(ETag, VersionId, ChecksumSHA256)
+  }
   const body = bodyOf(content, signal)
   const input = Object.assign(described(target), fixed, body.fields)
   const said = await withBody(body, () => ask(session, { signal: body.signal, onCondition: 'OBJECT_EXISTS' }, (how) =>

@@ -4,6 +4,7 @@ import { RekeyError } from '../../src/core/errors.ts'
 import { etagMeans, isObjectKey, type ListedObject, type ObjectInfo, type ObjectName } from '../../src/core/object.ts'
 import type { ObjectBody, ObjectRead, ObjectStore } from '../../src/ports.ts'
 import { ask } from './ask.ts'
+import { getByRoute } from './by-route.ts'
 import { openSession, placeOf, type S3Options, type Session } from './client.ts'
 import { failure, isMissing, isUnknown } from './failure.ts'
 import { withHeaders } from './headers.ts'
@@ -65,6 +66,7 @@ async function partSizeOf(session: Session, name: ObjectName, info: ObjectInfo):
 
 async function read(session: Session, what: ObjectRead, signal: AbortSignal | undefined): Promise<ObjectBody> {
   const { sdk, client } = session
+  const route = session.route()
   const input = {
     ...addressOf(session, what),
     ...(what.etag === null ? {} : { IfMatch: `"${what.etag}"` }),
@@ -72,7 +74,8 @@ async function read(session: Session, what: ObjectRead, signal: AbortSignal | un
   }
   // The digest of a whole object is wanted as text; the SDK's own check would hash it a second time.
   const asked = what.range === null ? withHeaders(input, { 'x-amz-checksum-mode': 'ENABLED' }) : input
-  const said = await ask(session, { signal }, (how) => client.send(new sdk.GetObjectCommand(asked), how))
+  const said = await ask(session, { signal }, (how) =>
+    route ? getByRoute(route, what, how.abortSignal) : client.send(new sdk.GetObjectCommand(asked), how))
   const total = /\/(\d+)$/.exec(said.ContentRange ?? '')?.[1]
   if (what.range !== null && total === undefined) throw new RekeyError('OBJECT_REFUSED', 'the object store does not know ranges')
   const info = infoOf(what.key, said, total === undefined ? said.ContentLength ?? 0 : Number(total))

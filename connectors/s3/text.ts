@@ -5,9 +5,11 @@
  * `/`, which the SDK sends as it is.
  */
 export function copySource(from: { readonly bucket: string; readonly key: string; readonly version: string | null }): string {
-  const path = [from.bucket, ...from.key.split('/')].map(encoded).join('/')
+  const path = `${encoded(from.bucket)}/${encodedKey(from.key)}`
   return from.version === null ? path : `${path}?versionId=${encoded(from.version)}`
 }
+
+export const encodedKey = (key: string): string => key.split('/').map(encoded).join('/')
 
 /** encodeURIComponent leaves five characters that RFC 3986 reserves. */
 const encoded = (text: string): string =>

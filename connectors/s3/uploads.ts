@@ -3,6 +3,7 @@ import { RekeyError } from '../../src/core/errors.ts'
 import type { ObjectTarget, OpenUpload, UploadedPart, Written } from '../../src/core/object.ts'
 import type { ObjectContent, ObjectUploads, Upload } from '../../src/ports.ts'
 import { ask } from './ask.ts'
+import { partByRoute } from './by-route.ts'
 import { encryptionOf, type Session } from './client.ts'
 import { described } from './info.ts'
 import { bodyOf, conditionOf, withBody, writtenOf } from './put.ts'
@@ -68,6 +69,13 @@ async function part(session: Session, { target, id }: Begun, { number, content, 
       client.send(new sdk.UploadPartCopyCommand({ ...fixed, ...source }), how))
     const { etag } = writtenOf(said?.ETag, undefined, undefined)
     return { number, size: range.to - range.from + 1, etag, sha256: null }
+  }
+  const route = session.route()
+  if (route && 'bytes' in content) {
+    const said = await ask(session, { signal }, (how) =>
+      partByRoute(route, { key: target.key, id, number, content, signal: how.abortSignal }))
+    const { etag, sha256 } = writtenOf(said.ETag, undefined, said.ChecksumSHA256)
+    return { number, size: content.bytes.length, etag, sha256 }
   }
   const body = bodyOf(content, signal)
   // The digest of a stream follows it: the upload was begun with digests, so each part must have one.

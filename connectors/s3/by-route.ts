@@ -1,0 +1,93 @@
+import { createHash } from 'node:crypto'
+import type { GetObjectCommandOutput } from '@aws-sdk/client-s3'
+import type { ObjectTarget } from '../../src/core/object.ts'
+import type { ObjectContent, ObjectRead } from '../../src/ports.ts'
+import type { S3Options } from './client.ts'
+import type { Answer, Route } from './route.ts'
+import { base64Of, sentValue, tagging } from './text.ts'
+
+const NOTHING = createHash('sha256').digest('hex')
+
+type Said = Omit<GetObjectCommandOutput, '$metadata'>
+
+/** GetObject (API Reference) as the SDK answers it. */
+export async function getByRoute(route: Route, { key, version, etag, range }: ObjectRead, signal: AbortSignal | undefined): Promise<Said> {
+  const answer = await route.send({
+    method: 'GET', key, query: version === null ? {} : { versionId: version }, body: null, sha256: NOTHING, abortSignal: signal,
+    headers: {
+      ...(etag === null ? {} : { 'if-match': `"${etag}"` }),
+      ...(range === null ? { 'x-amz-checksum-mode': 'ENABLED' } : { range: `bytes=${range.from}-${range.to}` }),
+    },
+  })
+  return saidBy(answer)
+}
+
+function saidBy({ headers, body }: Answer): Said {
+  const count = (name: string): number | undefined => headers[name] === undefined ? undefined : Number(headers[name])
+  const metadata = Object.entries(headers).flatMap(([name, value]) => name.startsWith(META) ? [[name.slice(META.length), value]] : [])
+  const said = {
+    ETag: headers['etag'], VersionId: headers['x-amz-version-id'], ContentLength: count('content-length'),
+    ContentRange: headers['content-range'], CacheControl: headers['cache-control'], ContentDisposition: headers['content-disposition'],
+    ContentEncoding: headers['content-encoding'], ContentLanguage: headers['content-language'], ContentType: headers['content-type'],
+    ExpiresString: headers['expires'], TagCount: count('x-amz-tagging-count'),
+    ChecksumSHA256: headers['x-amz-checksum-sha256'], StorageClass: headers['x-amz-storage-class'],
+    ServerSideEncryption: headers['x-amz-server-side-encryption'], ObjectLockMode: headers['x-amz-object-lock-mode'],
+    ObjectLockLegalHoldStatus: headers['x-amz-object-lock-legal-hold'], MissingMeta: count('x-amz-missing-meta'),
+    WebsiteRedirectLocation: headers['x-amz-website-redirect-location'],
+    LastModified: headers['last-modified'] === undefined ? undefined : new Date(headers['last-modified']),
+  }
+  const there = Object.fromEntries(Object.entries(said).filter(([, value]) => value !== undefined)) as Said
+  return { ...there, Metadata: Object.fromEntries(metadata) as Record<string, string>, Body: body as never }
+}
+
+const META = 'x-amz-meta-'
+
+interface Sent {
+  readonly content: Extract<ObjectContent, { bytes: Uint8Array }>
+  readonly signal: AbortSignal | undefined
+}
+
+interface PutSaid {
+  readonly ETag?: string | undefined
+  readonly VersionId?: string | undefined
+  readonly ChecksumSHA256?: string | undefined
+}
+
+/** PutObject (API Reference). Both the payload's signature and the stored checksum are the one digest that is known already. */
+export async function putByRoute(
+  { encryption }: S3Options, route: Route, { target, content, signal }: Sent & { readonly target: ObjectTarget },
+): Promise<PutSaid> {
+  const { key, if: condition, headers, metadata, tags } = target
+  return sent(await route.send({
+    method: 'PUT', key, query: {}, body: content.bytes, sha256: content.sha256, abortSignal: signal,
+    headers: {
+      ...headers, ...Object.fromEntries(Object.entries(metadata).map(([name, value]) => [META + name, sentValue(value)])),
+      ...(headers['content-type'] === undefined ? { 'content-type': 'application/octet-stream' } : {}),
+      ...(Object.keys(tags).length > 0 ? { 'x-amz-tagging': tagging(tags) } : {}),
+      ...(condition === 'any' ? {} : condition === 'absent' ? { 'if-none-match': '*' } : { 'if-match': `"${condition.etag}"` }),
+      ...(encryption === null ? {} : { 'x-amz-server-side-encryption': encryption.mode }),
+      ...(encryption?.key ? { 'x-amz-server-side-encryption-aws-kms-key-id': encryption.key } : {}),
+      'x-amz-checksum-sha256': base64Of(content.sha256),
+    },
+  }))
+}
+
+interface SentPart extends Sent {
+  readonly key: string
+  readonly id: string
+  readonly number: number
+}
+
+/** UploadPart (API Reference). */
+export async function partByRoute(route: Route, { key, id, number, content, signal }: SentPart): Promise<PutSaid> {
+  const { bytes: body, sha256 } = content
+  const headers = { 'x-amz-checksum-sha256': base64Of(sha256) }
+  const query = { partNumber: String(number), uploadId: id }
+  return sent(await route.send({ method: 'PUT', key, query, headers, body, sha256, abortSignal: signal }))
+}
+
+/** The body of such an answer is empty, and read so that its connection can be used again. */
+function sent({ headers, body }: Answer): PutSaid {
+  body.resume()
+  return { ETag: headers['etag'], VersionId: headers['x-amz-version-id'], ChecksumSHA256: headers['x-amz-checksum-sha256'] }
+}

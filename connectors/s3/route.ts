@@ -1,0 +1,92 @@
+import type { IncomingMessage } from 'node:http'
+import type { S3Client } from '@aws-sdk/client-s3'
+import { encodedKey } from './text.ts'
+
+/**
+ * The SDK's middleware costs more CPU than all else that a small object takes (about 0.4 ms a request), so objects are read and written
+ * without it: by the SDK's signer and over its sockets, to where it sends such requests itself, which the first one of a client shows.
+ * What it would do beyond that (checksums, endpoints, expired credentials, clocks that differ) is done here, in ask(), or left to it.
+ */
+export interface Route {
+  send(request: RouteRequest): Promise<Answer>
+}
+
+export interface RouteRequest {
+  readonly method: 'GET' | 'PUT'
+  readonly key: string
+  readonly query: Readonly<Record<string, string>>
+  readonly headers: Readonly<Record<string, string>>
+  readonly body: Uint8Array | null
+  /** Hex; of the body. */
+  readonly sha256: string
+  readonly abortSignal?: AbortSignal | undefined
+}
+
+export interface Answer {
+  readonly headers: Readonly<Record<string, string>>
+  readonly body: IncomingMessage
+}
+
+interface Addressed {
+  readonly protocol: string
+  readonly hostname: string
+  readonly port?: number
+  readonly path: string
+}
+
+interface Scheme {
+  readonly name: string
+  readonly signingRegion?: string
+  readonly signingName?: string
+}
+
+/** Tells the route as soon as a request for a key has shown it; buckets with other signatures than SigV4 have none. */
+export function learnRoute(client: S3Client, learn: (route: Route) => void): void {
+  let known = false
+  client.middlewareStack.add((next, context) => (args) => {
+    const { Key: key } = args.input as { Key?: string }
+    const request = args.request as Addressed
+    const scheme = (context.endpointV2?.properties?.['authSchemes'] as Scheme[] | undefined)?.[0]
+    if (!known && key !== undefined && scheme?.name === 'sigv4' && request.path.endsWith(`/${encodedKey(key)}`)) {
+      known = true
+      learn(routeFrom(client, { ...request, path: request.path.slice(0, -encodedKey(key).length) }, scheme))
+    }
+    return next(args)
+  }, { step: 'build', name: 'learnRoute' })
+}
+
+type Signer = Awaited<ReturnType<S3Client['config']['signer']>>
+
+function routeFrom({ config }: S3Client, { protocol, hostname, port, path }: Addressed, scheme: Scheme): Route {
+  let signer: Promise<Signer> | null = null
+  const host = port === undefined ? hostname : `${hostname}:${port}`
+  return {
+    async send({ method, key, query, headers, body, sha256, abortSignal }) {
+      signer ??= config.signer(scheme as Parameters<typeof config.signer>[0])
+      const request = {
+        method, protocol, hostname, ...(port === undefined ? {} : { port }), path: path + encodedKey(key), query: { ...query },
+        headers: {
+          host, ...headers, 'x-amz-content-sha256': sha256, ...(body === null ? {} : { 'content-length': String(body.length) }),
+        },
+        ...(body === null ? {} : { body }),
+      }
+      const signed = await (await signer).sign(request, {
+        signingDate: new Date(Date.now() + config.systemClockOffset),
+        ...(scheme.signingRegion === undefined ? {} : { signingRegion: scheme.signingRegion }), signingService: scheme.signingName ?? 's3',
+      })
+      const { response } = await config.requestHandler.handle(
+        signed as Parameters<typeof config.requestHandler.handle>[0], abortSignal ? { abortSignal } : {})
+      const answer = { headers: response.headers, body: response.body as IncomingMessage }
+      if (response.statusCode < 300) return answer
+      throw await errorOf(response.statusCode, answer.body)
+    },
+  }
+}
+
+/** As the SDK would throw it: the code of the S3 API and the status. An error is small, and what is longer is not one of S3's. */
+async function errorOf(status: number, body: IncomingMessage): Promise<Error> {
+  let text = ''
+  for await (const chunk of body as AsyncIterable<Buffer>) if (text.length < 65_536) text += chunk.toString('utf8')
+  const name = /<Code>([A-Za-z0-9.]{1,100})<\/Code>/.exec(text)?.[1] ?? 'UnknownError'
+  return Object.assign(new Error(name), { name, $metadata: { httpStatusCode: status } })
+}
