@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { Kafka as Client, logLevel } from 'kafkajs'
+import { Kafka as Client, type KafkaConfig, logLevel } from 'kafkajs'
 import { freePort } from '../free-port.ts'
 import { run } from './commands.ts'
 import { javaFor, mavenJars } from './maven.ts'
@@ -46,11 +46,14 @@ const SETTINGS: Readonly<Record<string, string>> = {
 
 type Settings = Readonly<Record<string, string>>
 
-/** Starts a broker (KRaft, no ZooKeeper). `settings` are those of server.properties and go over the defaults. */
-export async function startKafka(settings: Settings = {}): Promise<Kafka> {
+/**
+ * Starts a broker (KRaft, no ZooKeeper). `settings` are those of server.properties and go over the defaults; `client` says how a client of
+ * it has to connect, where that is not plainly.
+ */
+export async function startKafka(settings: Settings = {}, client: Pick<KafkaConfig, 'ssl' | 'sasl'> = {}): Promise<Kafka> {
   const all = { ...SETTINGS, ...settings }
   const served = await serve({
-    name: 'Kafka', ready: answers, program: (place) => broker(place, all), container: (port) => brokerImage(port, all),
+    name: 'Kafka', ready: (port) => answers(port, client), program: (place) => broker(place, all), container: (port) => brokerImage(port, all),
   })
   return { ...served, bootstrap: `${served.host}:${served.port}` }
 }
@@ -92,8 +95,8 @@ export async function kafkaJars(): Promise<string> {
  * The port opens before the broker has joined its own cluster, and the first question for a group's coordinator makes the topic of the
  * offsets; a client that comes earlier is sent away, and waits seconds before it asks again.
  */
-async function answers(port: number): Promise<boolean> {
-  const client = new Client({ brokers: [`127.0.0.1:${port}`], logLevel: logLevel.NOTHING, connectionTimeout: 1_000, retry: { retries: 0 } })
+async function answers(port: number, how: Pick<KafkaConfig, 'ssl' | 'sasl'>): Promise<boolean> {
+  const client = new Client({ ...how, brokers: [`127.0.0.1:${port}`], logLevel: logLevel.NOTHING, connectionTimeout: 1_000, retry: { retries: 0 } })
   const admin = client.admin()
   try {
     await admin.connect()

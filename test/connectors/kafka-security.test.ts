@@ -1,0 +1,99 @@
+import { execFile } from 'node:child_process'
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { type ClientOptions, openClient } from '../../connectors/kafka/client.ts'
+import { makeTopic, readTopic } from '../../connectors/kafka/topics.ts'
+import type { RekeyError } from '../../src/core/errors.ts'
+import { kafkaJars, startKafka, type Kafka } from '../support/services/kafka.ts'
+
+const run = promisify(execFile)
+const folder = await mkdtemp(join(tmpdir(), 'rekey-tls-'))
+afterAll(() => rm(folder, { recursive: true, force: true }))
+const at = (name: string): string => join(folder, name)
+
+/** A certificate authority, and certificates of it for the address 127.0.0.1 and for a client. */
+async function makeCertificates(): Promise<void> {
+  const openssl = (...args: string[]): Promise<unknown> => run('openssl', args)
+  await openssl('req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-days', '2', '-subj', '/CN=tests', '-keyout', at('ca.key'), '-out', at('ca.pem'))
+  await writeFile(at('san'), 'subjectAltName=IP:127.0.0.1\n')
+  for (const name of ['broker', 'client']) {
+    await openssl('req', '-newkey', 'rsa:2048', '-nodes', '-subj', `/CN=${name}`, '-keyout', at(`${name}.key`), '-out', at(`${name}.csr`))
+    await openssl('x509', '-req', '-days', '2', '-in', at(`${name}.csr`), '-CA', at('ca.pem'), '-CAkey', at('ca.key'), '-CAcreateserial', '-extfile', at('san'), '-out', at(`${name}.pem`))
+  }
+}
+
+const PASSWORD = 'correct horse'
+const files = { ca: at('ca.pem'), cert: at('client.pem'), key: at('client.key') }
+const user = (mechanism: NonNullable<ClientOptions['sasl']>['mechanism'], password = PASSWORD) => ({ mechanism, username: mechanism === 'plain' ? 'app' : mechanism, password })
+
+let broker: Kafka
+
+/** TLS with certificates on both sides, and a user name with a password: on the one listener that there is. */
+beforeAll(async () => {
+  await makeCertificates()
+  const pem = async (name: string): Promise<string> => (await readFile(at(name), 'utf8')).trim().replaceAll('\n', '\\n')
+  const login = 'org.apache.kafka.common.security'
+  broker = await startKafka({
+    'listener.security.protocol.map': 'PLAINTEXT:SASL_SSL,CONTROLLER:PLAINTEXT', 'sasl.enabled.mechanisms': 'PLAIN,SCRAM-SHA-256,SCRAM-SHA-512',
+    'sasl.mechanism.inter.broker.protocol': 'PLAIN',
+    'listener.name.plaintext.plain.sasl.jaas.config': `${login}.plain.PlainLoginModule required username="app" password="${PASSWORD}" user_app="${PASSWORD}";`,
+    'listener.name.plaintext.scram-sha-256.sasl.jaas.config': `${login}.scram.ScramLoginModule required;`,
+    'listener.name.plaintext.scram-sha-512.sasl.jaas.config': `${login}.scram.ScramLoginModule required;`,
+    'listener.name.plaintext.ssl.client.auth': 'required', 'ssl.keystore.type': 'PEM', 'ssl.truststore.type': 'PEM',
+    'ssl.keystore.certificate.chain': await pem('broker.pem'), 'ssl.keystore.key': await pem('broker.key'), 'ssl.truststore.certificates': await pem('ca.pem'),
+  }, {
+    ssl: { ca: await readFile(files.ca), cert: await readFile(files.cert), key: await readFile(files.key) }, sasl: { mechanism: 'plain', username: 'app', password: PASSWORD },
+  })
+  const properties = {
+    'security.protocol': 'SASL_SSL', 'sasl.mechanism': 'PLAIN', 'sasl.jaas.config': `${login}.plain.PlainLoginModule required username="app" password="${PASSWORD}";`,
+    'ssl.truststore.type': 'PEM', 'ssl.truststore.certificates': await pem('ca.pem'), 'ssl.keystore.type': 'PEM',
+    'ssl.keystore.certificate.chain': await pem('client.pem'), 'ssl.keystore.key': await pem('client.key'),
+  }
+  await writeFile(at('admin.properties'), Object.entries(properties).map(([name, value]) => `${name}=${value}\n`).join(''))
+  const classes = `${await kafkaJars()}/*`
+  await Promise.all(['scram-sha-256', 'scram-sha-512'].map((name) => run('java', ['-cp', classes, 'kafka.admin.ConfigCommand', '--bootstrap-server', broker.bootstrap,
+    '--command-config', at('admin.properties'), '--alter', '--entity-type', 'users', '--entity-name', name, '--add-config', `${name.toUpperCase()}=[password=${PASSWORD}]`])))
+})
+afterAll(() => broker?.stop())
+
+const wish = (topic: string) => ({ topic, batchBytes: 1 << 19, replication: null })
+
+async function refused(options: Partial<ClientOptions>): Promise<RekeyError> {
+  const kafka = openClient({ brokers: [broker.bootstrap], ssl: files, sasl: user('plain'), ...options })
+  return readTopic(kafka, wish('none')).then(() => { throw new Error('it was let in') }, (error: RekeyError) => error)
+}
+
+describe('a broker that wants certificates and a password', () => {
+  test.each(['plain', 'scram-sha-256', 'scram-sha-512'] as const)('lets in who has both, by %s', async (mechanism) => {
+    const kafka = openClient({ brokers: [broker.bootstrap], ssl: files, sasl: user(mechanism) })
+    await makeTopic(kafka, wish(`by.${mechanism}`))
+    expect(await readTopic(kafka, wish(`by.${mechanism}`))).toEqual({ low: 0n, high: 0n })
+  })
+
+  test.each(['plain', 'scram-sha-256'] as const)('a wrong password is a matter of privileges, and is not told: %s', async (mechanism) => {
+    const error = await refused({ sasl: user(mechanism, 'wrong horse') })
+    expect(error).toMatchObject({ code: 'PRIVILEGE', exit: 5 })
+    expect(error.message).not.toContain('horse')
+  })
+
+  test('a certificate of an authority that is not known is refused', async () => {
+    expect(await refused({ ssl: { ...files, ca: null } })).toMatchObject({ code: 'PRIVILEGE' })
+  })
+
+  test('a certificate for another name is refused', async () => {
+    expect(await refused({ brokers: [broker.bootstrap.replace('127.0.0.1', 'localhost')] })).toMatchObject({ code: 'PRIVILEGE' })
+  })
+
+  test('who shows no certificate, or speaks without TLS, is not let in', async () => {
+    expect((await refused({ ssl: { ...files, cert: null, key: null } })).exit).toBeGreaterThan(1)
+    expect(await refused({ ssl: null })).toMatchObject({ code: 'REMOTE' })
+  })
+
+  test('a file that cannot be read is named', () => {
+    const open = (): unknown => openClient({ brokers: [broker.bootstrap], ssl: { ...files, ca: at('missing.pem') }, sasl: null })
+    expect(open).toThrowError(expect.objectContaining({ code: 'CONFIG', message: `kafka.ssl.ca: ${at('missing.pem')} cannot be read` }) as Error)
+  })
+})
