@@ -1,11 +1,9 @@
-import type { Admin, ConfigResourceTypes, Kafka } from 'kafkajs'
+import type { Admin, Kafka } from 'kafkajs'
 import { RekeyError } from '../../src/core/errors.ts'
 import { nameOf, type TableName } from '../../src/core/relation.ts'
 import { withAdmin } from './client.ts'
 import { tableTopic } from './table-records.ts'
-
-/** ConfigResourceTypes.TOPIC of the protocol: kafkajs is CommonJS, and Node does not see this name among its exports. */
-const TOPIC = 2 as ConfigResourceTypes
+import { TOPIC } from './topics.ts'
 
 export interface TableTopicsWish {
   readonly prefix: string

@@ -3,7 +3,7 @@ import { RekeyError } from '../../src/core/errors.ts'
 import { kafkaError, withAdmin } from './client.ts'
 
 /** The protocol's number of this kind of resource; the library's own name of it is not exported to modules. */
-const TOPIC = 2 as ConfigResourceTypes
+export const TOPIC = 2 as ConfigResourceTypes
 
 /** Kafka's longest name of a topic. */
 const MAX_NAME = 249

@@ -1,7 +1,6 @@
 #!/usr/bin/env node
 import { createInterface } from 'node:readline/promises'
 import { look, operate } from '../pipeline/operate.ts'
-import { serve } from '../pipeline/serve.ts'
 import { run } from '../pipeline.ts'
 import { version } from '../version.ts'
 import { cli } from './program.ts'
@@ -25,7 +24,8 @@ function onSignal(heard: () => void): () => void {
 }
 
 const world: World = {
-  stdout: process.stdout, stderr: process.stderr, env: process.env, version: version(), ask, onSignal, run, operate, look, serve,
+  stdout: process.stdout, stderr: process.stderr, env: process.env, version: version(), ask, onSignal, run, operate, look,
+  serve: async (...of) => (await import('../pipeline/serve.ts')).serve(...of),
   exit: (code) => process.exit(code),
 }
 

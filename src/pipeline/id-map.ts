@@ -1,7 +1,7 @@
 import { createHmac } from 'node:crypto'
 import { findDecisions, ledgerLife, ledgerPage } from '../../connectors/postgres-destination/lookup.ts'
 import { keyPage } from '../../connectors/postgres-source/keys.ts'
-import { redisCache, type RedisCache } from '../../connectors/redis/cache.ts'
+import type { RedisCache } from '../../connectors/redis/cache.ts'
 import { sleep } from '../clock.ts'
 import type { Config } from '../config/config.ts'
 import { keepCache } from '../keep-cache.ts'
@@ -53,6 +53,8 @@ export async function openCache({ config, destination }: Pick<Opened, 'config' |
   if (idMap !== 'redis' || redis === undefined) return null
   const life = await ledgerLife(destination.query, pipeline)
   if (life === null) return null
+  // A client library is loaded where it is used: a command should not wait for those of others.
+  const { redisCache } = await import('../../connectors/redis/cache.ts')
   return redisCache({
     url: redis.url, prefix: redis.prefix, pipeline, timeoutMs: redis.timeout, generation: life, key: cacheKey(config, life), fills,
     onForeign: (entity) => events.corrected(entity, 1), onSure: (sure) => events.copyAnswers(sure),

@@ -6,11 +6,8 @@ import type { Config } from '../config/config.ts'
 import type { Mapping } from '../core/mapping.ts'
 import { nameOf } from '../core/relation.ts'
 import type { Meter } from '../meter.ts'
-import { openMetrics } from '../metrics/registry.ts'
-import { type RunFacts, runMetrics, type RunMetrics } from '../metrics/run-metrics.ts'
+import type { RunFacts, RunMetrics } from '../metrics/run-metrics.ts'
 import type { RunEvents } from '../progress.ts'
-import { listen } from '../server/http.ts'
-import { observability } from '../server/observability.ts'
 import { version } from '../version.ts'
 import { capturedTables, namesOf, type Opened } from './open.ts'
 
@@ -32,6 +29,9 @@ const COUNT_MS = 30_000
 /** Listens where the configuration says, and tells where that is; null when it says nothing. Rejects with CONFIG when it cannot. */
 export async function observe(config: Config, { role, events }: { role: RunFacts['role']; events: RunEvents }, signal: AbortSignal): Promise<Observed | null> {
   if (!config.metrics) return null
+  // Loaded where they are used: a run without them should not wait for their libraries.
+  const [{ openMetrics }, { runMetrics }, { listen }, { observability }] = await Promise.all([
+    import('../metrics/registry.ts'), import('../metrics/run-metrics.ts'), import('../server/http.ts'), import('../server/observability.ts')])
   const registry = openMetrics(config.pipeline)
   const metrics = runMetrics(registry, { version: version(), role, log: config.log })
   const { url, close } = await listen(config.metrics, observability(registry, metrics))

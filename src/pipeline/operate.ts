@@ -5,7 +5,6 @@ import { findDecisions, findIds, matchRows } from '../../connectors/postgres-des
 import { dropPublication, readPublication } from '../../connectors/postgres-source/publication.ts'
 import { dropSlot, freeSlot, readSlot } from '../../connectors/postgres-source/slot.ts'
 import { openSource } from '../../connectors/postgres-source/source.ts'
-import { redisFacts, removeCopy } from '../../connectors/redis/facts.ts'
 import { readCatalog } from '../catalog.ts'
 import type { Config } from '../config/config.ts'
 import { tableOf, type Catalog } from '../core/catalog.ts'
@@ -25,6 +24,8 @@ export type { ObjectState, StoredJob } from '../../connectors/postgres-destinati
 export type {
   ChunkState, DestinationState, ParkedCount, ParkedDecision, ParkedFilter, ParkedRow, ParkedState, StoredCheckpoint, WriterState,
 } from '../../connectors/postgres-destination/state.ts'
+
+const redisTools = () => import('../../connectors/redis/facts.ts')
 
 /** What a pipeline has at the source, read and removed beside a bridge that may be running. */
 export interface SourceState {
@@ -80,8 +81,8 @@ export function operate<T>(config: Config, work: (operated: Operated) => Promise
       return await work({
         opened, source, destination: destinationState(opened.destination.query, pipeline), objects: objectState(opened.destination.query, pipeline),
         lookedUp: (asking) => lookedUp(opened, asking),
-        redisFacts: async () => (redis ? redisFacts(redis.url) : null),
-        removeCopy: async () => (redis ? removeCopy(redis.url, { prefix: redis.prefix, pipeline }) : 'not there'),
+        redisFacts: async () => (redis ? (await redisTools()).redisFacts(redis.url) : null),
+        removeCopy: async () => (redis ? (await redisTools()).removeCopy(redis.url, { prefix: redis.prefix, pipeline }) : 'not there'),
         async stores() {
           if (!objects || opened.mapping.stores.size === 0) throw new RekeyError('CONFIG', 'the mapping carries no objects')
           open.push(await openStores(objects, opened.mapping))
