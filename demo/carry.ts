@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
+import type { ObjectProgress } from '../src/core/object-job.ts'
 import type { Checkpoint } from '../src/core/plan.ts'
 import { run } from '../src/pipeline.ts'
 import type { Progress } from '../src/progress.ts'
@@ -8,6 +9,7 @@ import type { Writer } from './writer.ts'
 
 export interface Carried {
   readonly checkpoint: Checkpoint
+  readonly objects: ObjectProgress | null
   readonly copySeconds: number
   readonly streamSeconds: number
   readonly catchUpSeconds: number
@@ -32,10 +34,12 @@ export async function carry(stage: Stage, { seconds: wanted, writers, view, sign
   const stop = new AbortController()
   const either = AbortSignal.any([signal, stop.signal])
   const lags: number[] = []
+  let objects: ObjectProgress | null = null
   let streaming = (): void => {}
   const streams = new Promise<void>((resolve) => (streaming = resolve))
   const progress = (p: Progress): void => {
     view.progress(p)
+    objects = p.objects
     if (p.phase !== 'stream') return
     streaming()
     if (p.lagSeconds !== null) lags.push(p.lagSeconds)
@@ -55,12 +59,13 @@ export async function carry(stage: Stage, { seconds: wanted, writers, view, sign
     await Promise.all(writers.map((writer) => writer.stop()))
     await Promise.race([caughtUp(stage, either), tooSoon])
     const caught = performance.now()
+    await Promise.race([settled(stage, either), tooSoon])
     stop.abort()
     const checkpoint = await ended
     view.settle()
     const seconds = (from: number, to: number): number => (to - from) / 1_000
     return {
-      checkpoint, copySeconds: seconds(began, copied), streamSeconds: seconds(copied, stopped), catchUpSeconds: seconds(stopped, caught),
+      checkpoint, objects, copySeconds: seconds(began, copied), streamSeconds: seconds(copied, stopped), catchUpSeconds: seconds(stopped, caught),
       lag: lagOf(lags.slice(0, seen)),
     }
   } finally {
@@ -74,6 +79,17 @@ export async function carry(stage: Stage, { seconds: wanted, writers, view, sign
 function lagOf(lags: readonly number[]): Carried['lag'] {
   const steady = lags.slice(Math.floor(lags.length / 3)).sort((a, b) => a - b)
   return { median: steady[Math.floor(steady.length / 2)] ?? 0, most: steady[steady.length - 1] ?? 0 }
+}
+
+/** No object waits to be copied, or to be removed. */
+async function settled({ destination, config }: Stage, signal: AbortSignal): Promise<void> {
+  for (const end = Date.now() + CATCH_UP_MS; Date.now() < end;) {
+    const sql = "select count(*)::text as open from rekey.object where pipeline = $1 and state in ('wanted', 'copying', 'copied', 'tombstone')"
+    const [{ open }] = await destination.query(sql, [config.pipeline])
+    if (open === '0') return
+    await sleep(50, undefined, { signal })
+  }
+  throw new Error(`not all objects were carried within ${CATCH_UP_MS / 1_000} seconds`)
 }
 
 /** Everything committed at the source so far is applied. */

@@ -1,6 +1,6 @@
 import { check } from '../src/check.ts'
 import { checkedOf, renderChecked } from '../src/cli/check.ts'
-import { formatCount, formatSeconds, renderTable } from '../src/cli/text.ts'
+import { formatBytes, formatCount, formatSeconds, renderTable } from '../src/cli/text.ts'
 import { refuseFindings } from '../src/core/finding.ts'
 import type { PlanFile } from '../src/core/plan-file.ts'
 import { operate, planRun, type Operated } from '../src/pipeline/operate.ts'
@@ -14,17 +14,21 @@ export async function checkAndPlan({ config }: Stage, view: View): Promise<PlanF
     view.step('rekey plan', 'A dry run over every row: how many are new, how many are there already, how many need a person.')
     const plan = await planRun(operated, { samples: 0, onBlock: () => {} })
     for (const line of planTable(plan)) view.say(`   ${line}`)
+    if (plan.objects) {
+      view.say(`   Files name ${formatCount(plan.objects.objects)} objects of ${formatBytes(plan.objects.bytes)}; the longest key will have ${plan.objects.longestKey} bytes.`)
+    }
     view.say(`   The copy should take about ${formatSeconds(plan.estimate.seconds)}. The numbers go on changing: people are working.`)
     return plan.totals
   })
 }
 
-async function tellCheck({ opened, source }: Operated, view: View): Promise<void> {
+async function tellCheck({ opened, source, stores }: Operated, view: View): Promise<void> {
   view.step('rekey check', 'Reads both databases and the mapping before anything is touched: is every table and every id accounted for?')
   const { config, catalogs, mapping, problems } = opened
   const findings = await check({
     source: opened.source.query, destination: opened.destination.query, catalogs, mapping, problems, slot: source.slotName,
     publication: source.publicationName, checks: config.checks, workers: config.snapshot.workers,
+    stores: { rules: [...mapping.stores.values()], ...(await stores()) },
   })
   for (const line of renderChecked(checkedOf(findings)).trimEnd().split('\n')) view.say(`   ${line}`.trimEnd())
   if (findings.some(({ code }) => code === 'NOT_DURABLE')) {

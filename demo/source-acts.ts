@@ -52,5 +52,6 @@ export async function closeAccount(w: Writing, wallet: string | null): Promise<v
 /** A node goes over to another project, with its files, whose paths begin with the project. */
 export async function moveNode(w: Writing, node: string | null, project: string | null): Promise<void> {
   await w.query('update nodes set project_id = $2 where id = $1', [node, project])
-  await w.query(`update files set project_id = $2, path = $2::bigint || substr(path, strpos(path, '/')) where node_id = $1`, [node, project])
+  await w.keep(await w.query(`update files set project_id = $2, path = $2::bigint || substr(path, strpos(path, '/')) where node_id = $1
+    returning path, size, etag`, [node, project]))
 }

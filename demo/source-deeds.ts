@@ -35,14 +35,18 @@ function studyDeeds(): Deed[] {
   ]
 }
 
+/** A file without an etag has not been uploaded yet. */
 function fileDeeds(): Deed[] {
   const one = '(select path from files where node_id = $1 order by path limit 1)'
+  const upload = (weight: number, sql: string, more?: Values): Deed => ({
+    weight, run: async (w) => w.keep(await w.query(`${sql} returning path, size, etag`, [await anyRow(w, 'nodes'), ...(await (more ?? (() => []))(w))])),
+  })
   return [
     on(8, 'nodes', `insert into files select n.project_id || '/' || n.id || '/' || $2::text, n.project_id, n.id, p.owner_id, $3::bigint
       from nodes n join projects p on p.id = n.project_id where n.id = $1 on conflict do nothing`,
     (w) => [`data ${w.random.int(1, 999)}.bin`, w.random.int(0, 1e9)]),
-    on(8, 'nodes', `update files set size = $2, etag = md5($2::bigint::text) where path = ${one}`, (w) => [w.random.int(0, 1e9)]),
-    on(3, 'nodes', `update files set path = path || '.old' where path = ${one} and length(path) < 60`),
+    upload(8, `update files set size = $2, etag = md5($3) where path = ${one}`, (w) => [w.random.int(0, 60_000), String(w.random.next())]),
+    upload(3, `update files set path = path || '.old' where path = ${one} and length(path) < 60`),
     on(4, 'nodes', `delete from files where path = ${one}`),
     { weight: 2, run: async (w) => moveNode(w, await anyRow(w, 'nodes'), await anyRow(w, 'projects')) },
   ]

@@ -57,6 +57,9 @@ function folderRow(random: Random, i: number, { workspaces, users }: Sizes): Row
   }
 }
 
+/** Of so many projects one has uploaded its files; the others have only named them. */
+const UPLOADED = 30
+
 function projectRows(random: Random, sizes: Sizes): Table[] {
   const projects: Row[] = []
   const nodes: Row[] = []
@@ -69,8 +72,8 @@ function projectRows(random: Random, sizes: Sizes): Table[] {
       nodes.push(nodeRow(random, { id, node, owner, first }))
       const names = ['out.csv', ...(random.chance(0.33) ? [random.pick(['log of the run.txt', 'Übersicht.json', 'a/b/c.bin'])] : [])]
       files.push(...names.map((name) => ({
-        path: `${id}/${node}/${name}`, project_id: id, node_id: node, owner_id: owner, size: random.int(0, 9_000_000),
-        etag: random.int(0, 2 ** 31).toString(16),
+        path: `${id}/${node}/${name}`, project_id: id, node_id: node, owner_id: owner, size: random.int(0, 60_000),
+        etag: id % UPLOADED === 0 ? random.int(0, 2 ** 31).toString(16) : null,
       })))
     }
   }

@@ -1,7 +1,9 @@
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { folderStore } from '../connectors/folder/store.ts'
 import { readConfig, type Config } from '../src/config/config.ts'
+import type { ObjectStore } from '../src/ports.ts'
 import { atExit } from '../test/support/at-exit.ts'
 import { installedMajors, type Major } from '../test/support/binaries.ts'
 import { removeFolder, removeFolderNow, temporaryFolder } from '../test/support/data-folder.ts'
@@ -15,6 +17,8 @@ export interface Stage {
   readonly majors: { readonly source: Major; readonly destination: Major }
   readonly config: Config
   readonly configFile: string
+  /** Where each application keeps its files: in folders. */
+  readonly files: { readonly source: ObjectStore; readonly destination: ObjectStore }
   /** Stops the servers and removes everything. */
   close(): Promise<void>
 }
@@ -47,8 +51,10 @@ export async function openStage(signal: AbortSignal): Promise<Stage> {
     signal.throwIfAborted()
     const [source, destination] = await Promise.all([createDatabase(servers[0], 'source'), createDatabase(servers[1], 'destination')])
     const configFile = join(folder, 'rekey.yaml')
-    await writeFile(configFile, configText(source.url, destination.url), { mode: 0o600 })
-    return { source, destination, majors, configFile, config: await readConfig(configFile, {}), close }
+    const [here, there] = [join(folder, 'source-files'), join(folder, 'destination-files')]
+    await writeFile(configFile, configText({ url: source.url, files: here }, { url: destination.url, files: there }), { mode: 0o600 })
+    const files = { source: folderStore(here), destination: folderStore(there) }
+    return { source, destination, majors, configFile, files, config: await readConfig(configFile, {}), close }
   } catch (error) {
     await close()
     throw error
@@ -57,13 +63,19 @@ export async function openStage(signal: AbortSignal): Promise<Stage> {
 
 const MAPPING = fileURLToPath(new URL('../mappings/demo', import.meta.url))
 
+interface Side { readonly url: string; readonly files: string }
+
 /** JSON texts are YAML texts, too. */
-function configText(source: string, destination: string): string {
+function configText(source: Side, destination: Side): string {
   return `pipeline: demo
 deployment: demo
 secret: everybody-knows-this-one
-source: { url: ${JSON.stringify(source)} }
-destination: { url: ${JSON.stringify(destination)} }
+source: { url: ${JSON.stringify(source.url)} }
+destination: { url: ${JSON.stringify(destination.url)} }
+objects:
+  source: { main: { folder: ${JSON.stringify(source.files)} } }
+  destination: { main: { folder: ${JSON.stringify(destination.files)} } }
+  deletes: { grace: 1s, max: 100000 }
 mapping: ${JSON.stringify(MAPPING)}
 retain: 0s
 heartbeat: 1s

@@ -1,16 +1,19 @@
 import { readFile } from 'node:fs/promises'
 import { totalsTable } from '../src/cli/render-status.ts'
 import { summaryOf, type Summary } from '../src/cli/run.ts'
+import { objectsText } from '../src/cli/progress.ts'
 import { formatCount, formatSeconds } from '../src/cli/text.ts'
 import type { PlanFile } from '../src/core/plan-file.ts'
 import { withDatabases } from '../src/pipeline/open.ts'
 import type { Database } from '../test/support/database.ts'
+import { content, target } from '../test/support/objects.ts'
 import { random } from '../test/support/random.ts'
 import { carry, type Carried } from './carry.ts'
 import { destinationDeeds } from './destination-deeds.ts'
 import { destinationRows } from './destination-rows.ts'
 import { load, type Table } from './load.ts'
 import type { Options } from './options.ts'
+import { keepFiles } from './files.ts'
 import { readRows, type OwnRows } from './own-rows.ts'
 import { sizesOf, type Sizes } from './people.ts'
 import { checkAndPlan } from './prepare.ts'
@@ -75,7 +78,7 @@ export async function play(stage: Stage, options: Options, view: View, signal: A
 
 interface Filling { readonly sizes: Sizes; readonly view: View; readonly signal: AbortSignal }
 
-async function fill({ source, destination }: Stage, { seed }: Options, { sizes, view, signal }: Filling): Promise<Result['rows']> {
+async function fill({ source, destination, files }: Stage, { seed }: Options, { sizes, view, signal }: Filling): Promise<Result['rows']> {
   view.step('A live application on each side',
     'The source counts its keys (17, 18, …). The destination has texts as keys (usr_…), and rows of its own.')
   const one = async (database: Database, schema: string, tables: Table[]): Promise<number> => {
@@ -91,8 +94,12 @@ async function fill({ source, destination }: Stage, { seed }: Options, { sizes, 
     if (side.status === 'rejected') throw side.reason
     return side.value
   })
+  const uploaded = await source.query('select path, size, etag from files where etag is not null')
+  await keepFiles(files.source, uploaded)
+  await files.destination.put(target('own/readme.txt'), content(Buffer.from('here before')))
   view.say(`   source       ${formatCount(at).padStart(7)} rows: people, teams, projects with JSON, nodes, files, nested folders, events`)
   view.say(`   destination  ${formatCount(there).padStart(7)} rows: among them people and products that the source has, too`)
+  view.say(`   and ${formatCount(uploaded.length)} of the source's files are uploaded: objects in its store`)
   return { source: at, destination: there }
 }
 
@@ -100,15 +107,15 @@ async function startWriters(stage: Stage, { seed }: Options,
   { sizes, own }: { readonly sizes: Sizes; readonly own: OwnRows }): Promise<Writer[]> {
   const chance = (more: number) => random({ seed: seed + more, quiet: true })
   return [
-    await startWriter({ url: stage.source.url, random: chance(2), perSecond: 150, deeds: sourceDeeds(sizes) }),
+    await startWriter({ url: stage.source.url, random: chance(2), perSecond: 150, deeds: sourceDeeds(sizes), files: stage.files.source }),
     await startWriter({ url: stage.destination.url, random: chance(3), perSecond: 25, deeds: destinationDeeds(own) }),
   ]
 }
 
 type Told = Carried & { readonly written: Result['written']; readonly view: View }
 
-function tellTotals({ checkpoint, copySeconds, streamSeconds, catchUpSeconds, lag, written, view }: Told): Summary {
-  const summary = summaryOf('demo', checkpoint, { role: 'all', objects: null })
+function tellTotals({ checkpoint, objects, copySeconds, streamSeconds, catchUpSeconds, lag, written, view }: Told): Summary {
+  const summary = summaryOf('demo', checkpoint, { role: 'all', objects })
   const [most, usual] = [lag.most, lag.median].map(formatSeconds)
   const [here, there] = [written.source.transactions, written.destination.transactions].map(formatCount)
   view.say(`   copied in ${formatSeconds(copySeconds)}, streamed for ${formatSeconds(streamSeconds)}; lag ${usual} (at most ${most})`)
@@ -116,6 +123,7 @@ function tellTotals({ checkpoint, copySeconds, streamSeconds, catchUpSeconds, la
   view.say(`   writers stopped; the last change had arrived ${formatSeconds(catchUpSeconds)} later`)
   view.say()
   for (const line of totalsTable(summary.tables, summary.totals)) view.say(`   ${line}`)
+  if (objects) view.say(`   ${objectsText(objects)}`)
   view.verdict(Object.values(summary.tables).every((t) => t.closes),
     'totals close: read = inserted + updated + merged + deleted + skipped + parked, in each table')
   return summary
@@ -140,6 +148,9 @@ async function tellProof(work: () => Promise<Proof>, view: View): Promise<Proof>
   view.verdict(proof.touched.length === 0,
     `${formatCount(proof.own)} rows of the destination's own: ${formatCount(proof.touched.length)} touched beyond what the mapping allows`)
   for (const key of proof.touched.slice(0, 10)) view.say(`       ${key.replaceAll('\t', ' ')}`)
+  view.verdict(proof.objects.compared > 0 && proof.objects.different.length === 0,
+    `${formatCount(proof.objects.compared)} objects compared byte by byte under their new keys, and no other than the destination's own: ${formatCount(proof.objects.different.length)} differ`)
+  for (const key of proof.objects.different.slice(0, 10)) view.say(`       ${key}`)
   const strays = Object.entries(proof.strays)
   const where = strays.map(([table, n]) => `; not in ${table}: ${n}`).join('')
   view.verdict(strays.length === 0, `every other row stands for exactly one row of the source${where}`)

@@ -1,13 +1,17 @@
 import type pg from 'pg'
 import { sleep } from '../src/clock.ts'
+import type { ObjectStore } from '../src/ports.ts'
 import { client, type TextRow } from '../test/support/database.ts'
 import type { Random } from '../test/support/random.ts'
+import { keepFiles } from './files.ts'
 
 /** One transaction under way. */
 export interface Writing {
   readonly random: Random
   /** Resolves with the rows that the statement returns, values as text. */
   query(sql: string, params?: readonly unknown[]): Promise<TextRow[]>
+  /** Uploads the files of these rows (path, size, etag), before the transaction commits. */
+  keep(rows: readonly TextRow[]): Promise<void>
 }
 
 /** Something that users of an application do, in one transaction. `weight` says how often, against the others. */
@@ -40,10 +44,12 @@ export interface WriterOptions {
   readonly random: Random
   readonly perSecond: number
   readonly deeds: readonly Deed[]
+  /** Where the application keeps its files. */
+  readonly files?: ObjectStore | undefined
 }
 
 /** Does one deed after the other, at a steady pace, until stop(). The same seed gives the same sequence of deeds. */
-export async function startWriter({ url, random, perSecond, deeds }: WriterOptions): Promise<Writer> {
+export async function startWriter({ url, random, perSecond, deeds, files }: WriterOptions): Promise<Writer> {
   const session = await client(url)
   const written = { transactions: 0, rows: 0 }
   const stopped = new AbortController()
@@ -53,7 +59,7 @@ export async function startWriter({ url, random, perSecond, deeds }: WriterOptio
       for (let due = performance.now(); !stopped.signal.aborted; due = Math.max(due + 1_000 / perSecond, performance.now() - 1_000)) {
         const wait = due - performance.now()
         if (wait > 1) await sleep(wait, stopped.signal)
-        written.rows += await commit(session, random, pickDeed(deeds, random.next() * sum))
+        written.rows += await commit(session, { random, files, deed: pickDeed(deeds, random.next() * sum) })
         written.transactions++
       }
     } finally {
@@ -76,7 +82,7 @@ function pickDeed(deeds: readonly Deed[], at: number): Deed {
 }
 
 /** A transaction that was rolled back because of a deadlock or a conflict is done again, as every application must. */
-async function commit(session: pg.Client, random: Random, deed: Deed): Promise<number> {
+async function commit(session: pg.Client, { random, files, deed }: Pick<WriterOptions, 'random' | 'files'> & { deed: Deed }): Promise<number> {
   for (let tries = 1; ; tries++) {
     let rows = 0
     try {
@@ -89,6 +95,9 @@ async function commit(session: pg.Client, random: Random, deed: Deed): Promise<n
           })
           if (/^(insert|update|delete|with)/i.test(sql)) rows += result.rowCount ?? 0
           return result.rows
+        },
+        async keep(kept) {
+          if (files) await keepFiles(files, kept)
         },
       })
       await session.query('commit')

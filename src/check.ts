@@ -1,3 +1,4 @@
+import { checkStores, type CheckedStores } from './check-objects.ts'
 import { readDestinationFacts, readSourceFacts, type Asking } from './check-facts.ts'
 import type { Catalog } from './core/catalog.ts'
 import { judgeAccess } from './core/check-access.ts'
@@ -31,6 +32,8 @@ export interface CheckOptions {
   readonly indexes?: 'keep' | 'rebuild'
   /** The server of the id map, and what it says of itself; null when it does not answer. */
   readonly redis?: Parameters<typeof judgeRedis>[0]
+  /** The stores that the mapping uses. */
+  readonly stores?: CheckedStores
   /** From which age on a writing transaction is told, in seconds. Default 60. */
   readonly longSeconds?: number
   /** From which size on a table's values are measured, in bytes. Default 500 MB. */
@@ -39,7 +42,7 @@ export interface CheckOptions {
 
 /**
  * Everything that stands in the way of a run, at once, and what is worth knowing before it. Reads both databases, changes neither; what
- * cannot be read is a finding, too. Sorted by group, in each the gravest first.
+ * cannot be read is a finding, too. Of destination stores writing is tried, and nothing is left there. Sorted by group, in each the gravest first.
  */
 export async function check(options: CheckOptions): Promise<Finding[]> {
   const { catalogs, mapping, slot, publication, checks } = options
@@ -67,6 +70,7 @@ export async function check(options: CheckOptions): Promise<Finding[]> {
     ...judgeSchema({ source, destination, mapping }), ...judgeCycles(mapping, catalogs.destination),
     ...judgeMapping(mapping, options.problems, replication), ...judgeCapacity(servers),
     ...(options.redis ? judgeRedis(options.redis) : []),
+    ...(options.stores ? await checkStores(options.stores) : []),
   )
   return sortFindings(findings)
 }

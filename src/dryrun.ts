@@ -7,12 +7,13 @@ import { conflictsCsv, type ConflictRow, DROPPED, textOf } from './core/conflict
 import { RekeyError, verdictOf } from './core/errors.ts'
 import type { Mapping, TableRule } from './core/mapping.ts'
 import { orderTables } from './core/order.ts'
-import { canonical, ONE_COPY_STREAM, type PlanFile, secondsFor, type TablePlan, totalsOf } from './core/plan-file.ts'
+import { canonical, ONE_COPY_STREAM, type ObjectsPlan, type PlanFile, secondsFor, type TablePlan, totalsOf } from './core/plan-file.ts'
 import { ledgerName, type Minters, type Program } from './core/program.ts'
 import { nameOf, type Relation, type TableName } from './core/relation.ts'
 import type { Row } from './core/row.ts'
 import { findConflicts } from './dryrun-conflicts.ts'
 import { type Overlay, overlayOf } from './dryrun-overlay.ts'
+import { type ObjectTally, type SizeOf, tallyObjects } from './dryrun-objects.ts'
 import { type Parents, parentsOf } from './dryrun-parents.ts'
 import { createPlanner, type Planned, type Planner } from './planner.ts'
 import type { Destination, IdMap, Source } from './ports.ts'
@@ -28,6 +29,8 @@ export interface DryRunOptions {
   readonly read: Source['read']
   /** The rows of a table in blocks, all tables under one snapshot. */
   readonly copy: (table: TableName, columns: readonly string[]) => AsyncIterable<readonly Row[]>
+  /** Sizes of objects that rows name; without it no store is asked. */
+  readonly sizeOf?: SizeOf
   /** How many keys of each kind are told. Default 5. */
   readonly samples?: number
   readonly onBlock?: (table: string, rows: number) => void
@@ -38,6 +41,7 @@ interface Run extends DryRunOptions {
   readonly overlay: Overlay
   readonly parents: Parents
   readonly conflicts: ConflictRow[]
+  readonly objects: ObjectTally
   readonly most: number
 }
 
@@ -53,12 +57,13 @@ export async function dryRun(options: DryRunOptions): Promise<PlanFile> {
     source: { read: options.read }, dry: true,
   })
   const parents = parentsOf({ ...options, source: catalogs.source, destination: catalogs.destination })
-  const run: Run = { ...options, planner, overlay, parents, conflicts: [], most: options.samples ?? 5 }
+  const most = options.samples ?? 5
+  const run: Run = { ...options, planner, overlay, parents, conflicts: [], objects: tallyObjects(most, options.sizeOf ?? null), most }
   const { rank } = orderTables(catalogs.destination.tables)
   const rules = [...mapping.tables.values()].sort((a, b) => (rank.get(nameOf(a.target)) ?? -1) - (rank.get(nameOf(b.target)) ?? -1))
   const tables: TablePlan[] = []
   for (const rule of rules) tables.push(await planTable(rule, run))
-  return planFile(tables, run)
+  return planFile(tables, run, mapping.stores.size > 0 ? await run.objects.finish() : null)
 }
 
 async function planTable(rule: TableRule, run: Run): Promise<TablePlan> {
@@ -108,6 +113,7 @@ async function planBlock(rows: readonly Row[], block: Block): Promise<void> {
     else tell(rows[0], 'invalid', block)
     return
   }
+  run.objects.add(planned.objects)
   const decisions = run.planner.decisions.taken()
   run.overlay.remember(decisions)
   run.planner.decisions.committed(decisions)
@@ -205,13 +211,13 @@ function selfChain(program: Program, run: Run): Chain | null {
   }
 }
 
-function planFile(tables: readonly TablePlan[], { mapping, catalogs, conflicts }: Run): PlanFile {
+function planFile(tables: readonly TablePlan[], { mapping, catalogs, conflicts }: Run, objects: ObjectsPlan | null): PlanFile {
   const side = ({ systemId, database }: Catalog): PlanFile['source'] => ({ system: systemId, database })
   const seconds = tables.reduce((sum, t) => sum + t.seconds, 0)
   const plan: Omit<PlanFile, 'digest'> = {
     format: 'rekey-plan/1', application: mapping.application, mapping: mapping.digest, source: side(catalogs.source),
     destination: side(catalogs.destination),
-    tables, totals: totalsOf(tables), estimate: { assumption: ONE_COPY_STREAM, seconds }, conflicts,
+    tables, totals: totalsOf(tables), estimate: { assumption: ONE_COPY_STREAM, seconds }, ...(objects ? { objects } : {}), conflicts,
   }
   return { ...plan, digest: digestOf(plan) }
 }

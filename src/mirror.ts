@@ -15,6 +15,8 @@ export interface MirrorOptions extends Omit<JobDeps, 'listed' | 'notes'> {
   readonly sweep: { readonly prefixes: readonly SweptPrefix[]; readonly everyMs: number }
   /** Resolves with true when the rows are there that a sweep needs: nothing is swept before the copy is complete. */
   readonly copied: () => Promise<boolean>
+  /** Aborts uploads that lost workers have left behind. Resolves with how many. */
+  readonly tidy: () => Promise<number>
   readonly onSeen: (seen: JobsSeen) => void
   readonly onNote: (note: { readonly level: 'info' | 'warn'; readonly event: string; readonly text: string }) => void
 }
@@ -23,6 +25,7 @@ export interface MirrorOptions extends Omit<JobDeps, 'listed' | 'notes'> {
 const RENEWALS = 3
 const LOOK_MS = 1_000
 const SWEEP_LOOK_MS = 10_000
+const TIDY_MS = 3_600_000
 
 /**
  * Does the jobs of objects until the signal aborts, several at once; any number of processes may. A job that fails is put back with a
@@ -147,6 +150,7 @@ async function lookAround(options: MirrorOptions, signal: AbortSignal): Promise<
   let removed = 0
   let warned = false
   let sweptAt = -Infinity
+  let tidiedAt = -Infinity
   while (!signal.aborted) {
     const began = performance.now()
     try {
@@ -162,6 +166,11 @@ async function lookAround(options: MirrorOptions, signal: AbortSignal): Promise<
       if (sweep.prefixes.length > 0 && began - sweptAt >= Math.min(SWEEP_LOOK_MS, sweep.everyMs) && (await options.copied())) {
         await jobs.listed.sweep(sweep.prefixes, sweep.everyMs)
         sweptAt = began
+      }
+      if (began - tidiedAt >= TIDY_MS) {
+        tidiedAt = began
+        const aborted = await options.tidy()
+        if (aborted > 0) options.onNote({ level: 'info', event: 'uploads', text: `${aborted} uploads that nobody had finished were aborted` })
       }
     } catch (error) {
       if (!passes(error)) options.onNote({ level: 'warn', event: 'objects', text: `jobs of objects cannot be looked at: ${(error as Error).message}` })

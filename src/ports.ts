@@ -254,6 +254,8 @@ export interface JobNotes {
   give(job: ObjectJob, newKey: string): Promise<boolean>
   /** An upload in parts that has begun, or is no more: resolves when whoever takes the job next knows of it. */
   begun(job: ObjectJob, upload: BegunUpload | null): Promise<void>
+  /** Those of these destination keys whose jobs know of no upload in parts: one that is open there has been left behind. */
+  withoutUpload(store: string, keys: readonly string[]): Promise<ReadonlySet<string>>
   /** Counts by state, what is due to be removed, and how long jobs wait. */
   counts(graceMs: number): Promise<JobsSeen>
 }

@@ -6,16 +6,16 @@ import type { Mapping } from '../../src/core/mapping.ts'
 import { tableOf } from '../../src/core/catalog.ts'
 import { orderTables } from '../../src/core/order.ts'
 import { nameOf } from '../../src/core/relation.ts'
-import { Lines } from '../../src/core/out.ts'
-import type { Checkpoint, Parked, Part, TableWrite, Totals, WritePlan } from '../../src/core/plan.ts'
+import type { Checkpoint, Part, TableWrite, Totals, WritePlan } from '../../src/core/plan.ts'
 import { quoteIdent, quoteLiteral } from '../../src/core/quote.ts'
 import { APPLICATION_NAME, connectionSettings } from '../../src/core/session.ts'
 import type { Destination, IdMap } from '../../src/ports.ts'
-import { fromRaw, ledgerMessage, reliedSql } from './ledger.ts'
+import { reliedSql } from './ledger.ts'
 import { vacateMessage } from './exchange.ts'
 import { findDecisions, findIds, inlined, matchRows, type Query } from './lookup.ts'
 import { chunkList } from './chunks.ts'
-import { OBJECT_STAGES, objectsMessage, wakeHeld } from './object-names.ts'
+import { OBJECT_STAGES } from './object-names.ts'
+import { records } from './records.ts'
 import { SCHEMA_SQL } from './schema.ts'
 import { type Message, type StageFill, stageStatements } from './stage.ts'
 import { endMessage, needsEnd, partMessage, type Scope } from './statements.ts'
@@ -277,24 +277,4 @@ function finishChunk(plan: WritePlan, pipeline: string, writer: string): string 
   const where = `pipeline = ${quoteLiteral(pipeline)} and tbl = ${quoteLiteral(table)} and pass = ${pass} and index = ${index}`
   return `select rekey.guard(${quoteLiteral(pipeline)}, ${writer});
 with w as (update rekey.chunk set rows = ${rows}, since = ${since === null ? 'null' : quoteLiteral(formatLsn(since))}, totals = ${quoteLiteral(JSON.stringify(plan.totals))} where ${where} and rows is null returning 1) select rekey.expect(1, count(*), 'rekey.chunk', 'RK001') from w`
-}
-
-/** Ledger, jobs of objects, parked rows: in the same transaction as the rows. */
-function records(plan: WritePlan, { pipeline, fill }: Scope, message: Message): void {
-  ledgerMessage(plan.decisions, pipeline, message)
-  objectsMessage(plan.objects, { pipeline, fill, lsn: plan.after.commitLsn }, message)
-  if (plan.parked.length > 0) {
-    message.sql.push('copy rekey.parked (pipeline, tbl, key, op, sqlstate, reason, change, behind, commit_lsn, ordinal, state) from stdin')
-    message.copies.push([parkedLines(plan.parked, pipeline).view()])
-    if (plan.parked.some(({ sqlstate }) => sqlstate === 'RK004')) message.sql.push(wakeHeld(pipeline))
-  }
-  if (plan.unparked.length > 0) message.sql.push(`update rekey.parked set state = 'done' where id in (${plan.unparked.map((id) => BigInt(id)).join(', ')})`)
-}
-
-function parkedLines(parked: readonly Parked[], pipeline: string): Lines {
-  const lines = new Lines(parked.length * 256)
-  for (const p of parked) {
-    lines.line([pipeline, p.table, fromRaw(p.key), p.op, p.sqlstate, p.reason, p.change, p.behind ? 't' : 'f', formatLsn(p.commitLsn), String(p.ordinal), p.left ? 'left' : 'waiting'])
-  }
-  return lines
 }

@@ -128,6 +128,12 @@ function jobNotes(query: Query, pipeline: string): JobNotes {
       await query('update rekey.object set upload = $4 where pipeline = $1 and id = $2 and turn = $3',
         [pipeline, id, turn, upload === null ? null : JSON.stringify(upload)])
     },
+    async withoutUpload(store, keys) {
+      const rows = await query(
+        `select dst_key from rekey.object where pipeline = $1 and dst_store = $2 and kind = 'object' and dst_key = any ($3::text[] collate "C") and upload is null`,
+        [pipeline, store, keys])
+      return new Set(rows.map(([key]) => key!))
+    },
     async counts(graceMs) {
       const rows = await query(
         `select state, count(*)::text, coalesce(sum(size), 0)::text, (count(*) filter (where state = 'tombstone' and not approved

@@ -14,11 +14,13 @@ export interface Checked {
 
 export async function checkVerb(session: Session): Promise<number> {
   const config = await session.config()
-  const findings = await session.world.operate(config, async ({ opened, source, redisFacts }) => check({
+  const findings = await session.world.operate(config, async ({ opened, source, redisFacts, stores }) => check({
     source: opened.source.query, destination: opened.destination.query, catalogs: opened.catalogs, mapping: opened.mapping,
     problems: opened.problems, slot: source.slotName, publication: source.publicationName,
     checks: config.checks, workers: config.snapshot.workers, indexes: config.snapshot.indexes,
     ...(config.idMap === 'redis' ? { redis: { url: config.redis!.url, facts: await redisFacts() } } : {}),
+    ...(opened.mapping.stores.size > 0 && config.objects && opened.problems.every((p) => p.code !== 'UNKNOWN_STORE')
+      ? { stores: { rules: [...opened.mapping.stores.values()], ...(await stores()) } } : {}),
   }))
   const checked = checkedOf(findings)
   session.answer(checked, renderChecked(checked))

@@ -3,7 +3,7 @@ import { mkdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { parseCsv } from '../core/conflicts-csv.ts'
 import { ERRORS, RekeyError } from '../core/errors.ts'
-import type { PlanFile } from '../core/plan-file.ts'
+import type { ObjectsPlan, PlanFile } from '../core/plan-file.ts'
 import { writePlan } from '../dryrun.ts'
 import { planRun } from '../pipeline/operate.ts'
 import { openScreen } from './screen.ts'
@@ -59,6 +59,7 @@ export function renderPlan(plan: PlanFile, files: readonly string[]): string {
   const left = plan.tables.flatMap(({ table, skipped }) =>
     Object.entries(skipped).filter(([, n]) => n > 0).map(([reason, n]) => `  ${table}: ${formatCount(n)}, ${plain(reason)}`))
   if (left.length > 0) lines.push('', 'Not carried:', ...left)
+  if (plan.objects) lines.push('', ...objectLines(plan.objects))
   lines.push('', `The copy takes about ${formatSeconds(plan.estimate.seconds)} (${plan.estimate.assumption.name}).`)
   lines.push(`Wrote ${files.join(' and ')}; digest ${plan.digest}.`)
   if (plan.conflicts.length > 0) {
@@ -68,6 +69,16 @@ export function renderPlan(plan: PlanFile, files: readonly string[]): string {
   const { orphan, invalid } = plan.totals
   if (orphan + invalid > 0) lines.push(`${counted(orphan + invalid, 'row')} would be parked (orphan or invalid): plan.json has samples.`)
   return `${lines.join('\n')}\n`
+}
+
+function objectLines({ objects, directories, bytes, longestKey, sampled, faults }: ObjectsPlan): string[] {
+  const folders = directories > 0 ? ` and ${counted(directories, 'directory', 'directories')}` : ''
+  const lines = [`Rows name ${counted(objects, 'object')}${folders}, about ${formatBytes(bytes)}; the longest key will have ${counted(longestKey, 'byte')} (of 1,024).`]
+  if (sampled.missing > 0) lines.push(`  ${formatCount(sampled.missing)} of ${formatCount(sampled.objects)} that were asked for are not at the source`)
+  for (const [fault, { objects: n, samples }] of Object.entries(faults)) {
+    if (n > 0) lines.push(`  ${fault}: ${counted(n, 'object')} would be parked, such as ${samples.slice(0, 2).map(plain).join(', ')}`)
+  }
+  return lines
 }
 
 function planTable({ tables, totals }: PlanFile): string[] {

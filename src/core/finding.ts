@@ -1,6 +1,6 @@
 import { RekeyError } from './errors.ts'
 
-export const GROUPS = ['connectivity', 'replication', 'access', 'schema', 'mapping', 'capacity'] as const
+export const GROUPS = ['connectivity', 'replication', 'access', 'schema', 'mapping', 'objects', 'capacity'] as const
 export type Group = (typeof GROUPS)[number]
 export type Severity = 'error' | 'warning' | 'info'
 

@@ -1,4 +1,5 @@
 import type { ConflictRow } from './conflicts-csv.ts'
+import type { KeyFault } from './named-objects.ts'
 
 /** What the dry run found of one table: rows = new + matched + skipped + conflict + orphan + invalid. Keys are COPY text fields. */
 export interface TablePlan {
@@ -22,6 +23,20 @@ export interface TablePlan {
   seconds: number
 }
 
+/** What the objects that rows name come to. Objects below directories have no rows, so they are not among them. */
+export interface ObjectsPlan {
+  readonly objects: number
+  readonly directories: number
+  /** As the rows say, else by the mean of the sample. */
+  readonly bytes: number
+  /** Bytes of the longest key after rewriting; 1,024 is the most. */
+  readonly longestKey: number
+  /** Objects that were asked for at the source, and those of them that are not there. */
+  readonly sampled: { readonly objects: number; readonly missing: number }
+  /** Objects that would be parked, by the fault of their keys, and a few of the keys. */
+  readonly faults: Readonly<Record<KeyFault, { readonly objects: number; readonly samples: readonly string[] }>>
+}
+
 export interface PlanFile {
   readonly format: 'rekey-plan/1'
   readonly application: string
@@ -31,6 +46,8 @@ export interface PlanFile {
   readonly tables: readonly TablePlan[]
   readonly totals: Readonly<Record<'rows' | 'new' | 'matched' | 'skipped' | 'conflict' | 'orphan' | 'invalid' | 'bytes', number>>
   readonly estimate: Estimate
+  /** Absent where the mapping carries no objects. */
+  readonly objects?: ObjectsPlan
   readonly conflicts: readonly ConflictRow[]
   /** sha256 over everything else, canonical, hex. Equal data and mapping give an equal digest. */
   readonly digest: string

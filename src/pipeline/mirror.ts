@@ -7,6 +7,7 @@ import type { Point } from '../failpoint.ts'
 import type { Meter } from '../meter.ts'
 import { mirror } from '../mirror.ts'
 import { keysFor } from '../object-keys.ts'
+import { abandonedUploads } from '../objects/abandoned.ts'
 import { newBudget } from '../objects/budget.ts'
 import { copyObject } from '../objects/copy.ts'
 import type { ObjectJobs } from '../ports.ts'
@@ -15,6 +16,8 @@ import type { Opened } from './open.ts'
 import { openStores, type ObjectsConfig } from './stores.ts'
 
 const IDLE_MS = 500
+/** An upload this old that no job knows of is left from a worker that was lost. */
+const ABANDONED_MS = 24 * 3_600_000
 /** Parts of one object under way at a time. */
 const RANGES = 4
 
@@ -33,10 +36,11 @@ export async function mirrorObjects(opened: Opened, objects: ObjectsConfig, run:
   const session = await openSession(config.destination.url, 'destination')
   const stores = await openStores(objects, mapping)
   const query = oneByOne(session.query)
+  const jobs = told(objectJobs(query, config.pipeline), run.meter)
   const budget = newBudget(objects.memory)
   try {
     await mirror({
-      jobs: told(objectJobs(query, config.pipeline), run.meter), source: stores.source, destination: stores.destination, workers: objects.workers, point: run.point,
+      jobs, source: stores.source, destination: stores.destination, workers: objects.workers, point: run.point,
       leaseMs: objects.lease, idleMs: IDLE_MS, firstMs: config.retry.first, mostMs: config.retry.most, run: config.pipeline,
       copy: (job, begun, signal) => copyObject(
         { from: { key: job.key, version: null }, to: job.newKey, run: config.pipeline, existing: objects.existing, verify: objects.verify, etags: objects.etags, begun: job.begun,
@@ -55,6 +59,14 @@ export async function mirrorObjects(opened: Opened, objects: ObjectsConfig, run:
         const [row] = await query(
           `select (phase = 'stream' and converge_lsn <> '0/0' and commit_lsn >= converge_lsn)::text from rekey.checkpoint where pipeline = $1`, [config.pipeline])
         return row?.[0] === 'true'
+      },
+      async tidy() {
+        let aborted = 0
+        for (const name of new Set([...mapping.stores.values()].map(({ to }) => to))) {
+          const options = { prefix: '', before: Date.now() - ABANDONED_MS, ours: (keys: readonly string[]) => jobs.notes.withoutUpload(name, keys), signal }
+          aborted += await abandonedUploads(stores.destination(name), options)
+        }
+        return aborted
       },
       onSeen: (seen) => run.meter.objects({ ...seen, inFlightLimit: stores.inFlightLimit() }), onNote: run.events.note,
     }, signal)

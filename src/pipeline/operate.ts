@@ -102,7 +102,7 @@ export interface PlanOptions {
 }
 
 /** The dry run against both databases: what a run would do now. Rejects with MAPPING for a mapping that does not fit; writes nothing. */
-export async function planRun({ opened, destination }: Pick<Operated, 'opened' | 'destination'>, options: PlanOptions): Promise<PlanFile> {
+export async function planRun({ opened, destination, stores }: Pick<Operated, 'opened' | 'destination' | 'stores'>, options: PlanOptions): Promise<PlanFile> {
   const { config, mapping, minters, catalogs, problems } = opened
   const errors = problems.filter((p) => p.severity === 'error')
   if (errors.length > 0) throw new RekeyError('MAPPING', errors.map((p) => `${p.place} ${p.where}: ${p.message}`).join('\n'))
@@ -110,7 +110,9 @@ export async function planRun({ opened, destination }: Pick<Operated, 'opened' |
   const begun = (await destination.checkpoint()) !== null
   const { source, close } = openSource({ url: config.source.url, ...namesOf(config), epoch: 0, copyConnections: 1 })
   try {
+    const asked = config.objects && mapping.stores.size > 0 ? await stores() : null
     return await dryRun({
+      ...(asked ? { sizeOf: async (store: string, key: string) => (await asked.source(store).head({ key, version: null }))?.size ?? null } : {}),
       mapping, minters, catalogs, ...options, relations: relationsOf(catalogs.source, mapping), read: source.read,
       copy: (table, columns) => source.copy({ table, index: 0, after: null, upTo: null }, columns),
       match: (question) => matchRows(query, question, tableOf(catalogs.destination, question.table)),

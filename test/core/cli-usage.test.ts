@@ -13,10 +13,12 @@ function say(args: readonly string[]): Promise<{ exit: number; out: string; err:
   return cli(args, world).then((exit) => ({ exit, out, err }))
 }
 
-const VERBS = ['init', 'check', 'ddl', 'plan', 'run', 'status', 'resolve', 'parked list', 'parked retry', 'parked waive', 'remove']
+const VERBS = ['init', 'check', 'ddl', 'plan', 'run', 'status', 'resolve', 'parked list', 'parked retry', 'parked waive', 'remove', 'objects list', 'objects retry',
+  'objects approve', 'objects verify', 'objects manifest']
 const WRONG = [
   ['rnu'], ['status', '--nope'], ['resolve'], ['parked', 'waive', '3'], ['parked', 'list', '--limit', '0'], ['parked', 'retry', 'x'],
-  ['status', 'more'], ['run', '--role', 'captain'],
+  ['status', 'more'], ['objects', 'list', '--state', 'lost'], ['objects', 'retry'], ['objects', 'retry', '7', '--all'], ['objects', 'verify', '--level', '4'],
+  ['run', '--role', 'boss'],
 ]
 
 describe('the command line', () => {

@@ -5,6 +5,7 @@ import type { MappingSource, TableSpec } from '../../src/core/mapping-source.ts'
 import { objectRefs, objectsOf, rewriteKey } from '../../src/core/named-objects.ts'
 import { compileProgram } from '../../src/core/program.ts'
 import { rowOf } from '../../src/core/row.ts'
+import { objectSpeed } from '../../src/core/object-job.ts'
 import { parseKeyTemplate } from '../../src/core/template.ts'
 import { catalog, table } from '../support/catalog-literals.ts'
 import { relation, type Values } from '../support/core-literals.ts'
@@ -147,5 +148,19 @@ describe('rewriteKey', () => {
       expect(key(x.text)).toBe(x.want)
       expect(key(x.text) === key(y.text)).toBe(x.text === y.text)
     }))
+  })
+})
+
+describe('objectSpeed', () => {
+  const totals = (done: number, waiting: number, bytesDone: number, bytes: number) => ({ total: done + waiting, done, waiting, parked: 0, leaving: 0, bytes, bytesDone })
+
+  it('says how long it takes at the pace of the last seconds, by objects or by bytes', () => {
+    const speed = objectSpeed()
+    expect(speed(totals(0, 100, 0, 1_000), 0)).toMatchObject({ etaSeconds: null, bytesPerSecond: 0 })
+    expect(speed(totals(10, 90, 500, 1_000), 1_000)).toMatchObject({ etaSeconds: 9, bytesPerSecond: 500, objectsPerSecond: 10 })
+    expect(speed(totals(20, 80, 500, 100_000), 2_000)).toMatchObject({ etaSeconds: 398 })
+    expect(speed(totals(100, 0, 100_000, 100_000), 3_000)).toMatchObject({ etaSeconds: 0 })
+    for (let at = 4; at < 60; at++) speed(totals(100, 50, 100_000, 100_000), at * 1_000)
+    expect(speed(totals(100, 50, 100_000, 100_000), 60_000)).toMatchObject({ etaSeconds: null, objectsPerSecond: 0 })
   })
 })
