@@ -3,8 +3,8 @@ import { RekeyError, verdictOf } from '../../src/core/errors.ts'
 import { connectionSettings } from '../../src/core/session.ts'
 
 /**
- * One plain SQL session on either side, for questions: catalogs, settings, status. Values come as the server's text. A connection that was
- * lost is made anew by the next question.
+ * One plain SQL session on either side, for questions: catalogs, settings, status. They are asked one after the other. Values come as the
+ * server's text. A connection that was lost is made anew by the next question.
  */
 export interface SqlSession {
   /** Rows as positional text. */
@@ -12,6 +12,12 @@ export interface SqlSession {
   /** Rows as objects of text, as src/catalog.ts wants them. */
   objects(sql: string, params?: readonly unknown[]): Promise<Record<string, string | null>[]>
   close(): Promise<void>
+}
+
+interface Question {
+  readonly text: string
+  readonly values?: unknown[]
+  readonly rowMode?: 'array'
 }
 
 const asText = { getTypeParser: () => (value: string | Buffer) => value.toString() }
@@ -22,6 +28,8 @@ const asText = { getTypeParser: () => (value: string | Buffer) => value.toString
  */
 export async function openSession(url: string, side: 'source' | 'destination'): Promise<SqlSession> {
   let live: pg.Client | null = null
+  let last: Promise<unknown> = Promise.resolve()
+  let closed = false
   const connected = async (): Promise<pg.Client> => {
     if (live) return live
     const client = new pg.Client({ ...connectionSettings(url), types: asText })
@@ -38,7 +46,8 @@ export async function openSession(url: string, side: 'source' | 'destination'): 
     return client
   }
   await connected()
-  const ask = async <R>(query: { text: string; values?: unknown[]; rowMode?: 'array' }): Promise<R[]> => {
+  const askNow = async <R>(query: Question): Promise<R[]> => {
+    if (closed) throw new RekeyError('REMOTE', `the session at the ${side} was closed`)
     const client = await connected()
     const result: unknown = await client.query(query as never as string).catch((cause: unknown) => {
       if (!(cause instanceof pg.DatabaseError)) live = null
@@ -46,11 +55,17 @@ export async function openSession(url: string, side: 'source' | 'destination'): 
     })
     return ((Array.isArray(result) ? result.at(-1) : result) as { rows: R[] }).rows
   }
+  const ask = <R>(query: Question): Promise<R[]> => {
+    const answer = last.then(() => askNow<R>(query))
+    last = answer.catch(() => {})
+    return answer
+  }
   const values = (params: readonly unknown[]): { values?: unknown[] } => (params.length > 0 ? { values: [...params] } : {})
   return {
     query: (sql, params = []) => ask<(string | null)[]>({ text: sql, ...values(params), rowMode: 'array' }),
     objects: (sql, params = []) => ask<Record<string, string | null>>({ text: sql, ...values(params) }),
     close: async () => {
+      closed = true
       await live?.end().catch(() => {})
     },
   }

@@ -1,5 +1,5 @@
 import { setMaxListeners } from 'node:events'
-import { openSession, type SqlSession } from '../../connectors/postgres/session.ts'
+import { openSession } from '../../connectors/postgres/session.ts'
 import { findDecisions, matchRows } from '../../connectors/postgres-destination/lookup.ts'
 import { objectJobs } from '../../connectors/postgres-destination/object-jobs.ts'
 import { tableOf } from '../core/catalog.ts'
@@ -35,7 +35,7 @@ export async function mirrorObjects(opened: Opened, objects: ObjectsConfig, run:
   const { config, mapping, minters, catalogs } = opened
   const session = await openSession(config.destination.url, 'destination')
   const stores = await openStores(objects, mapping)
-  const query = oneByOne(session.query)
+  const { query } = session
   const jobs = told(objectJobs(query, config.pipeline), run.meter)
   const budget = newBudget(objects.memory)
   try {
@@ -87,15 +87,5 @@ function told(jobs: ObjectJobs, meter: MirrorRun['meter']): ObjectJobs {
       await jobs.settle(results)
       meter.settled(results.map(({ result }) => result))
     },
-  }
-}
-
-/** A connection answers one question at a time; the workers ask many at once. */
-function oneByOne(query: SqlSession['query']): SqlSession['query'] {
-  let last: Promise<unknown> = Promise.resolve()
-  return (sql, params) => {
-    const next = last.then(() => query(sql, params), () => query(sql, params))
-    last = next
-    return next
   }
 }

@@ -24,7 +24,7 @@ export interface Observed {
 /** How often the databases are asked: a scrape never asks them itself. */
 const SAMPLE_MS = 2_000
 /** What reads many rows is asked this often at most, and not more than a hundredth of the time. */
-const COUNT_MS = 30_000
+const COUNT_MS = 10_000
 
 /** Listens where the configuration says, and tells where that is; null when it says nothing. Rejects with CONFIG when it cannot. */
 export async function observe(config: Config, { role, events }: { role: RunFacts['role']; events: RunEvents }, signal: AbortSignal): Promise<Observed | null> {
@@ -92,7 +92,7 @@ function seldom(ask: () => Promise<void>): () => void {
     const lasted = (): number => performance.now() - began
     await ask().catch((error: unknown) => {
       // Our tables may not be there yet.
-      next = performance.now() + 100 * lasted()
+      next = performance.now() + 10 * lasted()
       throw error
     })
     next = performance.now() + Math.max(COUNT_MS, 100 * lasted())

@@ -2,33 +2,17 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { destinationState } from '../../connectors/postgres-destination/state.ts'
 import { openSession } from '../../connectors/postgres/session.ts'
 import { createRig, demo, type Rig, type Running } from '../support/rig.ts'
+import { scraped } from '../support/scrape.ts'
 import { pair } from '../support/servers.ts'
 
 const { source, destination } = await pair({ source: 16, destination: 17 })
 const TOKEN = 'a-token-that-must-not-show'
 let rig: Rig
 let running: Running
-let url: string
 
-const get = (path: string, token = TOKEN) => fetch(url + path, { headers: { authorization: `Bearer ${token}` } })
-
-async function samples(): Promise<Map<string, number>> {
-  const lines = (await (await get('/metrics')).text()).split('\n').filter((line) => line !== '' && !line.startsWith('#'))
-  return new Map(lines.map((line) => {
-    const at = line.lastIndexOf(' ')
-    return [line.slice(0, at).replace(/,?pipeline="\w+",?/, '').replace('{}', ''), Number(line.slice(at + 1))]
-  }))
-}
-
-/** Waits for the databases to be asked again. */
-async function until(name: string, test: (value: number | undefined) => boolean): Promise<void> {
-  for (const end = Date.now() + 20_000; ;) {
-    const value = (await samples()).get(name)
-    if (test(value)) return
-    if (Date.now() > end) throw new Error(`${name} is still ${value}`)
-    await new Promise((resolve) => setTimeout(resolve, 200))
-  }
-}
+const get = (path: string, token = TOKEN): Promise<Response> => scraped(running, token).get(path)
+const samples = (): Promise<Map<string, number>> => scraped(running, TOKEN).samples()
+const until = (name: string, test: (value: number | undefined) => boolean): Promise<void> => scraped(running, TOKEN).until(name, test)
 
 beforeAll(async () => {
   rig = await createRig({
@@ -41,7 +25,6 @@ beforeAll(async () => {
     analyze`)
   running = rig.start()
   await rig.caughtUp(running)
-  url = /http:\S+/.exec(running.notes.find((note) => note.event === 'metrics')!.text)![0]
 })
 afterAll(async () => {
   await running.stop()
