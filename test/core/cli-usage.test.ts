@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process'
 import { describe, expect, it } from 'vitest'
 import { cli } from '../../src/cli/program.ts'
 import type { World } from '../../src/cli/session.ts'
@@ -53,4 +54,9 @@ describe('the command line', () => {
     expect(exit).toBe(2)
     expect(err).toContain('/nowhere/rekey.yaml')
   })
+})
+
+it('starts in Node itself, whose modules are stricter than those of the test runner', () => {
+  const { status, stderr } = spawnSync(process.execPath, ['--import', 'tsx', 'src/cli/main.ts', '--version'], { encoding: 'utf8' })
+  expect({ status, stderr }).toEqual({ status: 0, stderr: '' })
 })
