@@ -39,7 +39,10 @@ export interface Asking {
   readonly filler: string | null
 }
 
-/** What is not this ledger's, or was filled before the server's last start, is removed by the filler. Rejects when the server does not answer. */
+/**
+ * What is not this ledger's, or was filled before the server's last start, is removed by the filler. Rejects when the server does not
+ * answer.
+ */
 export async function stateOf(client: Redis, asking: Asking): Promise<'full' | 'empty' | 'away'> {
   const { keys, filler } = asking
   if (await isFull(client, asking)) return 'full'

@@ -2,16 +2,16 @@ import type { ChainableCommander, Redis } from 'ioredis'
 import type { PairShelf } from '../../src/ports.ts'
 import { chunksOf } from './debts.ts'
 import type { Keys } from './keys.ts'
+import type { Sent } from './link.ts'
+import { FIELDS } from './marks.ts'
 
 export interface ShelfOptions {
   readonly client: Redis
   readonly keys: Keys
   readonly field: (raw: string) => string
   readonly busy: () => boolean
-  readonly send: (commands: ChainableCommander, fields: number) => Promise<'done' | 'refused' | 'lost'>
+  readonly send: (commands: ChainableCommander, fields: number) => Promise<Sent>
 }
-
-const FIELDS = 1_000
 
 /** One hash an entity, old key -> id. Whether it is complete stands with the state of the copy, and goes with it. */
 export function pairShelf({ client, keys, field, busy, send }: ShelfOptions): PairShelf {

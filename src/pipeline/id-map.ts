@@ -83,17 +83,22 @@ function counted(idMap: IdMap, meter: IdMapEvents): IdMap {
   }
 }
 
+interface Recording {
+  readonly committed: ReturnType<typeof recordCommitted>
+}
+
 /** For `record: all`: what is committed from here on is recorded, and what was before, beside it. Null otherwise. */
-export function recordPairs({ copy, opened, events }: Bridge, signal: AbortSignal): { committed: ReturnType<typeof recordCommitted> } | null {
+export function recordPairs({ copy, opened, events }: Bridge, signal: AbortSignal): Recording | null {
   const { config, mapping, minters, catalogs, source, destination } = opened
   if (!copy || config.redis!.record !== 'all') return null
   const { shelf } = copy.cache
   const keeping = keepPairs({
     shelf, mapping, minters, note: events.note, pause: sleep,
     page: (entity, after, limit) => keyPage(source.query, entity, { catalog: catalogs.source, after, limit }),
-    there: (entity, ids) => rowsThere(destination.query, { mapping, catalog: catalogs.destination }, entity, ids),
+    there: (entity, ids) => rowsThere({ query: destination.query, mapping, catalog: catalogs.destination }, entity, ids),
   }, signal)
   // A defect in it stops what is beside the stream, and nothing else.
-  keeping.catch((error: Error) => events.note({ level: 'warn', event: 'idmap', text: `computed pairs are not recorded any more (${error.name})` }))
+  const stopped = (error: Error): string => `computed pairs are not recorded any more (${error.name})`
+  keeping.catch((error: Error) => events.note({ level: 'warn', event: 'idmap', text: stopped(error) }))
   return { committed: recordCommitted({ shelf, mapping, minters }) }
 }

@@ -124,7 +124,7 @@ function factsOf({ config: { pipeline }, destination: { query }, catalog, mappin
       return entry
     },
     findId: (id) => findIds(query, pipeline, [id]),
-    hasRow: async (entity, id) => (await rowsThere(query, { mapping, catalog }, entity, [id]))[0],
+    hasRow: async (entity, id) => (await rowsThere({ query, mapping, catalog }, entity, [id]))[0],
     parked: (table, key) => parkedUnder(query, pipeline, { table, key }),
   }
 }

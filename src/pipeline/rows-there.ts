@@ -4,13 +4,15 @@ import { tableOf, type Catalog } from '../core/catalog.ts'
 import type { Entity, Mapping } from '../core/mapping.ts'
 
 interface At {
+  /** A session there. */
+  readonly query: SqlSession['query']
   readonly mapping: Mapping
   /** The destination's. */
   readonly catalog: Catalog
 }
 
-/** For each of these ids of an entity, as text, whether its row is at the destination. Rows that are not carried but the same on both sides are. */
-export async function rowsThere(query: SqlSession['query'], { mapping, catalog }: At, entity: Entity, ids: readonly string[]): Promise<boolean[]> {
+/** For each of these ids, as text, whether its row is at the destination. Rows that are not carried but the same on both sides are. */
+export async function rowsThere({ query, mapping, catalog }: At, entity: Entity, ids: readonly string[]): Promise<boolean[]> {
   const { target, columns } = mapping.tables.get(entity.table)!
   const column = columns.find(({ source, map }) => source === entity.column && map.kind === 'ref' && map.entity === entity.name)?.target
   const table = tableOf(catalog, target)
