@@ -13,7 +13,7 @@ import { copyDatabase, copySlot, dropSlot, execute, hasMarker, rowsOf, slotsOf, 
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url))
 export const CLI = path.join(ROOT, 'dist/src/cli/main.js')
-const PROFILES = path.join(ROOT, 'bench/profiles')
+export const PROFILES = path.join(ROOT, 'bench/profiles')
 const STOP_MS = 20_000
 
 /** The arguments of `node`, behind those for a profile. */
@@ -104,7 +104,7 @@ async function firstCopy(probe: Client, running: Running, mark: () => Promise<un
   await until('marker behind the initial copy by rekey', alive(() => hasMarker(probe, 0)), wait)
 }
 
-function launch(args: readonly string[], { log, pipeline }: { log: string; pipeline: string }): Running {
+export function launch(args: readonly string[], { log, pipeline }: { log: string; pipeline: string }): Running {
   if (!existsSync(CLI)) throw new Error(`${CLI} is missing: run \`npm run build\`, or measure without rekey: --contenders native`)
   const file = openSync(log, 'a')
   const child = spawn(process.execPath, [...args], { cwd: path.dirname(log), stdio: ['ignore', file, file] })
