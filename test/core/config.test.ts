@@ -56,6 +56,23 @@ describe('rekey.yaml', () => {
     expect(redis).toEqual({ url: 'rediss://u:p@h:1', prefix: 'rekey', record: 'exceptions', timeout: 250, compare: 5_000 })
   })
 
+  it('a log in Kafka needs brokers, and knows what it may be told', () => {
+    expect(fault(`${GOOD}log: kafka\n`).message).toContain('log: kafka needs kafka: { brokers: [...] }')
+    expect(fault(`${GOOD}kafka: { brokers: ["h:1"] }\n`).message).toContain('kafka: is only read with log: kafka')
+    const wrong = (more: string): string => fault(`${GOOD}log: kafka\nkafka: { brokers: ["h:1"], ${more} }\n`).message
+    expect(wrong('brokers2: []')).toContain('brokers2')
+    expect(fault(`${GOOD}log: kafka\nkafka: { brokers: ["kafka://h:1"] }\n`).message).toContain('expected host:port')
+    expect(wrong('compression: zstd')).toContain('kafka.compression')
+    expect(wrong('sasl: { mechanism: oauthbearer, username: a, password: b }')).toContain('kafka.sasl.mechanism')
+    expect(wrong('sasl: { mechanism: plain, username: a, password: b, sasl.jaas.config: c }')).toContain('sasl.jaas.config')
+    expect(wrong('ssl: { rejectUnauthorized: false }')).toContain('kafka.ssl')
+    expect(wrong('ssl: { cert: a.pem }')).toContain('kafka.ssl')
+    expect(wrong('batch: 1KiB')).toContain('at least 64KiB')
+    expect(wrong('prefix: "a b"')).toContain('kafka.prefix')
+    const { kafka } = parseConfig('rekey.yaml', `${GOOD}log: kafka\nkafka: { brokers: ["h:1"], ssl: { ca: ca.pem } }\n`, ENV)
+    expect(kafka).toMatchObject({ brokers: ['h:1'], compression: 'none', batch: 512 << 10, foreign: 'stop', ssl: { ca: 'ca.pem', cert: null, key: null } })
+  })
+
   it('says what is needed', () => {
     expect(fault('deployment: lab\n').message.split('\n'))
       .toEqual(expect.arrayContaining(['rekey.yaml:1 secret: is needed', 'rekey.yaml:1 source: is needed']))

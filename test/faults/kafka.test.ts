@@ -36,6 +36,21 @@ async function trim(rig: Rig, offset: number): Promise<void> {
   })
 }
 
+/** Sets the one group that remembers where delivery was, or one of such a name, as an operator would. Resolves with what it had. */
+async function setGroup(rig: Rig, offset: number): Promise<number> {
+  const [groupId = `${rig.config.pipeline}.rekey.operator`, ...others] = await administered(broker, async (admin) =>
+    (await admin.listGroups()).groups.map((one) => one.groupId).filter((id) => id.startsWith(`${rig.config.pipeline}.rekey.`)))
+  expect(others).toEqual([])
+  const [had] = await administered(broker, (admin) => admin.fetchOffsets({ groupId, topics: [topicOf(rig)] }))
+  const operator = clientOf(broker).consumer({ groupId })
+  await operator.connect()
+  await operator.subscribe({ topic: topicOf(rig) })
+  await operator.run({ eachBatch: async () => {}, autoCommit: false })
+  await operator.commitOffsets([{ topic: topicOf(rig), partition: 0, offset: String(offset) }])
+  await operator.disconnect()
+  return Number(had?.partitions[0].offset ?? -1)
+}
+
 /** Caught up and stopped; then changes that capture alone has brought to the topic. */
 async function withUnread(rig: Rig): Promise<void> {
   const { running } = startBoth(rig)
@@ -228,25 +243,27 @@ test('a group that an operator resets to the beginning has everything read again
     await sleep(1_100)
     await first.running.stop()
     const before = await everything(rig)
-    const group = await administered(broker, async (admin) => {
-      const groups = (await admin.listGroups()).groups.map((one) => one.groupId).filter((id) => id.startsWith(`${rig.config.pipeline}.rekey.`))
-      for (const groupId of groups) {
-        expect((await admin.fetchOffsets({ groupId, topics: [topicOf(rig)] }))[0].partitions[0].offset).not.toBe('0')
-        const operator = clientOf(broker).consumer({ groupId })
-        await operator.connect()
-        await operator.subscribe({ topic: topicOf(rig) })
-        await operator.run({ eachBatch: async () => {}, autoCommit: false })
-        await operator.commitOffsets([{ topic: topicOf(rig), partition: 0, offset: '0' }])
-        await operator.disconnect()
-      }
-      return groups
-    })
-    expect(group).toHaveLength(1)
+    expect(await setGroup(rig, 0)).toBeGreaterThan(20)
     const again = startBoth(rig)
     await rig.caughtUp(again.running)
     expect(await everything(rig)).toEqual(before)
     await again.running.stop()
     await agree(rig)
+  } finally {
+    await rig.close()
+  }
+})
+
+test('a group that an operator sets to the end: what it has skipped is noticed and read', async () => {
+  const rig = await kafkaRig(servers, broker)
+  try {
+    await withUnread(rig)
+    await setGroup(rig, await highOf(rig))
+    const { running } = startBoth(rig)
+    await rig.caughtUp(running)
+    await running.stop()
+    await agree(rig)
+    expect(await rig.destination.query("select count(*) from parents where name = 'missed'")).toEqual([{ count: '20' }])
   } finally {
     await rig.close()
   }
@@ -263,6 +280,24 @@ test('a row of five megabytes, quotes and all, passes a topic that takes one', a
     await both.running.stop()
     await agree(rig)
     expect(Number((await rig.source.query('select max(length(name)) as n from parents'))[0].n)).toBeGreaterThan(5_000_000)
+  } finally {
+    await rig.close()
+  }
+})
+
+test('a column that the mapping does not know stops delivery, and nothing is skipped', async () => {
+  const rig = await kafkaRig(servers, broker)
+  try {
+    const { running, deliver, capture } = startBoth(rig)
+    await rig.caughtUp(running)
+    await rig.source.query("insert into parents values (500, 'before')")
+    await rig.caughtUp(running)
+    await rig.source.query("alter table parents add column added text; insert into parents values (501, 'after', 'x')")
+    await rig.source.query("insert into parents values (502, 'later', 'y')")
+    const failure = await failureOf(deliver)
+    expect(failure).toMatchObject({ code: 'SCHEMA_CHANGED', exit: 5, message: 'public.parents has the column added, for which the mapping has no verdict' })
+    expect(await rig.destination.query("select name from parents where name in ('before', 'after', 'later')")).toEqual([{ name: 'before' }])
+    await capture.stop()
   } finally {
     await rig.close()
   }
