@@ -50,6 +50,10 @@ describe('floors', () => {
     expect(imports.filter((i) => i.from.startsWith('src/') && clients.test(i.to))).toEqual([])
   })
 
+  test('the library of metrics is known to the metrics only', () => {
+    expect(imports.filter((i) => i.to === 'prom-client' && !i.from.startsWith('src/metrics/'))).toEqual([])
+  })
+
   test('HTTP is spoken in the server only', () => {
     expect(imports.filter((i) => i.to.startsWith('fastify') && !i.from.startsWith('src/server/'))).toEqual([])
   })

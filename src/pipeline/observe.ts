@@ -61,15 +61,19 @@ function watch({ config, source, destination, catalogs, mapping }: Opened, metri
   ])
 }
 
-function sourceQuestion(query: SqlSession['query'], config: Config, metrics: RunMetrics): () => void {
+function sourceQuestion(query: SqlSession['query'], config: Config, metrics: RunMetrics): Question {
   const { slot } = namesOf(config)
   return oneAtATime(async () => metrics.sampledSource(await measureSource(query, slot)))
 }
 
-function askedOften(questions: readonly (() => void)[]): Partial<Meter> {
-  const ask = (): void => questions.forEach((question) => question())
-  ask()
-  return { prepared: ask, streaming: ask, capturing: ask, stop: every(SAMPLE_MS, ask) }
+/** `anew`: something has begun, so what was told before is old. */
+type Question = (anew: boolean) => void
+
+function askedOften(questions: readonly Question[]): Partial<Meter> {
+  const ask = (anew: boolean): void => questions.forEach((question) => question(anew))
+  const begun = (): void => ask(true)
+  ask(true)
+  return { prepared: begun, streaming: begun, capturing: begun, stop: every(SAMPLE_MS, () => ask(false)) }
 }
 
 /** Entries stand under the name of their entity, of their table, or of the column whose values were renamed. */
@@ -84,11 +88,11 @@ function byTable({ tables }: Mapping, entries: ReadonlyMap<string, number>): Map
 }
 
 /** The same, for a question that takes long. */
-function seldom(ask: () => Promise<void>): () => void {
+function seldom(ask: () => Promise<void>): Question {
   let next = 0
-  return oneAtATime(async () => {
+  return oneAtATime(async (anew) => {
     const began = performance.now()
-    if (began < next) return
+    if (!anew && began < next) return
     const lasted = (): number => performance.now() - began
     await ask().catch((error: unknown) => {
       // Our tables may not be there yet.
@@ -100,11 +104,11 @@ function seldom(ask: () => Promise<void>): () => void {
 }
 
 /** A server that has not answered is not asked again meanwhile. A question that fails shows in what it would have told. */
-function oneAtATime(ask: () => Promise<void>): () => void {
+function oneAtATime(ask: (anew: boolean) => Promise<void>): Question {
   let asking = false
-  return () => {
+  return (anew) => {
     if (asking) return
     asking = true
-    void ask().catch(() => {}).finally(() => (asking = false))
+    void ask(anew).catch(() => {}).finally(() => (asking = false))
   }
 }
