@@ -22,7 +22,8 @@ interface Asked {
 
 /** What the objects of the planned rows come to. The sample is the same for the same keys. Without `sizeOf` no store is asked. */
 export function tallyObjects(samples: number, sizeOf: SizeOf | null): ObjectTally {
-  const faults = Object.fromEntries(FAULTS.map((fault) => [fault, { objects: 0, samples: [] as string[] }])) as Record<KeyFault, { objects: number; samples: string[] }>
+  const faults = Object.fromEntries(FAULTS.map((fault) => [fault, { objects: 0, samples: [] as string[] }])) as Record<KeyFault,
+    { objects: number; samples: string[] }>
   const count = { object: 0, directory: 0 }
   let [longest, known, unknown] = [0, 0, 0]
   let sample: Asked[] = []

@@ -61,7 +61,9 @@ async function newKeyOf(job: ObjectJob, { notes, keysFor }: JobDeps): Promise<Ne
 
 /** The objects below a prefix that a row names have no rows of their own: their keys change as the prefix does. */
 async function directory(job: ObjectJob, deps: JobDeps): Promise<JobResult | null> {
-  if (job.state === 'copied') return (await deps.listed.isWhole(job)) ? { state: 'verified', copied: null } : { state: 'copied', error: null, afterMs: WHOLE_MS }
+  if (job.state === 'copied') {
+    return (await deps.listed.isWhole(job)) ? { state: 'verified', copied: null } : { state: 'copied', error: null, afterMs: WHOLE_MS }
+  }
   const { key: into, fault } = await newKeyOf(job, deps)
   if (into === null) return { state: 'parked', error: fault }
   const [from, to] = [below(job.key), below(into)]
@@ -72,7 +74,9 @@ async function directory(job: ObjectJob, deps: JobDeps): Promise<JobResult | nul
   const listed = await list(job, from, named, deps)
   if (listed === null) return null
   // An empty listing proves nothing by itself.
-  if (listed === 0 && job.listedTo === null && job.attempts < EMPTY_TRIES) return { state: 'wanted', error: 'EMPTY', afterMs: backoff(job.attempts, deps) }
+  if (listed === 0 && job.listedTo === null && job.attempts < EMPTY_TRIES) {
+    return { state: 'wanted', error: 'EMPTY', afterMs: backoff(job.attempts, deps) }
+  }
   return { state: 'copied', error: null, afterMs: 0 }
 }
 

@@ -66,7 +66,10 @@ export async function mirror(options: MirrorOptions, signal: AbortSignal): Promi
       if (job) pool.add(run(job))
       else await sleep(options.idleMs, signal)
     }
-    for (const job of ahead) pool.add(settle({ job, result: { state: job.state === 'copied' ? 'copied' : 'wanted', error: null, afterMs: 0 } }).catch(() => {}))
+    for (const job of ahead) {
+      const state = job.state === 'copied' ? 'copied' : 'wanted'
+      pool.add(settle({ job, result: { state, error: null, afterMs: 0 } }).catch(() => {}))
+    }
     await pool.empty()
   } finally {
     stopRenewing()
@@ -159,7 +162,8 @@ async function lookAround(options: MirrorOptions, signal: AbortSignal): Promise<
       options.onSeen(seen)
       const stopped = removed + due > deletes.most
       if (stopped && !warned) {
-        options.onNote({ level: 'warn', event: 'deletes', text: `${removed + due} copies would be removed and ${deletes.most} may be: \`rekey objects approve\` has the others removed` })
+        options.onNote({ level: 'warn', event: 'deletes',
+          text: `${removed + due} copies would be removed and ${deletes.most} may be: \`rekey objects approve\` has the others removed` })
       }
       warned = stopped
       removed += await removeSome(options, stopped, signal)
@@ -170,10 +174,12 @@ async function lookAround(options: MirrorOptions, signal: AbortSignal): Promise<
       if (began - tidiedAt >= TIDY_MS) {
         tidiedAt = began
         const aborted = await options.tidy()
-        if (aborted > 0) options.onNote({ level: 'info', event: 'uploads', text: `${aborted} uploads that nobody had finished were aborted` })
+        if (aborted > 0) options.onNote({ level: 'info', event: 'uploads',
+          text: `${aborted} uploads that nobody had finished were aborted` })
       }
     } catch (error) {
-      if (!passes(error)) options.onNote({ level: 'warn', event: 'objects', text: `jobs of objects cannot be looked at: ${(error as Error).message}` })
+      if (!passes(error)) options.onNote({ level: 'warn', event: 'objects',
+        text: `jobs of objects cannot be looked at: ${(error as Error).message}` })
     }
     // Counting many jobs takes its time: a twentieth of it at most.
     await sleep(Math.max(LOOK_MS, 20 * (performance.now() - began)), signal)
@@ -188,7 +194,8 @@ async function removeSome(options: MirrorOptions, approved: boolean, signal: Abo
   while (!signal.aborted) {
     const taken = await jobs.takeLeaving({ most: Math.min(50, deletes.most), leaseMs, graceMs: deletes.graceMs, approved })
     if (taken.length === 0) break
-    const results = await Promise.all(taken.map(async (job) => ({ job, result: (await doJob(job, { ...options, listed: jobs.listed, notes: jobs.notes }, signal))! })))
+    const deps = { ...options, listed: jobs.listed, notes: jobs.notes }
+    const results = await Promise.all(taken.map(async (job) => ({ job, result: (await doJob(job, deps, signal))! })))
     await jobs.settle(results)
     if (!approved) removed += results.filter(({ result }) => result.state === 'gone').length
   }

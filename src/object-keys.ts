@@ -50,7 +50,8 @@ async function idsOf(entity: string, keys: readonly string[], deps: KeyDeps): Pr
   const target = rule.columns.find((c) => c.source === column)
   if (target === undefined || minted.length === 0) return ids
   const there = await deps.match({
-    table: rule.target, on: [{ column: target.target, normalise: 'exact' }], types: [target.type], key: rule.targetKey, rows: minted.map(({ id }) => [id]),
+    table: rule.target, on: [{ column: target.target, normalise: 'exact' }], types: [target.type], key: rule.targetKey,
+      rows: minted.map(({ id }) => [id]),
   })
   minted.forEach(({ key, id }, i) => {
     if (there[i].length > 0) ids.set(key, id)

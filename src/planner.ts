@@ -119,6 +119,7 @@ export function createPlanner(options: PlannerOptions, shared?: Decisions): Plan
     if (!relation) throw new RekeyError('MAPPING', `references point at ${table}, which is not captured`)
     return { relation, rows: await read(relation, relation.columns.map((c) => c.name), [column], keys.map((key) => [key])) }
   }
+  const waits = [...mapping.tables.values()].some((rule) => rule.objects.some((one) => one.when === 'before'))
   const firstMapping = shared ? null : withoutFilled(mapping)
   const first = firstMapping && createPlanner({ ...options, mapping: firstMapping }, decisions)
   const goesAhead = first ? tablesAhead(mapping, catalog) : new Set<string>()
@@ -158,7 +159,7 @@ export function createPlanner(options: PlannerOptions, shared?: Decisions): Plan
       const deps = withBatch(gathered)
       for (const { nets } of gathered.groups) for (const net of nets.values()) await resolveMade(net, relationNamed, deps)
     },
-    held: (transactions) => heldRows(transactions, { ...deps, since, verified: options.verified }),
+    held: async (transactions) => (waits ? heldRows(transactions, { ...deps, since, verified: options.verified }) : NOBODY),
     async plan(given, converging, book) {
       const transactions = await apartFromCopy(given, { since, programOf, decisions })
       const gathered = gather(transactions, programOf, since)
@@ -192,6 +193,8 @@ export function createPlanner(options: PlannerOptions, shared?: Decisions): Plan
     },
   }
 }
+
+const NOBODY: ReadonlyMap<string, RowObjects> = new Map()
 
 async function resolveMoves(group: Group, deps: ResolveDeps): Promise<Conflict[]> {
   const conflicts: Conflict[] = []

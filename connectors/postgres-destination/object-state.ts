@@ -45,8 +45,10 @@ export interface ObjectState {
   verified(): AsyncIterable<readonly StoredJob[]>
 }
 
-const COLUMNS = `id::text, kind, state, error, attempts::text, tbl, src_store, src_key, dst_store, dst_key, size::text, src_etag, src_version, dst_etag, dst_version,
-  checksum_alg, checksum, evidence::text, lost::text, approved::text, to_char(changed_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')`
+const COLUMNS = `id::text, kind, state, error, attempts::text, tbl, src_store, src_key, dst_store, dst_key, size::text, src_etag,
+  src_version, dst_etag, dst_version,
+  checksum_alg, checksum, evidence::text, lost::text, approved::text, to_char(changed_at at time zone 'UTC',
+    'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')`
 const PAGE = 1_000
 
 export function objectState(query: Query, pipeline: string): ObjectState {
@@ -67,19 +69,23 @@ export function objectState(query: Query, pipeline: string): ObjectState {
     }),
     retry: (ids) => when([], async () => {
       const rows = await query(
-        `update rekey.object set state = 'wanted', error = null, turn = turn + 1, attempts = 0, listed_to = null, not_before = clock_timestamp(), changed_at = clock_timestamp()
-          where pipeline = $1 and case when $2::bigint[] is null then state = 'parked' else id = any ($2::bigint[]) and state in ('parked', 'verified') end
+        `update rekey.object set state = 'wanted', error = null, turn = turn + 1, attempts = 0, listed_to = null, not_before =
+          clock_timestamp(), changed_at = clock_timestamp()
+          where pipeline = $1 and case when $2::bigint[] is null then state = 'parked' else id = any ($2::bigint[]) and state in
+            ('parked', 'verified') end
           returning id::text`, [pipeline, ids])
       return rows.map(([id]) => id!).sort((a, b) => (BigInt(a) < BigInt(b) ? -1 : 1))
     }),
     approve: () => when(0, async () => {
-      const rows = await query(`update rekey.object set approved = true where pipeline = $1 and state = 'tombstone' and not approved returning '1'`, [pipeline])
+      const rows = await query(`update rekey.object set approved = true where pipeline = $1 and state = 'tombstone' and not approved
+        returning '1'`, [pipeline])
       return rows.length
     }),
     async *verified() {
       for (let after = ['', '']; ;) {
         const rows = await when([] as (string | null)[][], () => query(
-          `select ${COLUMNS} from rekey.object where pipeline = $1 and kind = 'object' and state = 'verified' and (dst_store, dst_key) > ($2, $3)
+          `select ${COLUMNS} from rekey.object where pipeline = $1 and kind = 'object' and state = 'verified' and (dst_store, dst_key) >
+            ($2, $3)
             order by dst_store, dst_key limit ${PAGE}`, [pipeline, ...after]))
         const page = rows.map(jobOf)
         if (page.length > 0) yield page
@@ -92,10 +98,14 @@ export function objectState(query: Query, pipeline: string): ObjectState {
 }
 
 function jobOf(row: readonly (string | null)[]): StoredJob {
-  const [id, kind, state, error, attempts, table, store, key, to, newKey, size, sourceEtag, sourceVersion, etag, version, algorithm, checksum, evidence, lost, approved, changedAt] = row
+  const [id, kind, state, error, attempts, table, store, key, to, newKey, size, sourceEtag, sourceVersion, etag, version, algorithm,
+    checksum, evidence, lost, approved, changedAt] = row
   return {
-    id: id!, kind: kind as StoredJob['kind'], state: state as JobState, error, attempts: Number(attempts), table, store: store!, key: key!, to: to!, newKey,
-    size: size === null ? null : Number(size), source: { etag: sourceEtag, version: sourceVersion }, destination: { etag, version }, algorithm, checksum,
-    evidence: evidence === null ? null : Number(evidence), lost: lost === null ? [] : JSON.parse(lost) as StoredJob['lost'], approved: approved === 'true', changedAt: changedAt!,
+    id: id!, kind: kind as StoredJob['kind'], state: state as JobState, error, attempts: Number(attempts), table, store: store!, key: key!,
+      to: to!, newKey,
+    size: size === null ? null : Number(size), source: { etag: sourceEtag, version: sourceVersion }, destination: { etag, version },
+      algorithm, checksum,
+    evidence: evidence === null ? null : Number(evidence), lost: lost === null ? [] : JSON.parse(lost) as StoredJob['lost'],
+      approved: approved === 'true', changedAt: changedAt!,
   }
 }

@@ -29,7 +29,8 @@ function addList(objects: Command, invocation: Invocation): void {
     .option('--limit <n>', 'at most so many', atLeastOne, 100)
     .addHelpText('after', examples('objects list', 'objects list --state parked --state wanted --limit 20'))
     .action(verb<{ state: JobState[]; limit: number }>(invocation, async (session, { state, limit }) => {
-      const list = await session.world.operate(await session.config(), (operated) => listObjects(operated.objects, { states: state, limit }))
+      const config = await session.config()
+      const list = await session.world.operate(config, (operated) => listObjects(operated.objects, { states: state, limit }))
       session.answer(list, renderObjects(list))
       return 0
     }))
@@ -65,7 +66,8 @@ function addApprove(objects: Command, invocation: Invocation): void {
       const config = await session.config()
       const approved = await session.world.operate(config, async (operated) => {
         const { tombstone } = await operated.objects.counts()
-        if (!yes) await confirm(session, `${counted(tombstone.objects, 'copy', 'copies')} (${formatBytes(tombstone.bytes)}) will be removed. Type yes to go on: `, 'yes')
+        if (!yes) await confirm(session,
+          `${counted(tombstone.objects, 'copy', 'copies')} (${formatBytes(tombstone.bytes)}) will be removed. Type yes to go on: `, 'yes')
         return operated.objects.approve()
       })
       session.answer({ approved }, `${counted(approved, 'copy', 'copies')} will be removed after their time of grace.`)
@@ -117,7 +119,8 @@ function addManifest(objects: Command, invocation: Invocation): void {
       if (file === null) return 0
       file.end()
       await finished(file)
-      session.answer({ file: out, ...manifest }, `Wrote ${out}: ${counted(manifest.objects, 'object')}, ${formatBytes(manifest.bytes)}, root ${manifest.root}.`)
+      session.answer({ file: out, ...manifest },
+        `Wrote ${out}: ${counted(manifest.objects, 'object')}, ${formatBytes(manifest.bytes)}, root ${manifest.root}.`)
       return 0
     }))
 }

@@ -13,7 +13,13 @@ export interface ObjectList {
   readonly jobs: readonly StoredJob[]
 }
 
-export async function listObjects(state: ObjectState, { states, limit }: { states: readonly JobState[]; limit: number }): Promise<ObjectList> {
+interface Listed {
+  /** None: all. */
+  readonly states: readonly JobState[]
+  readonly limit: number
+}
+
+export async function listObjects(state: ObjectState, { states, limit }: Listed): Promise<ObjectList> {
   const totals = jobTotals(await state.counts())
   return { totals, ...(await state.list({ states: states.length > 0 ? states : null, limit })) }
 }

@@ -31,7 +31,8 @@ export const objectsSchema = z.strictObject({
     .describe('1: size and ETag; 2: SHA-256 on both sides; 3: every copy is read back'),
   existing: z.enum(['fail', 'keep', 'overwrite']).default('fail')
     .describe('When another object is under the new key already: the job waits for a person, it stays, or it is replaced'),
-  etags: z.enum(['keep', 'free']).default('keep').describe('keep: copies have the ETags of their sources where that can be; free: the fastest way'),
+  etags: z.enum(['keep',
+    'free']).default('keep').describe('keep: copies have the ETags of their sources where that can be; free: the fastest way'),
   limits: z.strictObject({
     requests: count(1, 4_096).default(256).describe('Most requests at a time, of each store'),
     bandwidth: size.optional().describe('Most bytes a second, read and written'),

@@ -22,13 +22,15 @@ export function compileObjects(draft: Draft, place: Place, columns: readonly Col
 export function checkRows(draft: Draft, place: Place, { keyed, objects, verdict, pinned, adopt }: TableRule): void {
   if (objects.some((rule) => rule.when === 'before') && (verdict !== 'move' || pinned.size > 0 || adopt !== null)) {
     fail(draft, {
-      code: 'OBJECTS', where: `${place.where}.objects`, message: `rows of ${place.label} may become rows of the destination, so they cannot wait for objects`,
+      code: 'OBJECTS', where: `${place.where}.objects`,
+        message: `rows of ${place.label} may become rows of the destination, so they cannot wait for objects`,
       fix: 'Say when: with.',
     })
   }
   if (keyed || objects.length === 0) return
   fail(draft, {
-    code: 'OBJECTS', where: `${place.where}.objects`, message: `rows of ${place.label} have no key, so which of them names an object cannot be told`,
+    code: 'OBJECTS', where: `${place.where}.objects`,
+      message: `rows of ${place.label} have no key, so which of them names an object cannot be told`,
     fix: 'Add a unique key at the destination.',
   })
 }
@@ -72,7 +74,8 @@ function checkSize(draft: Draft, place: Place, { spec, where }: Said): void {
   needColumn(draft, place, { spec: spec.size, where: `${where}.size` })
   const column = columnOf(place.table, spec.size)
   if (column === undefined || isInteger(column.type)) return
-  fail(draft, { code: 'OBJECTS', where: `${where}.size`, message: `${spec.size} is ${column.type}, no whole number`, fix: 'Name a column of bytes, or remove it.' })
+  fail(draft, { code: 'OBJECTS', where: `${where}.size`, message: `${spec.size} is ${column.type}, no whole number`,
+    fix: 'Name a column of bytes, or remove it.' })
 }
 
 /** A row that says one key while its object stands under another is broken at the destination. */

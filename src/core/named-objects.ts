@@ -80,7 +80,8 @@ export function objectsOf(program: Program, row: Row, stores: Mapping['stores'],
     const kind = rule.directory?.every((condition) => holds(condition, row, program)) ? 'directory' : 'object'
     named.set(`${store.name}\n${key}`, {
       kind, store: store.name, key, to: store.to, newKey: next.key, fault: next.fault, when: rule.when,
-      stamp: rule.version.some((column) => isUnchanged(row, at(column))) ? null : rule.version.length === 0 ? '' : keyOf(row, rule.version.map(at)),
+      stamp: rule.version.some((column) => isUnchanged(row, at(column))) ? null : rule.version.length === 0 ? '' : keyOf(row,
+        rule.version.map(at)),
       size: rule.size === null || isUnchanged(row, at(rule.size)) ? null : wholeNumber(textField(row, at(rule.size))),
     })
   }

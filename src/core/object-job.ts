@@ -67,8 +67,13 @@ export interface JobsSeen {
   readonly oldestPendingSeconds: number
 }
 
-export function noCounts(): Record<JobState, { objects: number; bytes: number }> {
-  return Object.fromEntries(JOB_STATES.map((state) => [state, { objects: 0, bytes: 0 }])) as Record<JobState, { objects: number; bytes: number }>
+interface Count {
+  objects: number
+  bytes: number
+}
+
+export function noCounts(): Record<JobState, Count> {
+  return Object.fromEntries(JOB_STATES.map((state) => [state, { objects: 0, bytes: 0 }])) as Record<JobState, Count>
 }
 
 /** What every job has come to: total = done + waiting + parked + leaving. */
@@ -85,7 +90,7 @@ export interface JobTotals {
 
 export function jobTotals(counts: JobCounts): JobTotals {
   const waiting = (['wanted', 'copying', 'copied'] as const).map((state) => counts[state])
-  const sum = (of: readonly { objects: number; bytes: number }[], what: 'objects' | 'bytes'): number => of.reduce((n, one) => n + one[what], 0)
+  const sum = (of: readonly Readonly<Count>[], what: keyof Count): number => of.reduce((n, one) => n + one[what], 0)
   const all = [...waiting, counts.verified, counts.parked]
   return {
     total: sum([...all, counts.tombstone], 'objects'), done: counts.verified.objects, waiting: sum(waiting, 'objects'),
@@ -116,7 +121,8 @@ export function objectSpeed(): (totals: JobTotals, now: number) => ObjectProgres
     const per = (more: number): number => (seconds > 0 ? Math.max(0, more / seconds) : 0)
     const [objectsPerSecond, bytesPerSecond] = [per(totals.done - first.done), per(totals.bytesDone - first.bytes)]
     const left = totals.bytes - totals.bytesDone
-    const times = [...(totals.waiting > 0 ? [totals.waiting / objectsPerSecond] : []), ...(left > 0 && bytesPerSecond > 0 ? [left / bytesPerSecond] : [])]
+    const times = [...(totals.waiting > 0 ? [totals.waiting / objectsPerSecond] : []), ...(left > 0 && bytesPerSecond > 0
+      ? [left / bytesPerSecond] : [])]
     const etaSeconds = totals.waiting === 0 ? 0 : Math.max(...times)
     return { ...totals, objectsPerSecond, bytesPerSecond, etaSeconds: Number.isFinite(etaSeconds) ? Math.ceil(etaSeconds) : null }
   }

@@ -43,7 +43,8 @@ export async function mirrorObjects(opened: Opened, objects: ObjectsConfig, run:
       jobs, source: stores.source, destination: stores.destination, workers: objects.workers, point: run.point,
       leaseMs: objects.lease, idleMs: IDLE_MS, firstMs: config.retry.first, mostMs: config.retry.most, run: config.pipeline,
       copy: (job, begun, signal) => copyObject(
-        { from: { key: job.key, version: null }, to: job.newKey, run: config.pipeline, existing: objects.existing, verify: objects.verify, etags: objects.etags, begun: job.begun,
+        { from: { key: job.key, version: null }, to: job.newKey, run: config.pipeline, existing: objects.existing, verify: objects.verify,
+          etags: objects.etags, begun: job.begun,
           size: job.size },
         { from: stores.source(job.store), to: stores.destination(job.to), budget, ranges: RANGES, begun, signal }),
       keysFor: (store, keys) => keysFor(store, keys, {
@@ -63,7 +64,8 @@ export async function mirrorObjects(opened: Opened, objects: ObjectsConfig, run:
       async tidy() {
         let aborted = 0
         for (const name of new Set([...mapping.stores.values()].map(({ to }) => to))) {
-          const options = { prefix: '', before: Date.now() - ABANDONED_MS, ours: (keys: readonly string[]) => jobs.notes.withoutUpload(name, keys), signal }
+          const options = { prefix: '', before: Date.now() - ABANDONED_MS,
+            ours: (keys: readonly string[]) => jobs.notes.withoutUpload(name, keys), signal }
           aborted += await abandonedUploads(stores.destination(name), options)
         }
         return aborted

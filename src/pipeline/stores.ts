@@ -69,7 +69,8 @@ export function storeProblems({ stores, tables }: Pick<Mapping, 'stores' | 'tabl
   if (objects === undefined) {
     const waits = [...tables.values()].some((rule) => rule.objects.some((one) => one.when === 'before'))
     return [{
-      code: 'NO_STORES', severity: waits ? 'error' : 'warning', where: 'objects', fix: 'Add `objects` with the stores of both sides to rekey.yaml.',
+      code: 'NO_STORES', severity: waits ? 'error' : 'warning', where: 'objects',
+        fix: 'Add `objects` with the stores of both sides to rekey.yaml.',
       message: `rekey.yaml names no stores: objects are not carried${waits ? ', and rows wait for them' : ''}`,
     }]
   }

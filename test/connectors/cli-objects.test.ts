@@ -47,7 +47,8 @@ describe('rekey objects', () => {
     for await (const page of there.list('', null)) expect(page).toEqual([])
     const plan = await line.json(['plan', '--out', line.folder, '--force'])
     expect(plan.objects).toMatchObject({
-      objects: 5, directories: 0, bytes: 30, sampled: { objects: 5, missing: 1 }, faults: { UNMATCHED: { objects: 0 }, UNRESOLVED: { objects: 0 } },
+      objects: 5, directories: 0, bytes: 30, sampled: { objects: 5, missing: 1 }, faults: { UNMATCHED: { objects: 0 },
+        UNRESOLVED: { objects: 0 } },
     })
     expect(plan.objects.longestKey).toBe('prj_'.length + 26 + 1 + 'nod_'.length + 26 + '/f1'.length)
   })
@@ -65,7 +66,8 @@ describe('rekey objects', () => {
 
   it('lists them, by state', async () => {
     const list = await line.json(['objects', 'list', '--state', 'parked'])
-    expect(list).toMatchObject({ total: 1, jobs: [{ key: '5/41/f5', state: 'parked', error: 'OBJECT_MISSING', table: 'public.files', store: 'main', to: 'main' }] })
+    expect(list).toMatchObject({ total: 1, jobs: [{ key: '5/41/f5', state: 'parked', error: 'OBJECT_MISSING', table: 'public.files',
+      store: 'main', to: 'main' }] })
     const { out } = await line.rekey(['objects', 'list', '--limit', '2'])
     expect(out).toContain('objects 4 of 5')
     expect(out).toContain('main/5/41/f1')
@@ -83,7 +85,8 @@ describe('rekey objects', () => {
 
   it('checks the copies at each level, and finds what was changed or lost', async () => {
     for (const level of ['1', '2', '3']) {
-      expect(await line.rekey(['objects', 'verify', '--level', level, '--json'])).toMatchObject({ exit: 0, out: `{"level":${level},"objects":5,"bytes":30,"problems":[]}\n` })
+      expect(await line.rekey(['objects', 'verify', '--level', level, '--json'])).toMatchObject({ exit: 0,
+        out: `{"level":${level},"objects":5,"bytes":30,"problems":[]}\n` })
     }
     const { jobs } = await line.json(['objects', 'list'])
     const key = (old: string): string => jobs.find((job: { key: string }) => job.key === old).newKey
@@ -105,7 +108,8 @@ describe('rekey objects', () => {
     for (const one of lines) tree.add(one)
     expect({ root, objects, bytes }).toEqual({ root: tree.root(), objects: 5, bytes: 30 })
     expect(answer).toMatchObject({ file, root, objects: 5, bytes: 30 })
-    expect(JSON.parse(lines[0])).toMatchObject({ store: 'main', size: 6, algorithm: 'sha256', checksum: expect.stringMatching(/^[0-9a-f]{64}$/), evidence: 2 })
+    expect(JSON.parse(lines[0])).toMatchObject({ store: 'main', size: 6, algorithm: 'sha256',
+      checksum: expect.stringMatching(/^[0-9a-f]{64}$/), evidence: 2 })
     const keys = lines.map((one): Buffer => Buffer.from(JSON.parse(one).newKey))
     expect(keys.every((key, i) => i === 0 || Buffer.compare(keys[i - 1], key) < 0)).toBe(true)
     expect((await line.rekey(['objects', 'manifest'])).out.trimEnd().split('\n')).toHaveLength(6)

@@ -42,15 +42,18 @@ describe('jobs of objects', () => {
 
   const jobs = () => objectJobs(query, 'main')
   const seen = async (): Promise<string[]> => (await at.db.query('select kind, src_key, state, error, dst_key from rekey.object order by src_key, kind'))
-    .map((r) => [r.kind === 'object' ? '' : r.kind, r.src_key, r.state, r.error, r.dst_key === `new/${r.src_key}` ? '' : `-> ${r.dst_key}`].filter(Boolean).join(' '))
+    .map((r) => [r.kind === 'object' ? '' : r.kind, r.src_key, r.state, r.error, r.dst_key === `new/${r.src_key}` ? ''
+      : `-> ${r.dst_key}`].filter(Boolean).join(' '))
   const take = async (key: string): Promise<ObjectJob> => (await jobs().take(LEASE)).find((job) => job.key === key)!
   const settle = (job: ObjectJob, result: JobResult) => jobs().settle([{ job, result }])
   const verify = async (...keys: string[]): Promise<void> => {
-    for (const job of await jobs().take(LEASE)) if (keys.includes(job.key)) await settle(job, { state: 'verified', copied: copied(job.key) })
+    for (const job of await jobs().take(LEASE)) if (keys.includes(job.key)) await settle(job, { state: 'verified',
+      copied: copied(job.key) })
   }
 
   it('come with the rows, in their transaction or not at all', async () => {
-    await expect(apply([names('1', 'a')], { parts: [{ writes: at.writes({ children: [['c', 'nobody']] }), truncate: [] }] })).rejects.toMatchObject({ sqlstate: '23503' })
+    await expect(apply([names('1', 'a')], { parts: [{ writes: at.writes({ children: [['c', 'nobody']] }),
+      truncate: [] }] })).rejects.toMatchObject({ sqlstate: '23503' })
     expect(await seen()).toEqual([])
     await apply([names('1', 'a', object('d', { kind: 'directory' })), names('2', 'b')])
     expect(await seen()).toEqual(['a wanted', 'b wanted', 'directory d wanted'])
@@ -120,12 +123,14 @@ describe('jobs of objects', () => {
   it('a failed try waits its pause and remembers its upload; a renewed lease is longer', async () => {
     await apply([names('1', 'a')])
     const job = await take('a')
+    expect(await jobs().notes.withoutUpload('main', ['new/a', 'none'])).toEqual(new Set(['new/a']))
     const begun = { id: 'u1', partSize: 5, sourceEtag: 'e' }
     await settle(job, { state: 'wanted', error: 'STORE_BUSY', afterMs: 40, begun })
     expect(await jobs().take(LEASE)).toEqual([])
     await new Promise((resolve) => setTimeout(resolve, 60))
     const again = await take('a')
     expect(again).toMatchObject({ attempts: 2, begun })
+    expect(await jobs().notes.withoutUpload('main', ['new/a', 'none'])).toEqual(new Set())
     await jobs().renew([again], 3_600_000)
     const [{ far }] = await at.db.query("select (not_before > clock_timestamp() + interval '50 minutes')::text far from rekey.object")
     expect(far).toBe('true')
@@ -138,13 +143,15 @@ describe('jobs of objects', () => {
     const job = await take('d')
     const page = ['d/own', 'd/x', 'd/y'].map((key) => ({ key, newKey: `new/${key}`, fault: null, size: 3, etag: `${key}-there` }))
     expect(await jobs().listed.found(job, page)).toBe(true)
-    expect(await seen()).toEqual(['directory d wanted', 'd/own verified', 'd/x wanted', 'd/y wanted'].map((s) => s.replace('d wanted', 'd copying')))
+    expect(await seen()).toEqual(['directory d wanted', 'd/own verified', 'd/x wanted', 'd/y wanted'].map((s) => s.replace('d wanted',
+      'd copying')))
     expect(await jobs().listed.isWhole(job)).toBe(false)
     await settle(job, { state: 'wanted', error: 'REMOTE', afterMs: 0 })
     const on = await take('d')
     expect(on.listedTo).toBe('d/y')
     await verify('d/x', 'd/y')
-    for (const key of ['d/x', 'd/y']) await at.db.query("update rekey.object set state = 'verified', src_etag = $1 where src_key = $2", [`${key}-there`, key])
+    for (const key of ['d/x', 'd/y']) await at.db.query("update rekey.object set state = 'verified', src_etag = $1 where src_key = $2",
+      [`${key}-there`, key])
     expect(await jobs().listed.isWhole(on)).toBe(true)
     expect(await jobs().listed.found(on, [{ ...page[1], etag: 'another' }])).toBe(true)
     expect((await seen()).slice(1)).toEqual(['d/own verified', 'd/x wanted', 'd/y verified'])
@@ -194,12 +201,14 @@ describe('jobs of objects', () => {
     await apply([names('1', object('a', { size: 5 }), 'b', object('x', { newKey: null, fault: 'UNMATCHED' })), names('2', 'c')])
     await verify('a')
     await apply([names('2')])
-    expect(jobTotals((await jobs().notes.counts(0)).counts)).toEqual({ total: 4, done: 1, waiting: 1, parked: 1, leaving: 1, bytes: 7, bytesDone: 7 })
+    expect(jobTotals((await jobs().notes.counts(0)).counts)).toEqual({ total: 4, done: 1, waiting: 1, parked: 1, leaving: 1, bytes: 7,
+      bytesDone: 7 })
   })
 
   it('a row that waits for its object is due when that is verified, whichever comes first', async () => {
     const parked = (key: string) => ({
-      table: 'public.parents', key, op: 'insert', sqlstate: 'RK004', reason: 'waits for its object', change: '{}', behind: false, left: false, commitLsn: 1n, ordinal: 0,
+      table: 'public.parents', key, op: 'insert', sqlstate: 'RK004', reason: 'waits for its object', change: '{}', behind: false,
+        left: false, commitLsn: 1n, ordinal: 0,
     })
     const states = async () => (await at.db.query('select key, state from rekey.parked order by key')).map((r) => `${r.key} ${r.state}`)
     await apply([names('1', 'a', 'b')], { parked: [parked('1')] })
@@ -210,7 +219,8 @@ describe('jobs of objects', () => {
     expect(await states()).toEqual(['1 retry'])
     await apply([names('2', 'a')], { parked: [parked('2')] })
     expect(await states()).toEqual(['1 retry', '2 retry'])
-    const objects = [object('a'), object('b', { stamp: 'other' }), object('b', { newKey: 'else' }), object('b', { stamp: null }), object('none')]
+    const objects = [object('a'), object('b', { stamp: 'other' }), object('b', { newKey: 'else' }), object('b', { stamp: null }),
+      object('none')]
     expect(await areVerified(query, 'main', objects)).toEqual([true, false, false, true, false])
   })
 })

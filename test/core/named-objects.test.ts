@@ -11,11 +11,13 @@ import { catalog, table } from '../support/catalog-literals.ts'
 import { relation, type Values } from '../support/core-literals.ts'
 import { compile, told, users, USR, usersThere } from '../support/mapping-literals.ts'
 
-const COLUMNS = { path: 'text', owner_id: 'bigint null', link: 'boolean', folder: 'boolean', etag: 'text null', bytes: 'bigint null', url: 'text null' }
+const COLUMNS = { path: 'text', owner_id: 'bigint null', link: 'boolean', folder: 'boolean', etag: 'text null', bytes: 'bigint null',
+  url: 'text null' }
 const files = table('files', { columns: COLUMNS, refs: { owner_id: 'users.id' } })
 const filesThere = table('files', { columns: { ...COLUMNS, owner_id: 'text null' }, refs: { owner_id: 'users.id' } })
 const STORE = { objects: { main: { keys: ['exports/{users}/{rest*}', '{users}/{rest*}', 'logo.png'] } } } satisfies Partial<MappingSource>
-const OBJECT = { store: 'main', key: 'path', where: { link: false }, directory: { folder: true }, version: ['etag', 'bytes'], size: 'bytes' }
+const OBJECT = { store: 'main', key: 'path', where: { link: false }, directory: { folder: true }, version: ['etag', 'bytes'],
+  size: 'bytes' }
 
 function given(spec: TableSpec, more: Partial<MappingSource> = STORE) {
   return { source: [users(), files], destination: [usersThere(), filesThere], tables: { files: spec }, entities: { users: USR }, more }
@@ -29,18 +31,21 @@ describe('compileObjects', () => {
     expect(problems).toEqual([])
     const store = mapping.stores.get('main')!
     expect({ to: store.to, sweep: store.sweep, keys: store.keys.length }).toEqual({ to: 'main', sweep: [], keys: 3 })
-    expect(mapping.tables.get('public.files')!.objects).toMatchObject([{ store: 'main', url: null, size: 'bytes', when: 'with', version: ['etag', 'bytes'] }])
+    expect(mapping.tables.get('public.files')!.objects).toMatchObject([{ store: 'main', url: null, size: 'bytes', when: 'with',
+      version: ['etag', 'bytes'] }])
     expect(mapping.tables.get('public.users')!.objects).toEqual([])
   })
 
   it('tells what cannot be: all at once', () => {
     const objects = [
-      { ...OBJECT, key: 'pth' }, { ...OBJECT, store: 'other' }, { ...OBJECT, where: { lnk: true } }, { ...OBJECT, directory: { fldr: true } },
+      { ...OBJECT, key: 'pth' }, { ...OBJECT, store: 'other' }, { ...OBJECT, where: { lnk: true } }, { ...OBJECT,
+        directory: { fldr: true } },
       { ...OBJECT, version: ['tag'], size: 'etag' }, { ...OBJECT, key: '{owner_id}/{nme}' },
     ]
     const where = 'tables.files.objects'
     expect(told(given({ ...there, objects }))).toEqual([
-      `UNKNOWN_COLUMN ${where}.0.key`, `UNKNOWN_STORE ${where}.1.store`, `UNKNOWN_COLUMN ${where}.2.where`, `UNKNOWN_COLUMN ${where}.3.directory`,
+      `UNKNOWN_COLUMN ${where}.0.key`, `UNKNOWN_STORE ${where}.1.store`, `UNKNOWN_COLUMN ${where}.2.where`,
+        `UNKNOWN_COLUMN ${where}.3.directory`,
       `UNKNOWN_COLUMN ${where}.4.version`, `OBJECTS ${where}.4.size`, `UNKNOWN_COLUMN ${where}.5.key`,
     ])
     expect(told(given(there, { objects: { main: { keys: ['{people}/{rest}', '{users}{rest}'] } } }))).toEqual(
@@ -49,7 +54,8 @@ describe('compileObjects', () => {
   })
 
   it('refuses a key column that changes otherwise than the key, and takes one that changes alike', () => {
-    const code = (spec: TableSpec): string[] => told(given({ objects: [OBJECT], ...spec })).map((t) => t.split(' ')[0]).filter((c) => c.startsWith('OBJECT'))
+    const code = (spec: TableSpec): string[] => told(given({ objects: [OBJECT],
+      ...spec })).map((t) => t.split(' ')[0]).filter((c) => c.startsWith('OBJECT'))
     expect(code({})).toEqual(['OBJECT_KEY'])
     expect(code({ columns: { path: { template: '{users}/{rest*}' } } })).toEqual(['OBJECT_KEY'])
     expect(code({ columns: { path: { template: STORE.objects.main.keys.slice(0, 2) } } })).toEqual(['OBJECT_KEY'])
@@ -75,7 +81,8 @@ const ID = (entity: string, key: string): string | null => (/^\d+$/.test(key) ? 
 
 function named(row: Values, spec: TableSpec = there) {
   const { mapping } = compile(given(spec))
-  const program = compileProgram(mapping, mintersFor(mapping, { deployment: 'd', secret: 'not-a-secret-at-all' }, catalog([users(), files])), relation('files', NAMES))
+  const program = compileProgram(mapping, mintersFor(mapping, { deployment: 'd', secret: 'not-a-secret-at-all' }, catalog([users(),
+    files])), relation('files', NAMES))
   return { all: objectsOf(program, rowOf(row), mapping.stores, ID), program, mapping }
 }
 
@@ -84,7 +91,8 @@ describe('objectsOf', () => {
 
   it('gives key, new key, stamp and size', () => {
     expect(named(row).all).toEqual([{
-      kind: 'object', store: 'main', key: '17/a b/é.txt', to: 'main', newKey: 'u_17/a b/é.txt', fault: null, stamp: 'abc\t12', size: 12, when: 'with',
+      kind: 'object', store: 'main', key: '17/a b/é.txt', to: 'main', newKey: 'u_17/a b/é.txt', fault: null, stamp: 'abc\t12', size: 12,
+        when: 'with',
     }])
   })
 
@@ -101,7 +109,8 @@ describe('objectsOf', () => {
   })
 
   it('decodes the key of a URL, and leaves other addresses alone', () => {
-    const spec = { objects: [{ ...OBJECT, key: 'url', url: 'https://old/' }], columns: { url: { object: 'main', url: { from: 'https://old/', to: 'https://new/' } } } }
+    const spec = { objects: [{ ...OBJECT, key: 'url', url: 'https://old/' }], columns: { url: { object: 'main',
+      url: { from: 'https://old/', to: 'https://new/' } } } }
     const keys = (url: string) => named(row.with(6, url), spec).all!.map((o) => [o.key, o.newKey, o.fault])
     expect(keys('https://old/17/a%20b%2Fc')).toEqual([['17/a b/c', 'u_17/a b/c', null]])
     expect(keys('https://old/17/%zz')).toEqual([['17/%zz', null, 'NOT_A_KEY']])
@@ -141,9 +150,11 @@ describe('rewriteKey', () => {
   })
 
   it('is injective and leaves every other byte as it is', () => {
-    const part = fc.string({ unit: fc.constantFrom('a', '7', '/', '.', '%', '+', ' ', 'é', '\u{1f600}', '{', '#', '?', '\n'), maxLength: 12 })
+    const part = fc.string({ unit: fc.constantFrom('a', '7', '/', '.', '%', '+', ' ', 'é', '\u{1f600}', '{', '#', '?', '\n'),
+      maxLength: 12 })
     const one = fc.tuple(fc.boolean(), fc.integer({ min: 0, max: 99 }), fc.integer({ min: 0, max: 99 }), part)
-      .map(([exports, a, b, rest]) => ({ text: exports ? `exports/${a}/${rest}` : `${a}/${b}/${rest}`, want: exports ? `exports/u_${a}/${rest}` : `p_${a}/n_${b}/${rest}` }))
+      .map(([exports, a, b, rest]) => ({ text: exports ? `exports/${a}/${rest}` : `${a}/${b}/${rest}`, want: exports
+        ? `exports/u_${a}/${rest}` : `p_${a}/n_${b}/${rest}` }))
     fc.assert(fc.property(one, one, (x, y) => {
       expect(key(x.text)).toBe(x.want)
       expect(key(x.text) === key(y.text)).toBe(x.text === y.text)
@@ -152,7 +163,8 @@ describe('rewriteKey', () => {
 })
 
 describe('objectSpeed', () => {
-  const totals = (done: number, waiting: number, bytesDone: number, bytes: number) => ({ total: done + waiting, done, waiting, parked: 0, leaving: 0, bytes, bytesDone })
+  const totals = (done: number, waiting: number, bytesDone: number, bytes: number) => ({ total: done + waiting, done, waiting, parked: 0,
+    leaving: 0, bytes, bytesDone })
 
   it('says how long it takes at the pace of the last seconds, by objects or by bytes', () => {
     const speed = objectSpeed()

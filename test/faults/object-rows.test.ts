@@ -58,7 +58,8 @@ describe('an object', () => {
   })
 
   test('never takes the key of another one: the second is told and waits', async () => {
-    const at = await make({ mapping: (m) => ({ ...notesNameObjects(m), tables: { ...(notesNameObjects(m) as typeof m).tables, projects: { pinned: { 7: 'prj_one', 8: 'prj_one' } } } }) })
+    const at = await make({ mapping: (m) => ({ ...notesNameObjects(m), tables: { ...(notesNameObjects(m) as typeof m).tables,
+      projects: { pinned: { 7: 'prj_one', 8: 'prj_one' } } } }) })
     await at.destination.query("insert into users values ('usr_x', 'x@lab.test'); insert into projects values ('prj_one', 'usr_x', 'theirs')")
     await add(at, '7/a')
     await at.put('8/a', 'another')
@@ -79,7 +80,8 @@ describe('an object', () => {
     const running = start(at)
     await at.caughtUp(running)
     await expect.poll(() => at.jobs(), { timeout: 20_000 }).toEqual([
-      '424242/noise parked UNRESOLVED', '7/fine verified', '8/found verified', 'exports/99/a parked UNRESOLVED', 'loose parked UNMATCHED', 'nobody/b parked UNRESOLVED'])
+      '424242/noise parked UNRESOLVED', '7/fine verified', '8/found verified', 'exports/99/a parked UNRESOLVED', 'loose parked UNMATCHED',
+        'nobody/b parked UNRESOLVED'])
     await at.source.query("insert into projects values (424242, 2, 'now it is one')")
     await expect.poll(() => at.jobs(), { timeout: 20_000 }).toContain('424242/noise verified')
   })

@@ -14,7 +14,8 @@ afterEach(async () => {
   await rig?.close()
   rig = null
 })
-const make = async (options: Omit<ObjectRigOptions, 'servers'> = {}): Promise<ObjectRig> => (rig = await createObjectRig({ servers, ...options }))
+const make = async (options: Omit<ObjectRigOptions, 'servers'> = {}): Promise<ObjectRig> => (rig = await createObjectRig({ servers,
+  ...options }))
 const start = (at: ObjectRig, ...more: Parameters<ObjectRig['start']>): Running => {
   const running = at.start(...more)
   started.push(running)
@@ -53,7 +54,8 @@ describe('objects', () => {
     await expect.poll(() => at.jobs(), { timeout: 10_000 }).toEqual(['7/a b/é%2F+.txt verified', 'exports/2/x.zip gone'])
     expect(await at.text('exports/usr_b_there/x.zip')).toBeNull()
     expect(await at.differences()).toEqual([])
-    await expect.poll(() => running.latest()!.objects, { timeout: 5_000 }).toMatchObject({ done: 1, waiting: 0, parked: 0, leaving: 0, etaSeconds: 0 })
+    await expect.poll(() => running.latest()!.objects, { timeout: 5_000 }).toMatchObject({ done: 1, waiting: 0, parked: 0, leaving: 0,
+      etaSeconds: 0 })
   })
 
   test('below a directory go with its row, also what comes later, and what has no row of its own', async () => {
@@ -74,12 +76,14 @@ describe('objects', () => {
     expect([await at.text(`${path}/new`), await at.text(`${path}/a`)]).toEqual(['new', 'changed'])
     await at.source.query('delete from files')
     await at.caughtUp(running)
-    await expect.poll(() => at.jobs(), { timeout: 10_000 }).toEqual(['7/dir gone', ...['a', 'b//d', 'b/c', 'new'].map((name) => `7/dir/${name} gone`)])
+    await expect.poll(() => at.jobs(), { timeout: 10_000 }).toEqual(['7/dir gone', ...['a', 'b//d', 'b/c',
+      'new'].map((name) => `7/dir/${name} gone`)])
     expect(await at.text(`${path}/a`)).toBeNull()
   })
 
   test('two rows that name one object: it stays until both are gone', async () => {
-    const at = await make({ mapping: (m) => ({ ...m, tables: { ...m.tables, notes: { columns: { body: { object: 'main' } }, objects: [{ store: 'main', key: 'body' }] } } }) })
+    const at = await make({ mapping: (m) => ({ ...m, tables: { ...m.tables, notes: { columns: { body: { object: 'main' } },
+      objects: [{ store: 'main', key: 'body' }] } } }) })
     await at.source.query(BASE)
     await at.put('7/a', 'A')
     await at.source.query("insert into files values ('7/a', 7, null, null, false), ('7/b', 7, null, null, true); insert into notes values (1, '7/b', '7/a')")
@@ -127,7 +131,8 @@ describe('objects', () => {
       await wait(300)
       await at.source.query("delete from files where path = '7/never'")
       await at.caughtUp(running)
-      await expect.poll(async () => (await at.destination.query("select 1 from rekey.parked where state in ('waiting', 'retry')")).length, { timeout: 20_000 }).toBe(0)
+      await expect.poll(async () => (await at.destination.query("select 1 from rekey.parked where state in ('waiting', 'retry')")).length,
+        { timeout: 20_000 }).toBe(0)
     } finally {
       looking = false
       await looks
@@ -181,7 +186,8 @@ describe('objects', () => {
     for (const child of children) expect(await child.ended).toEqual({ code: 0, signal: null })
     expect(await at.wrong()).toEqual([])
     expect((await at.jobs()).filter((job) => /parked/.test(job))).toEqual([])
-    expect(new Set((await at.jobs()).filter((job) => job.endsWith(' verified')).map((job) => job.slice(0, -' verified'.length)))).toEqual(live)
+    expect(new Set((await at.jobs()).filter((job) => job.endsWith(' verified')).map((job) => job.slice(0,
+      -' verified'.length)))).toEqual(live)
     expect(await at.differences()).toEqual([])
   }, 120_000)
 })

@@ -50,6 +50,7 @@ source: { url: "${source.url}" }
 destination: { url: "${destination.url}" }
 mapping: ${resolve('mappings/demo')}
 heartbeat: 1s
+retry: { first: 50ms, most: 1s }
 objects: { source: { main: { folder: old-files } }, destination: { main: { folder: new-files } } }
 `)
   const rekey: CommandLine['rekey'] = (args, play = {}) => say(['--config', join(folder, 'rekey.yaml'), ...args], play)

@@ -39,7 +39,8 @@ export const MAPPING = {
     users: { verdict: 'merge', on: ['email'] },
     files: {
       columns: { path: { object: 'main' } },
-      objects: [{ store: 'main', key: 'path', where: { link: false }, directory: { folder: true }, version: ['etag'], size: 'size' }] as object[],
+      objects: [{ store: 'main', key: 'path', where: { link: false }, directory: { folder: true }, version: ['etag'],
+        size: 'size' }] as object[],
     },
   } as Record<string, object>,
 }
@@ -53,15 +54,19 @@ export interface ObjectRigOptions {
   readonly stores?: Readonly<Record<'source' | 'destination', { readonly config: string; readonly store: ObjectStore }>>
 }
 
-export async function createObjectRig({ servers, mapping = (m) => m, config = '', objects = '', stores }: ObjectRigOptions): Promise<ObjectRig> {
+export async function createObjectRig({ servers, mapping = (m) => m, config = '', objects = '',
+  stores }: ObjectRigOptions): Promise<ObjectRig> {
   const folder = await mkdtemp(join(tmpdir(), 'rekey-objects-'))
   const [here, there] = [join(folder, 'source'), join(folder, 'destination')]
   const { source, destination } = stores ?? {
-    source: { config: `{ folder: ${here} }`, store: folderStore(here) }, destination: { config: `{ folder: ${there} }`, store: folderStore(there) },
+    source: { config: `{ folder: ${here} }`, store: folderStore(here) }, destination: { config: `{ folder: ${there}
+      }`, store: folderStore(there) },
   }
   const rig = await createRig({
-    servers, sourceSql: SCHEMA('bigint'), destinationSql: SCHEMA('text collate "C"'), mapping: JSON.stringify(mapping(structuredClone(MAPPING))),
-    config: `objects: { source: { main: ${source.config} }, destination: { main: ${destination.config} }, deletes: { grace: 0s, max: 50 }, lease: 1s ${objects} }\n${config}`,
+    servers, sourceSql: SCHEMA('bigint'), destinationSql: SCHEMA('text collate "C"'),
+      mapping: JSON.stringify(mapping(structuredClone(MAPPING))),
+    config: `objects: { source: { main: ${source.config} }, destination: { main: ${destination.config} }, deletes: { grace: 0s, max: 50 },
+      lease: 1s ${objects} }\n${config}`,
   })
   const [from, to] = [source.store, destination.store]
   const made: ObjectRig = {
@@ -75,7 +80,8 @@ export async function createObjectRig({ servers, mapping = (m) => m, config = ''
       .map((r) => `${r.src_key} ${r.state}${r.error === null ? '' : ` ${r.error}`}`),
     async settled(running) {
       for (const end = Date.now() + 30_000; ;) {
-        const [{ open }] = await rig.destination.query(`select ((select count(*) from rekey.object where state in ('wanted', 'copying', 'copied'))
+        const [{ open }] = await rig.destination.query(`select ((select count(*) from rekey.object where state in ('wanted', 'copying',
+          'copied'))
           + (select count(*) from rekey.parked where sqlstate = 'RK004' and state in ('waiting', 'retry')))::text as open`)
         if (open === '0') return
         if (Date.now() > end) throw new Error(`not settled: ${(await made.jobs()).join(', ')}`)
@@ -84,10 +90,12 @@ export async function createObjectRig({ servers, mapping = (m) => m, config = ''
     },
     async wrong() {
       const found: string[] = []
-      for (const { src_key: key, dst_key: newKey, state } of await rig.destination.query("select * from rekey.object where kind = 'object' and state not in ('tombstone', 'gone')")) {
+      for (const { src_key: key, dst_key: newKey,
+        state } of await rig.destination.query("select * from rekey.object where kind = 'object' and state not in ('tombstone', 'gone')")) {
         const theirs = await from.head({ key: key!, version: null })
         const ours = newKey === null ? null : await made.text(newKey)
-        const same = theirs !== null && ours === (await bytesIn(await from.read({ key: key!, version: null, etag: null, range: null }))).toString()
+        const same = theirs !== null && ours === (await bytesIn(await from.read({ key: key!, version: null, etag: null,
+          range: null }))).toString()
         if (!same) found.push(`${key} ${state}`)
       }
       const paths = await rig.destination.query('select path from files where not link and not folder')
