@@ -8,7 +8,8 @@ import { type Blocked, isBehind } from './core/parking.ts'
 import { pendingTransactions } from './core/pending.ts'
 import { nameOf } from './core/relation.ts'
 import { totalled, type Planned } from './planner.ts'
-import { accept, converging, type DeliverOptions, type Flight, nextCheckpoint, nothingLanded, planOf, RestartStream, type State } from './delivery.ts'
+import { accept, beginState, converging, type DeliverOptions, type Flight, nextCheckpoint, planOf, RestartStream, type State } from './delivery.ts'
+import { awaitOthers } from './lane.ts'
 import { carefully, recover, retryParked } from './redo.ts'
 
 /** How often parked rows are looked at for some to be tried again. */
@@ -20,10 +21,21 @@ const LOOK_MS = 2_000
  * both are done again, one by one. Ends when the signal aborts, after the batches in flight; throws RekeyError, RestartStream.
  */
 export async function deliver(options: DeliverOptions, signal: AbortSignal): Promise<void> {
-  const { log, batch } = options
-  const state: State = { committed: options.checkpoint, chain: options.checkpoint, blocked: await options.parked.waiting(), lookedAt: 0, midway: false, book: new Map(), partial: null, left: true, rounds: 0, recent: [], landed: nothingLanded() }
+  const state = await beginState(options)
+  const reader = options.log.read(signal)[Symbol.asyncIterator]()
+  try {
+    await deliverFrom(reader, options, { state, signal })
+  } finally {
+    // Not awaited: what it waits for may never come.
+    reader.return?.().catch(() => {})
+  }
+}
+
+type Reader = AsyncIterator<readonly Transaction[]>
+
+async function deliverFrom(reader: Reader, options: DeliverOptions, { state, signal }: { state: State; signal: AbortSignal }): Promise<void> {
+  const { batch } = options
   const flights: Flight[] = []
-  const reader = log.read(signal)[Symbol.asyncIterator]()
   const pending = pendingTransactions()
   let reading: Promise<IteratorResult<readonly Transaction[]>> | null = null
   let ended = false
@@ -61,6 +73,7 @@ export async function deliver(options: DeliverOptions, signal: AbortSignal): Pro
 
 /** Plans a batch and sends it; null when it was done here and now, carefully. */
 async function launch(transactions: readonly Transaction[], options: DeliverOptions, state: State, flights: Flight[]): Promise<Flight | null> {
+  if (options.lane) await awaitOthers(transactions[0], { options, state, settle: () => settle(flights, options, state) })
   const began = options.now()
   const careful = state.partial !== null || transactions[0].commitLsn <= options.carefulUntil
     || waitsBehind(transactions, options, state.blocked) || (await truncatesParked(transactions, options)) || (await options.planner.held(transactions)).size > 0 || options.planner.adopts(transactions, converging(transactions, state.chain))

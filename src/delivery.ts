@@ -8,6 +8,7 @@ import type { Blocked } from './core/parking.ts'
 import type { Checkpoint, Decision, Parked, Part, Totals, WritePlan } from './core/plan.ts'
 import { type ProofBook, releaseWrites } from './core/write.ts'
 import type { Relation } from './core/relation.ts'
+import type { Lane } from './lane.ts'
 import type { Planned, Planner } from './planner.ts'
 import type { ChangeLog, Destination, ParkedRows, Source } from './ports.ts'
 
@@ -39,6 +40,8 @@ export interface DeliverOptions {
   /** Sends a marker through the stream behind everything that was read of the source so far: convergeAt tells when it comes. */
   readonly mark: () => Promise<void>
   readonly now: () => number
+  /** Set where changes are spread over partitions and this is the delivery of one of them. */
+  readonly lane?: Lane
   readonly pause: (ms: number, signal: AbortSignal) => Promise<void>
 }
 
@@ -97,10 +100,19 @@ export interface State {
   recent: number[]
   /** What the open transaction at the destination holds of fragments that came before. */
   landed: Landed
+  /** Positions of the other partitions as they were seen last. */
+  others: readonly Lsn[] | null
   /** When parked rows were last looked at, by the clock of `now`. */
   lookedAt: number
   /** What was found so far in a transaction that is applied carefully, fragment by fragment. */
   partial: Unfinished | null
+}
+
+export async function beginState({ checkpoint, parked }: Pick<DeliverOptions, 'checkpoint' | 'parked'>): Promise<State> {
+  return {
+    committed: checkpoint, chain: checkpoint, blocked: await parked.waiting(), lookedAt: 0, midway: false, book: new Map(), partial: null,
+    left: true, rounds: 0, recent: [], landed: nothingLanded(), others: null,
+  }
 }
 
 /** Whole transactions, rows and bytes. */

@@ -1,8 +1,10 @@
 import type { Config } from './config/config.ts'
+import { readMapping } from './config/mapping-files.ts'
 import { RekeyError } from './core/errors.ts'
 import type { Lsn } from './core/lsn.ts'
 import type { Checkpoint } from './core/plan.ts'
 import { nameOf } from './core/relation.ts'
+import { onePartitionOnly } from './core/roots.ts'
 import { RestartStream } from './delivery.ts'
 import { failpoints, type Point } from './failpoint.ts'
 import { allOf } from './meter.ts'
@@ -10,6 +12,8 @@ import { type Bridge, destinationOf } from './pipeline/bridge.ts'
 import { capturedUpTo, type CaptureRole, runCapture } from './pipeline/capture.ts'
 import { copy } from './pipeline/copy.ts'
 import { openLedgerCopy } from './pipeline/id-map.ts'
+import { kafkaOf } from './pipeline/kafka-log.ts'
+import { sharedDelivery } from './pipeline/lanes.ts'
 import { type Opened, withDatabases } from './pipeline/open.ts'
 import { observe, type Observed } from './pipeline/observe.ts'
 import { prepare, refuseChanges } from './pipeline/prepare.ts'
@@ -70,14 +74,17 @@ interface Part {
 function delivers({ config, options, events, observed, point }: Part, prepared: () => void, signal: AbortSignal): Promise<Checkpoint> {
   return withDatabases(config, async (opened) => {
     await refuseProblems(opened)
+    await refuseSpread(opened)
     await refuseWalLevel(opened)
     const main = destinationOf(opened, { takeover: options.takeover, point })
     const told = allOf([startMeter(opened, events), ...(events.meter ? [events.meter] : []), ...(observed ? [observed.metrics, observed.watch(opened)] : [])])
     const workers = workersOf(opened, { events, point, meter: told }, signal)
-    const meter = allOf([{ prepared }, told, ...(options.role === 'deliver' ? [] : [{ prepared: workers.begin }])])
+    const shared = config.log === 'kafka' && kafkaOf(config).partitions > 1 ? sharedDelivery() : null
+    const meter = allOf([{ prepared }, ...(shared ? [shared.meter] : []), told, ...(options.role === 'deliver' ? [] : [{ prepared: workers.begin }])])
     const bridge: Bridge = { opened, main, meter, events, point, options, copy: null, slot: null }
     try {
-      const checkpoint = await goOn(bridge, AbortSignal.any([signal, workers.failed]))
+      const ended = AbortSignal.any([signal, workers.failed])
+      const checkpoint = await (shared ? shared.run(bridge, goOn, ended) : goOn(bridge, ended))
       await workers.end()
       return checkpoint
     } finally {
@@ -142,6 +149,13 @@ async function refuseProblems(opened: Opened): Promise<void> {
   const silent = [...mapping.tables.values()].filter((rule) => rule.triggers === 'off').map((rule) => nameOf(rule.source))
   if (silent.length > 0 && config.checks !== 'set') errors.push(`triggers: off (${silent.join(', ')}) needs checks: set in rekey.yaml`)
   if (errors.length > 0) throw new RekeyError('MAPPING', errors.join('\n'))
+}
+
+/** What several partitions cannot carry. */
+async function refuseSpread({ config }: Opened): Promise<void> {
+  if (config.log !== 'kafka' || kafkaOf(config).partitions === 1) return
+  const errors = onePartitionOnly((await readMapping(config.mapping)).source)
+  if (errors.length > 0) throw new RekeyError('MAPPING', `kafka.partitions must be 1:\n${errors.join('\n')}`)
 }
 
 async function refuseWalLevel({ source }: Opened): Promise<void> {

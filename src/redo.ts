@@ -3,6 +3,7 @@ import type { Transaction } from './core/change.ts'
 import { RekeyError, verdictOf } from './core/errors.ts'
 import { block, loadChange } from './core/parking.ts'
 import { addTotals, copyTotals, count, recount, TRUNCATED } from './core/totals.ts'
+import { despiteLocks, inTurn, lateIn, othersOf } from './lane.ts'
 import { accept, arrive, converging, type DeliverOptions, type Flight, nextCheckpoint, planOf, RestartStream, type State, type Unfinished } from './delivery.ts'
 
 /** Some flight failed: all that are in the air are undone and done again. */
@@ -53,13 +54,25 @@ async function repeat(redo: readonly Transaction[], options: DeliverOptions, sta
  * One destination transaction in which every change that can be applied is, and the others are parked. A transaction in fragments stays
  * open at the destination until its last one.
  */
-export async function carefully(transactions: readonly Transaction[], options: DeliverOptions, state: State): Promise<void> {
+export function carefully(transactions: readonly Transaction[], options: DeliverOptions, state: State): Promise<void> {
+  const once = (some: readonly Transaction[]): Promise<void> => carefullyOnce(some, options, state)
+  return options.lane ? despiteLocks(transactions, { options, state }, once) : once(transactions)
+}
+
+async function carefullyOnce(transactions: readonly Transaction[], options: DeliverOptions, state: State): Promise<void> {
   const { planner, destination, mapping } = options
   const began = options.now()
   const ahead = converging(transactions, state.committed)
+  const seen = options.lane ? await othersOf(options.lane) : []
   const result = await applyCarefully(itemsOf(transactions), {
     planner, destination, mapping, converging: ahead, leave: ahead || (state.partial?.parked.some((one) => one.left) ?? false), parkedBefore: state.blocked,
   })
+  const late = options.lane ? lateIn(transactions, result.parked) : null
+  if (late !== null) {
+    await destination.undo()
+    planner.decisions.reset()
+    return inTurn({ transactions, late, seen }, options, state)
+  }
   const partial: Unfinished = (state.partial ??= { totals: {}, parked: [], objects: [], retired: new Map() })
   for (const table of result.truncated) await retire(table, partial, options, state)
   for (const { table, outcome } of result.outcomes) count(partial.totals, table, outcome)

@@ -1,3 +1,4 @@
+import { ALONE } from '../../src/core/alone.ts'
 import type { Change, Transaction } from '../../src/core/change.ts'
 import { RekeyError } from '../../src/core/errors.ts'
 import type { Relation } from '../../src/core/relation.ts'
@@ -17,6 +18,8 @@ export interface AssembleOptions {
   /** An open transaction of this size is given out as a fragment. Default 4 MB, 20,000 changes. */
   readonly fragmentBytes?: number
   readonly fragmentChanges?: number
+  /** Only transactions that go alone come in fragments; the others are known to be small. */
+  readonly wholes?: boolean
 }
 
 export interface Assembler {
@@ -41,6 +44,7 @@ export function assemble(options: AssembleOptions): Assembler {
   let messages: string[] = []
   let bytes = 0
   let first = 0
+  let alone = false
   let pieces: { readonly tx: string; readonly seq: number; readonly got: Buffer[] } | null = null
   let offset: string | null = null
 
@@ -80,6 +84,8 @@ export function assemble(options: AssembleOptions): Assembler {
       const value = whole(header, record.value)
       if (value === null) return
       const decoded = decode(value, header)
+      if (header.from !== '') alone = header.alone
+      if (header.from !== '' && alone) messages.push(ALONE)
       links.advance(header, decoded.kind === 'message')
       if (decoded.kind === 'change') {
         changes.push(decoded.change)
@@ -91,7 +97,7 @@ export function assemble(options: AssembleOptions): Assembler {
       if (header.last) {
         flush(header, decoded.commitMicros)
         offset = String(BigInt(record.offset) + 1n)
-      } else if (bytes >= fragmentBytes || changes.length >= fragmentChanges) flush(header, decoded.commitMicros)
+      } else if ((alone || !options.wholes) && (bytes >= fragmentBytes || changes.length >= fragmentChanges)) flush(header, decoded.commitMicros)
     },
     take() {
       const taken = out

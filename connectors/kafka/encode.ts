@@ -23,7 +23,7 @@ export interface EncodeOptions extends Origin {
  * Transactions as Debezium's records of the lossless profile: payload alone, every value as Postgres's text. The records of a transaction
  * without changes or messages is one empty message: it only moves the position. `from`: see Header. Throws RekeyError ENCODING.
  */
-export type Encode = (transaction: Transaction, from: Lsn) => NewRecord[]
+export type Encode = (transaction: Transaction, from: Lsn, alone?: boolean) => NewRecord[]
 
 const OPS: Readonly<Record<Op, string>> = { insert: 'c', update: 'u', delete: 'd', truncate: 't' }
 const BEFORE = Buffer.from('{"before":')
@@ -105,7 +105,7 @@ export function encoder(options: EncodeOptions): Encode {
     return inParts(null, take(out), { ...header, source }, options.partBytes)
   }
 
-  return (t, from) => {
+  return (t, from, alone = false) => {
     const records: NewRecord[] = []
     const { changes, messages, first } = t
     const silent = t.last && changes.length === 0 && messages.length === 0
@@ -116,7 +116,7 @@ export function encoder(options: EncodeOptions): Encode {
       const last = t.last && i === count - 1
       const header = {
         epoch: options.epoch, tx, seq: first + Math.min(i, changes.length), last, absent: '', from: first === 0 && i === 0 ? formatLsn(from) : '',
-        end: last ? formatLsn(t.endLsn) : '', source: 0, before: '' as const, part: '',
+        end: last ? formatLsn(t.endLsn) : '', source: 0, before: '' as const, part: '', alone,
       }
       const made = i < changes.length ? changeRecord(t, changes[i], header) : messageRecord(t, contents[i - changes.length], header)
       for (const record of made) records.push(record)

@@ -15,6 +15,7 @@ import { Unreadable } from './record.ts'
  * | source | where in the value the `source` block begins, bytes |
  * | before | k: `before` has the key alone; f: it is the whole row |
  * | part | `<i>/<n>`: piece i of n of a value that is larger than a record may be; their values, joined, are the value |
+ * | alone | 1: its transaction is applied as a whole while all partitions wait for it: see src/core/route.ts |
  */
 export interface Header {
   readonly epoch: string
@@ -28,6 +29,7 @@ export interface Header {
   readonly source: number
   readonly before: '' | 'k' | 'f'
   readonly part: string
+  readonly alone: boolean
 }
 
 /** Positions of two servers, or of two timelines of one, cannot be compared: they are two epochs. So are those of two pipelines. */
@@ -40,7 +42,7 @@ export function txOf(xid: number, commitLsn: Lsn): string {
 }
 
 export function formatHeader(h: Header): string {
-  return `${h.epoch};${h.tx};${h.seq};${h.last ? 1 : 0};${h.absent};${h.from};${h.end};${h.source};${h.before};${h.part}`
+  return `${h.epoch};${h.tx};${h.seq};${h.last ? 1 : 0};${h.absent};${h.from};${h.end};${h.source};${h.before};${h.part}${h.alone ? ';1' : ''}`
 }
 
 const FIELDS = 10
@@ -51,12 +53,12 @@ export function parseHeader(value: Buffer | string): Header {
   const text = typeof value === 'string' ? value : value.toString('latin1')
   const fields = text.split(';')
   if (fields.length < FIELDS) throw new Unreadable('its rekey header is cut off')
-  const [epoch, tx, seq, last, absent, from, end, source, before, part] = fields
+  const [epoch, tx, seq, last, absent, from, end, source, before, part, alone] = fields
   if (!WHOLE.test(seq) || !WHOLE.test(source) || (last !== '0' && last !== '1')) {
     throw new Unreadable('its rekey header has no number where one belongs')
   }
   if (before !== '' && before !== 'k' && before !== 'f') throw new Unreadable('its rekey header says an unknown kind of old row')
-  return { epoch, tx, seq: Number(seq), last: last === '1', absent, from, end, source: Number(source), before, part }
+  return { epoch, tx, seq: Number(seq), last: last === '1', absent, from, end, source: Number(source), before, part, alone: alone === '1' }
 }
 
 /** Throws Unreadable. */

@@ -1,31 +1,27 @@
 import type { Kafka } from 'kafkajs'
 import type { Transaction } from '../../src/core/change.ts'
 import { RekeyError } from '../../src/core/errors.ts'
-import { formatLsn, type Lsn } from '../../src/core/lsn.ts'
+import type { Lsn } from '../../src/core/lsn.ts'
 import type { Relation } from '../../src/core/relation.ts'
 import type { ChangeLog } from '../../src/ports.ts'
-import { assemble, type Assembler } from './assemble.ts'
+import { assemble } from './assemble.ts'
 import type { Place } from './chain.ts'
 import { openReader, type Reader } from './consume.ts'
 import { debeziumAssemble } from './debezium-assemble.ts'
 import type { Encode } from './encode.ts'
+import { addTo, type DeadLetter, gapWatch } from './foreign.ts'
 import { writer, type Writer, type WriterOptions } from './produce.ts'
-import { type StoredRecord, Unreadable } from './record.ts'
+import type { Spread } from './spread.ts'
 import type { TableRecords } from './table-records.ts'
 import { readTopic, type TopicWish } from './topics.ts'
 
-/** A record that is not ours, or is damaged: for a person to look at. */
-export interface DeadLetter extends StoredRecord {
-  readonly topic: string
-  readonly partition: number
-  readonly reason: string
-}
-
-export interface AppendOptions extends WriterOptions {
+export interface AppendOptions extends Omit<WriterOptions, 'closing'> {
   readonly kafka: Kafka
   readonly encode: Encode
   /** What goes to the topics of tables, where there are any. It is durable together with the rest. */
   readonly tables?: TableRecords | null
+  /** Set where changes go to several partitions. */
+  readonly spread?: Spread
   /** The source gives all that was committed from here on: the log says so. */
   readonly from: Lsn
 }
@@ -55,13 +51,14 @@ export function kafkaAppends(options: AppendOptions): Pick<ChangeLog, 'append' |
   /** Resolves when everything that was appended is there, or cannot be any more. */
   close(): Promise<void>
 } {
-  const out: Writer = writer(options.kafka, options)
+  const { spread } = options
+  const out: Writer = writer(options.kafka, { ...options, ...(spread ? { closing: spread.marks } : {}) })
   let { from } = options
   return {
     async append(transactions) {
       for (const transaction of transactions) {
         if (options.tables) await out.write(options.tables(transaction), null)
-        const records = options.encode(transaction, from)
+        const records = spread ? spread.records(transaction) : options.encode(transaction, from)
         if (transaction.last) from = transaction.endLsn
         await out.write(records, transaction.last ? transaction.endLsn : null)
       }
@@ -151,7 +148,7 @@ async function beginReading(read: ReadOptions, start: Place): Promise<Reading> {
     async take(records, { partition, atEnd }) {
       for (const record of records) {
         if (stopped) return
-        await addTo(assembler, record, { topic: topic.topic, partition, deadLetter: read.deadLetter })
+        await addTo(assembler, record, { topic: topic.topic, partition, isOurs: partition === 0, deadLetter: read.deadLetter })
       }
       put(assembler.take())
       if (gaps.mustRewind(atEnd)) reader.rewind()
@@ -187,43 +184,5 @@ async function beginReading(read: ReadOptions, start: Place): Promise<Reading> {
       wake()
     },
     close: () => reader.close(),
-  }
-}
-
-/**
- * A hole that the end of the topic does not close. The first time it may be the hint that was wrong, or a producer that comes late: the
- * topic is read once more from its beginning, and what is known of it passes by.
- */
-function gapWatch(assembler: Assembler, topic: string): { mustRewind(atEnd: boolean): boolean } {
-  let rewoundAt: Lsn | null = null
-  return {
-    mustRewind(atEnd) {
-      const gap = assembler.gap()
-      if (gap === null || !atEnd) return false
-      if (rewoundAt !== gap.from) {
-        rewoundAt = gap.from
-        return true
-      }
-      const range = `${formatLsn(gap.from)} to ${formatLsn(gap.to)}`
-      throw new RekeyError('LOG_GAP', `topic ${topic} does not hold what the source committed from ${range}`)
-    },
-  }
-}
-
-interface Foreign {
-  readonly topic: string
-  readonly partition: number
-  readonly deadLetter: ReadOptions['deadLetter']
-}
-
-async function addTo(assembler: Assembler, record: StoredRecord, { topic, partition, deadLetter }: Foreign): Promise<void> {
-  try {
-    if (partition !== 0) throw new Unreadable('it is in a partition that has no order with the others')
-    assembler.add(record)
-  } catch (error) {
-    if (!(error instanceof Unreadable)) throw error
-    const where = `topic ${topic}, partition ${partition}, offset ${record.offset}`
-    if (deadLetter === null) throw new RekeyError('LOG_RECORD', `${where}: ${error.message}`, { cause: error })
-    await deadLetter({ ...record, topic, partition, reason: error.message })
   }
 }

@@ -18,6 +18,8 @@ export interface WriterOptions {
   readonly topic: string
   readonly batchBytes: number
   readonly compression: 'none' | 'gzip'
+  /** Records that go at the end of each batch. Without any, and nothing written, no batch is sent. */
+  readonly closing?: () => readonly NewRecord[]
 }
 
 interface Batch {
@@ -34,11 +36,11 @@ function sizeOf(record: NewRecord | TableRecord): number {
   return (record.value?.length ?? 0) + (record.key?.length ?? 0) + header + RECORD_BYTES
 }
 
-/** The pipeline's topic has one partition; in those of tables the key chooses. */
+/** In the pipeline's topic the record says its partition; in those of tables the key chooses. */
 function byTopic(records: Batch['records'], own: string): { topic: string; messages: Message[] }[] {
   const topics = new Map<string, Message[]>()
   for (const record of records) {
-    const [topic, partition] = 'topic' in record ? [record.topic, {}] : [own, { partition: 0 }]
+    const [topic, partition] = 'topic' in record ? [record.topic, {}] : [own, { partition: record.partition ?? 0 }]
     let messages = topics.get(topic)
     if (!messages) topics.set(topic, (messages = []))
     messages.push({ key: record.key, value: record.value, headers: record.headers, ...partition })
@@ -47,7 +49,7 @@ function byTopic(records: Batch['records'], own: string): { topic: string; messa
 }
 
 /**
- * Writes to the one partition, and to topics of tables where records name them, one batch at a time: a batch that follows another may never be there without it, and one that failed may be
+ * Writes to the topic, and to topics of tables where records name them, one batch at a time: a batch that follows another may never be there without it, and one that failed may be
  * there after all. So after a failure nothing more is sent; the next writer begins again at what is certain, and readers drop repetitions.
  */
 export function writer(kafka: Kafka, options: WriterOptions): Writer {
@@ -71,7 +73,9 @@ export function writer(kafka: Kafka, options: WriterOptions): Writer {
     if (end !== null) durable = end
   }
   const flush = (): void => {
-    if (sending || failure || filling.records.length === 0) return
+    if (sending || failure) return
+    for (const record of options.closing?.() ?? []) filling.records.push(record)
+    if (filling.records.length === 0) return
     const batch = filling
     filling = { records: [], bytes: 0, end: null }
     sending = send(batch).catch((error: unknown) => {

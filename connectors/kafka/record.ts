@@ -3,6 +3,8 @@ export interface NewRecord {
   readonly key: Buffer | null
   readonly value: Buffer
   readonly headers: { readonly rekey: string }
+  /** Default 0. */
+  readonly partition?: number
 }
 
 /** A record of a per-table topic; one without a value says that its key is gone. */

@@ -27,12 +27,16 @@ export interface TopicWish {
   readonly batchBytes: number
   /** Null: as many as there are brokers, up to three. */
   readonly replication: number | null
+  /** Default 1. It is what the topic is made with, and must be ever after. */
+  readonly partitions?: number
 }
 
 export interface TopicState {
   /** The offset of the oldest record, and that behind the newest. */
   readonly low: bigint
   readonly high: bigint
+  /** The same of each partition, in order; `low` and `high` are those of the first. */
+  readonly partitions: readonly { readonly low: bigint; readonly high: bigint }[]
 }
 
 /** What a batch may be larger than its records by. */
@@ -48,15 +52,17 @@ export function readTopic(kafka: Kafka, wish: TopicWish): Promise<TopicState | n
     })
     const found = topics.find((one) => one.name === wish.topic)
     if (!found) return null
-    const problems = [...partitionProblems(found.partitions.length), ...(await settingProblems(admin, wish))]
+    const problems = [...partitionProblems(found.partitions.length, wish.partitions ?? 1), ...(await settingProblems(admin, wish))]
     if (problems.length > 0) throw new RekeyError('LOG_TOPIC', `topic ${wish.topic}: ${problems.join('; ')}`)
-    const [{ low, high }] = await admin.fetchTopicOffsets(wish.topic)
-    return { low: BigInt(low), high: BigInt(high) }
+    const offsets = [...(await admin.fetchTopicOffsets(wish.topic))].sort((a, b) => a.partition - b.partition)
+    const partitions = offsets.map(({ low, high }) => ({ low: BigInt(low), high: BigInt(high) }))
+    return { ...partitions[0], partitions }
   })
 }
 
-function partitionProblems(partitions: number): string[] {
-  return partitions === 1 ? [] : [`it has ${partitions} partitions, of which one alone keeps the order`]
+function partitionProblems(partitions: number, wanted: number): string[] {
+  if (partitions === wanted) return []
+  return [wanted === 1 ? `it has ${partitions} partitions, of which one alone keeps the order` : `it has ${partitions} partitions and must have ${wanted}: rows have their places by that number`]
 }
 
 async function settingProblems(admin: Admin, { topic, batchBytes }: TopicWish): Promise<string[]> {
@@ -72,7 +78,7 @@ async function settingProblems(admin: Admin, { topic, batchBytes }: TopicWish): 
 }
 
 /** Makes the topic if there is none: it keeps everything until it is deleted. Rejects with LOG_TOPIC, PRIVILEGE. */
-export function makeTopic(kafka: Kafka, { topic, batchBytes, replication }: TopicWish): Promise<void> {
+export function makeTopic(kafka: Kafka, { topic, batchBytes, replication, partitions = 1 }: TopicWish): Promise<void> {
   return withAdmin(kafka, `make topic ${topic}`, async (admin) => {
     const copies = replication ?? Math.min(3, (await admin.describeCluster()).brokers.length)
     const settings: Record<string, string> = {
@@ -81,6 +87,6 @@ export function makeTopic(kafka: Kafka, { topic, batchBytes, replication }: Topi
       ...(copies > 2 ? { 'min.insync.replicas': '2' } : {}),
     }
     const configEntries = Object.entries(settings).map(([name, value]) => ({ name, value }))
-    await admin.createTopics({ waitForLeaders: true, topics: [{ topic, numPartitions: 1, replicationFactor: copies, configEntries }] })
+    await admin.createTopics({ waitForLeaders: true, topics: [{ topic, numPartitions: partitions, replicationFactor: copies, configEntries }] })
   })
 }

@@ -1,37 +1,32 @@
 import { Client } from 'pg'
 import type { Catalog } from '../../src/core/catalog.ts'
 import { RekeyError, verdictOf } from '../../src/core/errors.ts'
-import { formatLsn, parseLsn } from '../../src/core/lsn.ts'
+import { formatLsn } from '../../src/core/lsn.ts'
 import type { Mapping } from '../../src/core/mapping.ts'
 import { tableOf } from '../../src/core/catalog.ts'
 import { orderTables } from '../../src/core/order.ts'
 import { nameOf } from '../../src/core/relation.ts'
-import type { Checkpoint, Part, TableWrite, Totals, WritePlan } from '../../src/core/plan.ts'
+import type { Part, TableWrite, WritePlan } from '../../src/core/plan.ts'
 import { quoteIdent, quoteLiteral } from '../../src/core/quote.ts'
-import { APPLICATION_NAME, connectionSettings } from '../../src/core/session.ts'
+import { connectionSettings } from '../../src/core/session.ts'
 import type { Destination, IdMap } from '../../src/ports.ts'
 import { reliedSql } from './ledger.ts'
 import { vacateMessage } from './exchange.ts'
 import { findDecisions, findIds, inlined, matchRows, type Query } from './lookup.ts'
 import { chunkList } from './chunks.ts'
+import { type Holder, pipelineHolder, type PipelineOptions } from './holder.ts'
 import { OBJECT_STAGES } from './object-names.ts'
 import { records } from './records.ts'
-import { SCHEMA_SQL } from './schema.ts'
 import { type Message, type StageFill, stageStatements } from './stage.ts'
 import { endMessage, needsEnd, partMessage, type Scope } from './statements.ts'
-import { endIdle, refuseFenced } from './takeover.ts'
 import { connectError, openWire, type Wire } from './wire.ts'
 
-export interface DestinationOptions {
+export interface DestinationOptions extends PipelineOptions {
   readonly url: string
-  readonly pipeline: string
   readonly mapping: Mapping
   readonly catalog: Catalog
-  readonly checks: 'engine' | 'set'
-  /** End another process that holds this pipeline (its next commit fails) instead of refusing to start. */
-  readonly takeover: boolean
-  /** Join the writer that holds the pipeline (a further connection of the same process) instead of becoming a new one. */
-  readonly join?: () => string
+  /** In whose name it writes. Default: the pipeline's. */
+  readonly holder?: Holder
   /** Schemas in which trigger functions of the application find what they name without one; ours always name it. */
   readonly searchPath: readonly string[]
   readonly lockTimeoutMs: number
@@ -58,6 +53,7 @@ export interface PostgresDestination {
 
 /** The destination database as a port. Reopening (open() again) takes new connections and reads the checkpoint anew. */
 export function postgresDestination(options: DestinationOptions): PostgresDestination {
+  const holder = options.holder ?? pipelineHolder(options)
   let session: Session | null = null
   /** The number under which this process held the pipeline before its connection was lost. */
   let former: string | null = null
@@ -81,7 +77,7 @@ export function postgresDestination(options: DestinationOptions): PostgresDestin
   /** Sees what the next plan will find: while a transaction is open, its own writes too. */
   const within: Query = async (sql, params) => (open ? (await live().wire.send(inlined(sql, params))).rows as (string | null)[][] : query(sql, params))
   const deferrable = options.catalog.tables.some((t) => t.foreignKeys.some((fk) => fk.deferrable) || t.uniques.some((u) => u.deferrable))
-  const beginning = deferrable ? ['begin', 'set constraints all deferred'] : ['begin']
+  const beginning = (): string[] => ['begin', ...holder.enter(live().writer), ...(deferrable ? ['set constraints all deferred'] : [])]
   const { rank } = orderTables(options.catalog.tables)
   const scope = (): Scope => ({
     pipeline: options.pipeline, tables: options.catalog.tables, fill: live().fill, gone, rank: (table) => rank.get(nameOf(table)) ?? 0,
@@ -97,7 +93,7 @@ export function postgresDestination(options: DestinationOptions): PostgresDestin
 
   const attempt = async (parts: readonly Part[], { checks, fragment, vacated }: { checks: WritePlan['checks']; fragment: boolean; vacated: string[] | null }): Promise<void> => {
     const { wire } = live()
-    if (!open) await wire.send(beginning.join('; '))
+    if (!open) await wire.send(beginning().join('; '))
     open = true
     const ends = gone === null && !fragment && needsEnd(parts, checks)
     if (fragment || ends) gone ??= new Map()
@@ -126,7 +122,7 @@ export function postgresDestination(options: DestinationOptions): PostgresDestin
     async open() {
       await close()
       const wire = await openWire(options.url, {
-        application_name: `${APPLICATION_NAME} ${options.pipeline}`, search_path: ['pg_catalog', ...options.searchPath.map(quoteIdent)].join(', '),
+        application_name: holder.application, search_path: ['pg_catalog', ...options.searchPath.map(quoteIdent)].join(', '),
       })
       const lookups = new Client(connectionSettings(options.url))
       lookups.on('error', () => {})
@@ -134,7 +130,10 @@ export function postgresDestination(options: DestinationOptions): PostgresDestin
         await lookups.connect().catch((cause: unknown) => {
           throw connectError(cause)
         })
-        const { writer, checkpoint } = await begin(wire, options, former)
+        // A commit that a crash of the destination may take back must not free WAL at the source; other levels are the operator's choice.
+        await wire.send(`select set_config('synchronous_commit', 'on', false) where current_setting('synchronous_commit') = 'off'; set lock_timeout = ${options.lockTimeoutMs}`)
+        await makeStages(wire, options)
+        const { writer, checkpoint } = await holder.take(wire, former)
         former = writer
         session = { wire, lookups, writer, fill: new Map() }
         return checkpoint
@@ -155,7 +154,7 @@ export function postgresDestination(options: DestinationOptions): PostgresDestin
     },
     async together(work) {
       const { wire } = live()
-      if (!open) await wire.send(beginning.join('; '))
+      if (!open) await wire.send(beginning().join('; '))
       open = true
       const before = gone && new Map(gone)
       const name = `rekey_${++savepoints}`
@@ -175,7 +174,7 @@ export function postgresDestination(options: DestinationOptions): PostgresDestin
     },
     async apply(plan) {
       const { wire, writer } = live()
-      const message: Message = { sql: open ? [] : [...beginning], copies: [] }
+      const message: Message = { sql: open ? [] : beginning(), copies: [] }
       message.sql.push(...mode(plan.checks, options))
       if (plan.relied && plan.relied.length > 0) message.sql.push(reliedSql(plan.relied, options.pipeline))
       if (!plan.last || needsEnd(plan.parts, plan.checks)) gone ??= new Map()
@@ -185,7 +184,7 @@ export function postgresDestination(options: DestinationOptions): PostgresDestin
       records(plan, scope(), message)
       open = !plan.last
       fragments = open && plan.after.phase === 'stream'
-      if (plan.last) message.sql.push(plan.chunk ? finishChunk(plan, options.pipeline, writer) : advance(plan, options.pipeline, writer), 'commit')
+      if (plan.last) message.sql.push(plan.chunk ? finishChunk(plan, options.pipeline, writer) : holder.advance(plan, writer), 'commit')
       await options.point(plan.last ? 'apply.begin' : 'apply.mid')
       try {
         await wire.send(message.sql.join(';\n'), message.copies)
@@ -219,31 +218,6 @@ function mode(checks: WritePlan['checks'], options: DestinationOptions): string[
   return [`set local session_replication_role = ${checks === 'set' ? 'replica' : 'origin'}`]
 }
 
-/** Makes our tables, takes the pipeline, makes the stages. */
-async function begin(wire: Wire, options: DestinationOptions, former: string | null): Promise<{ writer: string; checkpoint: Checkpoint }> {
-  const { pipeline } = options
-  // A commit that a crash of the destination may take back must not free WAL at the source; other levels are the operator's choice.
-  await wire.send(`select set_config('synchronous_commit', 'on', false) where current_setting('synchronous_commit') = 'off'`)
-  await makeStages(wire, options)
-  if (options.join) {
-    const read = await wire.send(`set lock_timeout = ${options.lockTimeoutMs}; ${READ_CHECKPOINT} where pipeline = ${quoteLiteral(pipeline)}`)
-    return { writer: options.join(), checkpoint: checkpointOf(read.rows[0]) }
-  }
-  const lock = `hashtextextended(${quoteLiteral(`rekey/${pipeline}`)}, 0)`
-  const held = await wire.send(`set lock_timeout = ${options.lockTimeoutMs}; select pg_try_advisory_lock(${lock})`)
-  if (held.rows[0][0] !== 't' && !options.takeover) throw new RekeyError('RUNNING', `another rekey holds the pipeline ${pipeline}`)
-  // Held until the message's transaction ends: another pipeline that begins at this moment must see what it made.
-  await wire.send(`select pg_advisory_xact_lock(7163); ${SCHEMA_SQL}`)
-  if (former !== null) await refuseFenced(wire, pipeline, former)
-  if (options.takeover) await wire.send(endIdle(pipeline))
-  if (options.checks === 'set') await wire.send('begin; set local session_replication_role = replica; rollback')
-  await wire.send(`insert into rekey.ledger (pipeline) values (${quoteLiteral(pipeline)}) on conflict do nothing`)
-  const answer = await wire.send(`insert into rekey.checkpoint values (${quoteLiteral(pipeline)}, 1, 0, '0/0', '0/0', '0/0', 'new', '{}', '', '', 0, clock_timestamp())
-    on conflict (pipeline) do update set writer = checkpoint.writer + 1
-    returning ${COLUMNS}`)
-  return { writer: answer.rows[0][0]!, checkpoint: checkpointOf(answer.rows[0]) }
-}
-
 async function makeStages(wire: Wire, { mapping, catalog }: DestinationOptions): Promise<void> {
   const stages = [...mapping.tables.values()].flatMap((rule) => {
     const target = rule.verdict === 'move' || rule.verdict === 'merge' ? tableOf(catalog, rule.target) : undefined
@@ -251,24 +225,6 @@ async function makeStages(wire: Wire, { mapping, catalog }: DestinationOptions):
   })
   if ([...mapping.tables.values()].some((rule) => rule.objects.length > 0)) stages.push(...OBJECT_STAGES)
   if (stages.length > 0) await wire.send(stages.join(';\n'))
-}
-
-const COLUMNS = 'writer, epoch, commit_lsn, end_lsn, converge_lsn, phase, totals, mapping_digest, source_system, source_timeline'
-const READ_CHECKPOINT = `select ${COLUMNS} from rekey.checkpoint`
-
-export function checkpointOf(row: readonly (string | null)[]): Checkpoint {
-  const [, epoch, commit, end, converge, phase, totals, digest, system, timeline] = row as string[]
-  return {
-    epoch: Number(epoch), commitLsn: parseLsn(commit), endLsn: parseLsn(end), convergeLsn: parseLsn(converge), phase: phase as Checkpoint['phase'],
-    totals: JSON.parse(totals) as Record<string, Totals>, mappingDigest: digest, sourceSystem: system, sourceTimeline: Number(timeline),
-  }
-}
-
-function advance(plan: WritePlan, pipeline: string, writer: string): string {
-  const { after } = plan
-  const lsns = [plan.before, after.commitLsn, after.endLsn, after.convergeLsn].map((lsn) => quoteLiteral(formatLsn(lsn)))
-  const values = [quoteLiteral(pipeline), writer, lsns[0], String(after.epoch), lsns[1], lsns[2], lsns[3], quoteLiteral(after.phase), quoteLiteral(JSON.stringify(plan.totals))]
-  return `select rekey.advance(${values.join(', ')})`
 }
 
 /** Chunks commit in any order, so they do not move the checkpoint; they only make sure that this writer still holds the pipeline. */

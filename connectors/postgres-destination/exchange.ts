@@ -9,7 +9,7 @@ import { children, type ColumnSet, fill, type Scope } from './statements.ts'
 /**
  * Rows that exchange unique values (1 and 2 become 2 and 1) meet each other on the way where the constraint is checked row by row. So first
  * every such row gets a value that nobody has, and then its own: null where that counts as distinct, else a number above all, a text of
- * chance, a day after all. One column of each unique key is enough. Returns the names of the keys of which no column takes such a value.
+ * chance, a day after all. One column of each unique key is enough. So do rows that go after others come. Returns the names of the keys of which no column takes such a value.
  */
 export function vacateMessage(part: Part, scope: Scope, out: Message): string[] {
   const unable = new Set<string>()
@@ -18,6 +18,7 @@ export function vacateMessage(part: Part, scope: Scope, out: Message): string[] 
     for (const set of [...write.updates.values(), { columns: every, lines: write.upserts }]) {
       if (set.lines.rows > 0) for (const name of vacate(write, set, { scope, out })) unable.add(name)
     }
+    if (write.deletes.rows > 0) vacateGoing(write, { scope, out })
   }
   return [...unable]
 }
@@ -39,6 +40,20 @@ function vacate(write: TableWrite, { columns, lines }: ColumnSet, { scope, out }
     out.sql.push(`update ${quoteName(target)} t set ${quoteIdent(place.column)} = ${place.value} from ${numbered} s where ${where}`)
     return []
   })
+}
+
+/** Rows that go, but only when nothing points at them any more, give up their unique values before others come. */
+function vacateGoing(write: TableWrite, { scope, out }: { scope: Scope; out: Message }): void {
+  const { target, rule } = write
+  const free = settable(target, write.columns.filter((name) => !rule.targetKey.includes(name)))
+  const places = target.uniques.filter((key) => !key.deferrable).flatMap((key) => placeOf(key, target, { free, scope }) ?? [])
+  if (places.length === 0) return
+  const stage = stageOf(target, 'd')
+  fill(stage, rule.targetKey, write.deletes, { checks: 'engine', scope, out })
+  const numbered = `(select *, row_number() over () as rekey_n from ${stage})`
+  for (const { column, value } of places) {
+    out.sql.push(`update ${quoteName(target)} t set ${quoteIdent(column)} = ${value} from ${numbered} s where ${joined(target, rule.targetKey, stage)}`)
+  }
 }
 
 interface Place {

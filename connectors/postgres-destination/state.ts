@@ -4,7 +4,8 @@ import { quoteLiteral } from '../../src/core/quote.ts'
 import { addTotals } from '../../src/core/totals.ts'
 import { chunkTotals } from './chunks.ts'
 import { countLetters } from './dead-letters.ts'
-import { checkpointOf } from './destination.ts'
+import { checkpointOf, lockOf } from './holder.ts'
+import { type LaneState, readLanes } from './lanes.ts'
 import { makeIndexSql } from './indexes.ts'
 import { findDecisions, findIds, type Query } from './lookup.ts'
 
@@ -81,6 +82,8 @@ export interface DestinationState {
   /** What became of every row, the copy included. */
   totals(checkpoint: Checkpoint): Promise<Record<string, Totals>>
   chunks(): Promise<ChunkState[]>
+  /** Where the partitions are, of a pipeline that has several; none before its copy is complete. */
+  lanes(): Promise<LaneState[]>
   parkedCounts(): Promise<ParkedCount[]>
   /** Records of the change log that could not be read and were kept. */
   deadLetters(): Promise<number>
@@ -107,6 +110,7 @@ export function destinationState(query: Query, pipeline: string): DestinationSta
     writer: () => readWriter(query, pipeline),
     totals: (checkpoint) => readTotals(query, pipeline, checkpoint),
     chunks: () => when([], () => readChunks(query, pipeline)),
+    lanes: () => when([], () => readLanes(query, pipeline)),
     parkedCounts: () => when([], () => readParkedCounts(query, pipeline)),
     deadLetters: () => countLetters(query, pipeline),
     parked: (filter) => when({ rows: [], total: 0 }, () => readParked(query, pipeline, filter)),
@@ -133,11 +137,6 @@ async function readCheckpoint(query: Query, pipeline: string): Promise<StoredChe
   return { ...checkpointOf(row), updatedAt: row[10]!, ageSeconds: Math.max(0, Number(row[11])) }
 }
 
-/** The lock's number as openers of the pipeline take it. */
-function lockOf(pipeline: string): string {
-  return `hashtextextended(${quoteLiteral(`rekey/${pipeline}`)}, 0)`
-}
-
 /** A lock on one 64-bit number is shown in two halves with objsubid 1 (manual, 54.12 "pg_locks"). */
 async function readWriter(query: Query, pipeline: string): Promise<WriterState | null> {
   const [row] = await query(
@@ -152,8 +151,11 @@ async function readWriter(query: Query, pipeline: string): Promise<WriterState |
 
 /** Until the stream begins, the totals of the copy stand with its chunks; the stream goes on from their sum. */
 async function readTotals(query: Query, pipeline: string, checkpoint: Checkpoint): Promise<Record<string, Totals>> {
-  if (checkpoint.phase === 'stream') return { ...checkpoint.totals }
   const totals: Record<string, Totals> = {}
+  if (checkpoint.phase === 'stream') {
+    for (const one of [checkpoint, ...(await readLanes(query, pipeline))]) addTotals(totals, one.totals)
+    return totals
+  }
   for (const text of await chunkTotals(query, pipeline)) addTotals(totals, JSON.parse(text) as Record<string, Totals>)
   return totals
 }

@@ -1,6 +1,5 @@
 import { RekeyError } from '../../src/core/errors.ts'
 import { quoteLiteral } from '../../src/core/quote.ts'
-import { APPLICATION_NAME } from '../../src/core/session.ts'
 import type { Wire } from './wire.ts'
 
 /** One that was taken over while its connection was away must not take the pipeline back. */
@@ -10,7 +9,7 @@ export async function refuseFenced(wire: Wire, pipeline: string, former: string)
 }
 
 /** Connections of a rekey that hangs, or is gone, with a transaction open: they would hold rows locked for good. */
-export function endIdle(pipeline: string): string {
-  return `select pg_terminate_backend(pid) from pg_stat_activity where application_name = ${quoteLiteral(`${APPLICATION_NAME} ${pipeline}`)}
+export function endIdle(application: string): string {
+  return `select pg_terminate_backend(pid) from pg_stat_activity where application_name = ${quoteLiteral(application)}
     and usename = current_user and datname = current_database() and state like 'idle in transaction%' and pid <> pg_backend_pid()`
 }

@@ -8,6 +8,9 @@ export function renderStatus(status: Status): string {
   if (status.position !== null) lines.push(`position  ${status.position}, written ${status.updatedAt}`)
   if (status.lag) lines.push(`lag       ${lagText(status.lag)}`)
   if (status.slot) lines.push(`slot      ${slotText(status.slot)}`)
+  for (const { partition, position, lagBytes, member } of status.partitions) {
+    lines.push(`partition ${partition}: ${position}, ${lagBytes === 0 ? 'nothing' : formatBytes(lagBytes)} behind, ${member === null ? 'applied by nobody' : `applied by ${member.slice(0, 8)}`}`)
+  }
   const { done, open, rows } = status.chunks
   if (done + open > 0) lines.push(`copy      ${formatCount(done)} of ${counted(done + open, 'chunk')} done, ${counted(rows, 'row')}`)
   const { waiting, retry, waived, left, reasons } = status.parked

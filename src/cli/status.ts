@@ -35,6 +35,8 @@ export interface Status {
   readonly writer: WriterState | null
   readonly lag: { readonly bytes: number; readonly seconds: number } | null
   readonly slot: SlotStatus | null
+  /** Where each partition is, with kafka.partitions above 1; `member` is the process that applies it, null when nobody does. */
+  readonly partitions: readonly { readonly partition: number; readonly position: string; readonly lagBytes: number; readonly member: string | null }[]
   readonly chunks: { readonly done: number; readonly open: number; readonly rows: number; readonly tables: readonly ChunkState[] }
   readonly parked: {
     readonly waiting: number
@@ -78,6 +80,8 @@ export async function readStatus(operated: Operated, config: Pick<Config, 'pipel
     position: checkpoint ? `${checkpoint.epoch}:${formatLsn(checkpoint.commitLsn)}` : null,
     lag: checkpoint ? lagOf(end, checkpoint) : null,
     slot: await slotStatus(source, { checkpoint, logged: config.log === 'kafka', running: writer !== null || config.log === 'kafka', database: opened.catalogs.source.database, warnings }),
+    partitions: (await destination.lanes()).map(({ partition, commitLsn, endLsn, member }) => (
+      { partition, position: formatLsn(commitLsn), lagBytes: Math.max(0, Number(end - endLsn)), member })),
     chunks: { done: sum(chunks, (c) => c.done), open: sum(chunks, (c) => c.open), rows: sum(chunks, (c) => c.rows), tables: chunks },
     parked: { waiting: parkedIn('waiting'), retry: parkedIn('retry'), waived: parkedIn('waived'), left: parkedIn('left'), reasons },
     objects: counts && { ...jobTotals(counts), states: counts },

@@ -61,6 +61,8 @@ const kafka = z.strictObject({
   batch: size.prefault('512KiB').pipe(z.number().min(64 << 10, 'at least 64KiB').max(8 << 20, 'at most 8MiB'))
     .describe('Bytes of records that are sent at once; the topic must take batches a little larger'),
   replication: count(1, 32).optional().describe('Copies of the topic that is made; without it as many as brokers, up to 3'),
+  partitions: count(1, 64).default(1)
+    .describe('1: everything in the order of the source; more: that many deliver processes may share the work, see `root` in the mapping'),
   foreign: z.enum(['stop', 'dead-letter']).default('stop')
     .describe('A record in the topic that rekey did not write: stop, or keep it in rekey.dead_letter and go on'),
   ssl: ssl.default(false).describe('true, or files; the name of the broker is always checked'),
@@ -70,6 +72,7 @@ const kafka = z.strictObject({
     password: z.string().min(1),
   }).optional(),
 }).refine(({ topics, schemas }) => schemas === 'none' || topics === 'per-table', 'schemas: inline needs topics: per-table')
+  .refine(({ format, partitions }) => format === 'rekey' || partitions === 1, 'format: debezium needs partitions: 1')
 
 /** The file rekey.yaml. `${NAME}` in any text stands for an environment variable. */
 export const configSchema = z.strictObject({

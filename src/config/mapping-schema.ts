@@ -116,6 +116,7 @@ const tableSpec = z.strictObject({
   reason: reason.optional().describe('Why the table is skipped'),
   to: name.optional().describe('Destination table, if named otherwise'),
   key: z.array(name).min(1).optional().describe('Source columns that identify a row, for tables without a primary key'),
+  root: name.optional().describe('Source column with the key of the row that this one goes with (a task with its project), for kafka.partitions'),
   on: z.array(z.union([name, z.array(name).min(1)], { error: 'expected a column or a list of columns' })).min(1).optional()
     .describe('Natural keys, tried in order: [lower(email)] or [[name], [owner, product]]'),
   keep: keep.optional().describe('What columns of a merged row keep if they do not say it themselves (default destination)'),

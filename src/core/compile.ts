@@ -12,6 +12,7 @@ import type { Mapping, TableRule } from './mapping.ts'
 import type { MappingSource, TableSpec } from './mapping-source.ts'
 import type { Problem } from './problem.ts'
 import { nameOf, type TableName } from './relation.ts'
+import { rootsOf } from './roots.ts'
 
 /**
  * Checks a mapping against both catalogs and turns it into what the engine runs on. All problems are told at once; with an error among
@@ -26,6 +27,7 @@ export function compileMapping(spec: MappingSource, source: Catalog, destination
   checkVerdicts(draft)
   checkOrder(draft)
   checkCycles(draft)
+  draft.problems.push(...rootsOf(spec, source).problems)
   const contexts = spec.contexts.map(({ name }) => ({
     name, tables: [...draft.places].filter(([, place]) => place.context === name && place.verdict !== 'skip').map(([table]) => table),
   }))

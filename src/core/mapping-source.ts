@@ -58,6 +58,8 @@ export interface TableSpec {
   readonly to?: string | undefined
   /** Source columns that identify a row, where the catalog does not say it. */
   readonly key?: readonly string[] | undefined
+  /** Source column with the key of the row that this one goes with, where changes are spread over partitions. */
+  readonly root?: string | undefined
   readonly on?: readonly (string | readonly string[])[] | undefined
   readonly keep?: KeepSpec | undefined
   readonly pinned?: Readonly<Record<string, Scalar>> | readonly PinSpec[] | undefined

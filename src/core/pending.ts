@@ -1,3 +1,4 @@
+import { isAlone } from './alone.ts'
 import type { Transaction } from './change.ts'
 
 /** Transactions that wait to be applied, with their rows and bytes counted. */
@@ -21,16 +22,17 @@ export function pendingTransactions(): Pending {
         bytes += t.bytes
       }
     },
-    /** A fragment that is not the last ends its batch: what follows it belongs to the same destination transaction. */
+    /** A fragment that is not the last ends its batch: what follows it belongs to the same destination transaction. One that goes alone is one. */
     take(limit) {
       let n = 0
       for (let r = 0, b = 0; n < queue.length && r < limit.rows && b < limit.bytes;) {
+        if (n > 0 && isAlone(queue[n])) break
         const t = queue[n++]
         r += t.changes.length
         b += t.bytes
         rows -= t.changes.length
         bytes -= t.bytes
-        if (!t.last) break
+        if (!t.last || isAlone(t)) break
       }
       const taken = queue.slice(0, n)
       queue = queue.slice(n)

@@ -1,6 +1,7 @@
 import { encoder } from '../../connectors/kafka/encode.ts'
 import { epochOf } from '../../connectors/kafka/header.ts'
 import { kafkaAppends } from '../../connectors/kafka/log.ts'
+import { spread } from '../../connectors/kafka/spread.ts'
 import { readTopic } from '../../connectors/kafka/topics.ts'
 import { openSession, type SqlSession } from '../../connectors/postgres/session.ts'
 import { freeSlot, readSlot } from '../../connectors/postgres-source/slot.ts'
@@ -9,10 +10,13 @@ import { capture } from '../capture.ts'
 import { readCatalog } from '../catalog.ts'
 import { every, sleep } from '../clock.ts'
 import type { Config } from '../config/config.ts'
+import { readMapping } from '../config/mapping-files.ts'
 import { tableOf, type Catalog } from '../core/catalog.ts'
 import { RekeyError } from '../core/errors.ts'
 import type { Lsn } from '../core/lsn.ts'
 import type { Checkpoint } from '../core/plan.ts'
+import { rootsOf } from '../core/roots.ts'
+import { type Route, router } from '../core/route.ts'
 import { judgeSlot, type SlotState } from '../core/slot-health.ts'
 import type { Point } from '../failpoint.ts'
 import { allOf, type Meter } from '../meter.ts'
@@ -95,12 +99,14 @@ async function captureOnce({ config, meter, note, point }: CaptureRole, { sessio
   const topic = topicOf(config)
   if ((await readTopic(kafka, topic)) === null) throw new RekeyError('LOG_TOPIC', `there is no topic ${topic.topic}`)
   const { batch, compression } = kafkaOf(config)
+  const encode = encoder({
+    name: prefixOf(config), database: catalog.database, version: version(), epoch: epochOf({ ...state, pipeline: config.pipeline }),
+    primaryKey: (relation) => tableOf(catalog, relation)?.primaryKey?.columns ?? [], partBytes: batch >> 1, now: Date.now,
+  })
+  const route = await routeOf(config, catalog)
   const log = kafkaAppends({
-    kafka, topic: topic.topic, batchBytes: batch, compression, from: state.confirmed, tables: await tablesOf(config, { session, catalog, note }),
-    encode: encoder({
-      name: prefixOf(config), database: catalog.database, version: version(), epoch: epochOf({ ...state, pipeline: config.pipeline }),
-      primaryKey: (relation) => tableOf(catalog, relation)?.primaryKey?.columns ?? [], partBytes: batch >> 1, now: Date.now,
-    }),
+    kafka, topic: topic.topic, batchBytes: batch, compression, from: state.confirmed, tables: await tablesOf(config, { session, catalog, note }), encode,
+    ...(route ? { spread: spread({ ...route, encode, from: state.confirmed }) } : {}),
   })
   const open = openSource({ url: config.source.url, ...namesOf(config), epoch: 0, queueBytes: config.memory.transaction })
   const stop = new AbortController()
@@ -122,6 +128,16 @@ async function captureOnce({ config, meter, note, point }: CaptureRole, { sessio
     await log.close()
     await open.close()
   }
+}
+
+/** Null where one partition has everything. Rejects with MAPPING when the mapping does not say where a row belongs. */
+async function routeOf(config: Config, catalog: Catalog): Promise<{ readonly route: Route; readonly partitions: number } | null> {
+  const { partitions } = kafkaOf(config)
+  if (partitions === 1) return null
+  const { source } = await readMapping(config.mapping)
+  const { roots, problems } = rootsOf(source, catalog)
+  if (problems.length > 0) throw new RekeyError('MAPPING', problems.map((p) => `${p.where}: ${p.message}`).join('\n'))
+  return { route: router(roots, partitions), partitions }
 }
 
 /** What a capture that has ended says of itself: it has applied nothing. */

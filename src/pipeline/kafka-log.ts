@@ -1,6 +1,7 @@
 import { type ClientOptions, openClient } from '../../connectors/kafka/client.ts'
 import { epochOf } from '../../connectors/kafka/header.ts'
-import { kafkaReads } from '../../connectors/kafka/log.ts'
+import { kafkaReads, type ReadOptions } from '../../connectors/kafka/log.ts'
+import { allParts } from '../../connectors/kafka/part-logs.ts'
 import { changesTopic, makeTopic, readTopic, type TopicWish } from '../../connectors/kafka/topics.ts'
 import { keepLetter } from '../../connectors/postgres-destination/dead-letters.ts'
 import type { Config } from '../config/config.ts'
@@ -28,8 +29,8 @@ export function prefixOf(config: Config): string {
 }
 
 export function topicOf(config: Config): TopicWish {
-  const { batch, replication } = kafkaOf(config)
-  return { topic: changesTopic(prefixOf(config)), batchBytes: batch, replication: replication ?? null }
+  const { batch, replication, partitions } = kafkaOf(config)
+  return { topic: changesTopic(prefixOf(config)), batchBytes: batch, replication: replication ?? null, partitions }
 }
 
 /** Makes the topic of a run that begins, or takes the one that is there: what it holds of earlier runs is older than the new slot. */
@@ -57,21 +58,27 @@ export async function judgeTopic({ opened: { config }, events }: Bridge, { endLs
 }
 
 /** What the topic has behind the checkpoint. */
-export async function readsFromKafka({ opened, main, meter, events }: Bridge, checkpoint: Checkpoint): Promise<Pick<ChangeLog, 'read' | 'ack'>> {
+export function readsFromKafka(bridge: Bridge, checkpoint: Checkpoint): Pick<ChangeLog, 'read' | 'ack'> {
+  const options = readOptions(bridge, checkpoint)
+  return kafkaOf(bridge.opened.config).partitions > 1 ? allParts(options, checkpoint) : kafkaReads({ ...options, start: checkpoint })
+}
+
+/** What all readers of a pipeline's topic have in common. */
+export function readOptions({ opened, meter, events }: Pick<Bridge, 'opened' | 'meter' | 'events'>, checkpoint: Checkpoint): Omit<ReadOptions, 'start'> {
   const { config, mapping, catalogs } = opened
   const { foreign, format, keepsNulls } = kafkaOf(config)
-  return kafkaReads({
+  return {
     kafka: clientOf(kafkaOf(config)), topic: topicOf(config), group: `${prefixOf(config)}.rekey`, number: checkpoint.epoch,
     epoch: epochOf({ systemId: checkpoint.sourceSystem, timeline: checkpoint.sourceTimeline, pipeline: config.pipeline }),
-    start: checkpoint, relations: relationsOf(catalogs.source, mapping), maxBytes: config.memory.queue, onRead: meter.consumed,
+    relations: relationsOf(catalogs.source, mapping), maxBytes: config.memory.queue, onRead: meter.consumed,
     debezium: format === 'debezium' ? { keepsNulls } : null,
     deadLetter: foreign === 'stop' ? null : async (letter) => {
       const headers = Object.entries(letter.headers ?? {}).flatMap(([name, value]) =>
         [value].flat().map((one) => [name, one === undefined ? '' : Buffer.from(one).toString('hex')]))
-      await keepLetter(main.query, config.pipeline, { ...letter, headers: Object.fromEntries(headers) as Record<string, string> })
+      await keepLetter(opened.destination.query, config.pipeline, { ...letter, headers: Object.fromEntries(headers) as Record<string, string> })
       meter.deadLetter()
       const where = `topic ${letter.topic}, partition ${letter.partition}, offset ${letter.offset}`
       events.note({ level: 'warn', event: 'dead-letter', text: `${where}: ${letter.reason}; it is kept in rekey.dead_letter` })
     },
-  })
+  }
 }

@@ -18,14 +18,20 @@ import { capturedTables, namesOf, type Opened } from './open.ts'
 /** Opens the destination and brings slot, publication and checkpoint to agree: made anew for a run that has nothing yet, else judged. */
 export async function prepare(bridge: Bridge, resumed: boolean): Promise<Checkpoint> {
   const { opened, main, options } = bridge
-  const { config, catalogs, mapping } = opened
-  const { slot, publication } = namesOf(config)
+  const { config, catalogs } = opened
   const checkpoint = await main.destination.open()
   await rememberSource(main.query, config.pipeline, catalogText(catalogs.source))
-  const tables = capturedTables(mapping)
   if (checkpoint.phase === 'new' && resumed) throw new RekeyError('FENCED', `the pipeline ${config.pipeline} was removed while it ran`)
   if (!resumed && options.conflicts !== undefined) await takeDecisions(bridge, options.conflicts)
   if (checkpoint.phase === 'new') return begin(bridge, checkpoint)
+  await judge(bridge, checkpoint)
+  return checkpoint
+}
+
+/** May a run go on from here: is the mapping its own, and is there what it reads? */
+export async function judge(bridge: Bridge, checkpoint: Checkpoint): Promise<void> {
+  const { opened: { config, catalogs, mapping }, options } = bridge
+  const { slot, publication } = namesOf(config)
   if (checkpoint.mappingDigest !== mapping.digest) {
     throw new RekeyError('CONFIG', 'the mapping was changed since this run began; a running pipeline keeps its mapping', { hint: 'Restore the mapping files, or `rekey remove` and begin anew.' })
   }
@@ -36,9 +42,8 @@ export async function prepare(bridge: Bridge, resumed: boolean): Promise<Checkpo
     if (health.state !== 'ok') throw new RekeyError(health.code, health.message)
   }
   const found = await readPublication(config.source.url, publication)
-  const differences = found ? comparePublication(found, tables) : ['it is gone']
+  const differences = found ? comparePublication(found, capturedTables(mapping)) : ['it is gone']
   if (differences.length > 0) throw new RekeyError('PUBLICATION', `publication ${publication}: ${differences.join('; ')}`)
-  return checkpoint
 }
 
 /** With a log of its own, the slot is capture's, and may be ahead of the destination; the log must then have what is between them. */

@@ -29,7 +29,7 @@ export async function stream(
   const { opened, main, meter, point } = bridge
   const { config, mapping, catalogs } = opened
   const direct = config.log === 'direct' ? directLog({ maxBytes: config.memory.queue }) : null
-  const log = direct ?? (await readsFromKafka(bridge, checkpoint))
+  const log = direct ?? readsFromKafka(bridge, checkpoint)
   const open = openSource({ url: config.source.url, ...namesOf(config), epoch: checkpoint.epoch, queueBytes: config.memory.transaction })
   // Never the same twice: one that an earlier run sent may be on its way, too.
   let marker = `converged ${randomUUID()}`

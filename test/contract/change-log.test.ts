@@ -2,10 +2,13 @@ import { randomBytes } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { describe, expect, it } from 'vitest'
 import { directLog } from '../../connectors/direct/log.ts'
-import { openClient } from '../../connectors/kafka/client.ts'
+import { openClient, withAdmin } from '../../connectors/kafka/client.ts'
 import { encoder } from '../../connectors/kafka/encode.ts'
 import { kafkaAppends, kafkaReads } from '../../connectors/kafka/log.ts'
-import { makeTopic } from '../../connectors/kafka/topics.ts'
+import { allParts } from '../../connectors/kafka/part-logs.ts'
+import { spread } from '../../connectors/kafka/spread.ts'
+import { makeTopic, readTopic } from '../../connectors/kafka/topics.ts'
+import { router } from '../../src/core/route.ts'
 import type { ChangeLog } from '../../src/ports.ts'
 import type { Transaction } from '../../src/core/change.ts'
 import { insertOf, relation, transaction } from '../support/core-literals.ts'
@@ -192,3 +195,32 @@ async function kafkaLogOf({ maxBytes }: { readonly maxBytes: number }): Promise<
 }
 
 changeLogContract('the log in Kafka', kafkaLogOf)
+
+/** Written to several partitions and read as one. */
+async function spreadLogOf({ maxBytes }: { readonly maxBytes: number }): Promise<ChangeLog> {
+  const prefix = `t${randomBytes(4).toString('hex')}`
+  const topic = { topic: `${prefix}.changes`, batchBytes: 1 << 19, replication: null, partitions: 3 }
+  await makeTopic(kafka, topic)
+  const encode = encoder({ name: prefix, database: 'd', version: '0', epoch: EPOCH, primaryKey: () => [], partBytes: 1 << 18, now: Date.now })
+  const route = router(new Map([['public.rows', { of: 'public.rows', column: null, key: ['id'] }]]), 3)
+  const { append, durable } = kafkaAppends({
+    kafka, topic: topic.topic, batchBytes: topic.batchBytes, compression: 'none', encode, from: 0n, spread: spread({ partitions: 3, route, encode, from: 0n }),
+  })
+  const { read, ack } = allParts({
+    kafka, topic, group: `${prefix}.rekey`, epoch: EPOCH, number: 1, relations: new Map([['public.rows', rows]]), maxBytes, deadLetter: null, onRead: () => {},
+  }, { commitLsn: 0n, endLsn: 1n })
+  return { append, durable, read, ack }
+}
+
+changeLogContract('the log in Kafka over three partitions', spreadLogOf)
+
+describe('the log in Kafka over three partitions keeps its number', () => {
+  it('a topic of another number of partitions is refused', async () => {
+    const topic = { topic: `t${randomBytes(4).toString('hex')}.changes`, batchBytes: 1 << 19, replication: null, partitions: 3 }
+    await makeTopic(kafka, topic)
+    expect((await readTopic(kafka, topic))?.partitions.length).toBe(3)
+    await withAdmin(kafka, 'add a partition', (admin) => admin.createPartitions({ topicPartitions: [{ topic: topic.topic, count: 4 }] }))
+    await expect(readTopic(kafka, topic)).rejects.toMatchObject({ code: 'LOG_TOPIC' })
+    await expect(readTopic(kafka, { ...topic, partitions: 1 })).rejects.toMatchObject({ code: 'LOG_TOPIC' })
+  })
+})

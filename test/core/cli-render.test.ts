@@ -169,6 +169,7 @@ const STATUS: Status = {
   slot: {
     name: 'rekey_shop', health: 'ok', active: true, walStatus: 'reserved', retainedBytes: 5e6, safeBytes: 1e9, confirmedLsn: '0/16B3748',
   },
+  partitions: [],
   chunks: { done: 4, open: 0, rows: 1_234, tables: [] },
   deadLetters: 0,
   parked: {
@@ -241,6 +242,14 @@ all              5         5        0       0        0        0       0  ✓
 `)
   })
 
+  it('tells where each partition is, and who applies it', () => {
+    const partitions = [
+      { partition: 0, position: '16/B374D848', lagBytes: 0, member: '0a1b2c3d-0000-4000-8000-000000000000' }, { partition: 1, position: '16/B3000000', lagBytes: 2_000, member: null },
+    ]
+    const text = renderStatus({ ...STATUS, partitions })
+    expect(text).toContain('\npartition 0: 16/B374D848, nothing behind, applied by 0a1b2c3d\npartition 1: 16/B3000000, 2.0 kB behind, applied by nobody\n')
+  })
+
   it('tells that nothing is behind', () => {
     expect(renderStatus({ ...STATUS, lag: { bytes: 0, seconds: 0 } })).toContain('\nlag       none\n')
   })
@@ -250,7 +259,7 @@ all              5         5        0       0        0        0       0  ✓
     const none: Status = {
       ...STATUS, state: 'not started', phase: null, position: null, updatedAt: null, writer: null, lag: null, slot: null, parked,
       tables: {}, warnings: [],
-      chunks: { done: 0, open: 0, rows: 0, tables: [] }, totals: { ...noTotals(), closes: true },
+      partitions: [], chunks: { done: 0, open: 0, rows: 0, tables: [] }, totals: { ...noTotals(), closes: true },
     }
     expect(renderStatus(none)).toBe('pipeline  shop: not started\nsource    deployment lab\n')
   })

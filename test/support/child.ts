@@ -18,6 +18,8 @@ export interface Child {
   readonly rss: number
   /** Resolves when it has come this far, or farther; rejects when it ends before. */
   reached(phase: 'snapshot' | 'stream'): Promise<void>
+  /** Resolves when it has said something like this; rejects when it ends before. */
+  heard(text: RegExp): Promise<void>
   kill(signal: NodeJS.Signals): void
 }
 
@@ -34,7 +36,8 @@ export function startChild(config: Config, options: { readonly failpoints?: stri
   const lines: string[] = []
   let rss = 0
   let rest = ''
-  let heard: () => void = () => {}
+  const waiting: (() => void)[] = []
+  const heard = (): void => waiting.splice(0).forEach((wake) => wake())
   const hear = (text: Buffer): void => {
     const parts = (rest + text.toString()).split('\n')
     rest = parts.pop()!
@@ -57,17 +60,17 @@ export function startChild(config: Config, options: { readonly failpoints?: stri
       heard()
     })
   })
+  const said = async (is: (line: string) => boolean, what: string): Promise<void> => {
+    while (!lines.some(is)) {
+      if (child.exitCode !== null || child.signalCode !== null) throw new Error(`the bridge ended before ${what}: ${lines.slice(-3).join(' | ')}`)
+      await new Promise<void>((resolve) => waiting.push(resolve))
+    }
+  }
   return {
     pid: child.pid!, ended, lines,
     get rss() { return rss },
-    async reached(phase) {
-      for (;;) {
-        if (lines.some((line) => line.startsWith(`at ${phase} `) || line.startsWith('at stream '))) return
-        if (child.exitCode !== null
-          || child.signalCode !== null) throw new Error(`the bridge ended before ${phase}: ${lines.slice(-3).join(' | ')}`)
-        await new Promise<void>((resolve) => (heard = resolve))
-      }
-    },
+    reached: (phase) => said((line) => line.startsWith(`at ${phase} `) || line.startsWith('at stream '), phase),
+    heard: (text) => said((line) => text.test(line), String(text)),
     kill: (name) => void child.kill(name),
   }
 }

@@ -1,0 +1,93 @@
+import { tableOf, type Catalog, type CatalogTable, type ForeignKey } from './catalog.ts'
+import { resolveTable } from './compile-draft.ts'
+import type { MappingSource, TableSpec } from './mapping-source.ts'
+import type { Problem } from './problem.ts'
+import { nameOf, type TableName } from './relation.ts'
+
+/** Which rows go with which: all rows of equal root are changed in the order of the source, whatever partition they are in. */
+export interface Root {
+  /** The root's table. */
+  readonly of: string
+  /** The source column that holds the root's key; null for a table that is its own root. */
+  readonly column: string | null
+  /** The columns of the row's own key. Empty where equal rows cannot be told apart: the whole table is one root then. */
+  readonly key: readonly string[]
+}
+
+/** By source table name. */
+export type Roots = ReadonlyMap<string, Root>
+
+/**
+ * The roots that a mapping declares, from the source's side alone: capture needs them and knows nothing of the destination. A problem is
+ * told where a change of a row would not say what the row's root is, or was.
+ */
+export function rootsOf(spec: MappingSource, source: Catalog): { roots: Roots; problems: Problem[] } {
+  const problems: Problem[] = []
+  const roots = new Map<string, Root>()
+  const written = [...new Set([...spec.contexts.flatMap((context) => context.tables), ...Object.keys(spec.tables)])]
+  for (const name of written) {
+    const table = tableOf(source, resolveTable(name, spec.schemas.source))
+    const rule = specOf(spec, name)
+    if (!table || rule.verdict === 'skip') continue
+    roots.set(nameOf(table), rootOf({ spec, source, rule, table, where: `tables.${name}` }, problems))
+  }
+  for (const [name, { of, column }] of roots) {
+    const above = column === null ? undefined : roots.get(of)
+    if (above === undefined || above.column === null) continue
+    problems.push({
+      severity: 'error', code: 'ROOT', where: `tables.${name}.root`, message: `${of} is no root itself: its rows go with those of ${above.of}`,
+      fix: `Name a column of ${name} that has the key of ${above.of}, or none.`,
+    })
+  }
+  return { roots, problems }
+}
+
+/** What several partitions cannot carry: told only where there are several. */
+export function onePartitionOnly(spec: MappingSource): string[] {
+  return Object.entries(spec.tables).flatMap(([name, rule]) => [
+    ...(rule.where ? [`tables.${name}.where: rows that a filter lets in late are read again in the order of all`] : []),
+    ...(rule.adopt ? [`tables.${name}.adopt: what a trigger makes is found in the order of all`] : []),
+  ])
+}
+
+function specOf(spec: MappingSource, name: string): TableSpec {
+  const wanted = nameOf(resolveTable(name, spec.schemas.source))
+  return Object.entries(spec.tables).find(([written]) => nameOf(resolveTable(written, spec.schemas.source)) === wanted)?.[1] ?? {}
+}
+
+interface Rooted {
+  readonly spec: MappingSource
+  readonly source: Catalog
+  readonly rule: TableSpec
+  readonly table: CatalogTable
+  readonly where: string
+}
+
+function rootOf(rooted: Rooted, problems: Problem[]): Root {
+  const { rule, table, where } = rooted
+  const key = rule.key ?? (table.identityColumns.length > 0 ? table.identityColumns : table.primaryKey?.columns ?? [])
+  const own: Root = { of: nameOf(table), column: null, key }
+  if (rule.root === undefined) return own
+  const fail = (message: string, fix: string): Root => {
+    problems.push({ severity: 'error', code: 'ROOT', where: `${where}.root`, message, fix })
+    return own
+  }
+  const column = table.columns.find((c) => c.name === rule.root)
+  if (!column) return fail(`${nameOf(table)} has no column ${rule.root}`, 'Correct the name.')
+  const named = referenced(rooted, column.name)
+  if (!named) return fail(`${column.name} refers to no table by a key of one column`, 'Name a foreign key of one column, or a column with `ref`.')
+  if (table.identity !== 'f' && !table.identityColumns.includes(column.name)) {
+    return fail(`a delete of ${nameOf(table)} does not say its ${column.name}`, `alter table ${nameOf(table)} replica identity full`)
+  }
+  return { of: nameOf(named), column: column.name, key }
+}
+
+/** The table whose own key a column holds: by its foreign key, else by its `ref`. */
+function referenced({ spec, source, rule, table }: Rooted, column: string): TableName | null {
+  const byKey = (fk: ForeignKey): boolean => fk.columns.length === 1 && fk.columns[0] === column
+  const fk = table.foreignKeys.find(byKey)
+  const ref = rule.columns?.[column]?.ref
+  const target = fk ? fk.target : ref === undefined ? null : resolveTable(ref, spec.schemas.source)
+  const key = target && tableOf(source, target)?.identityColumns
+  return key && key.length === 1 && (!fk || fk.targetColumns[0] === key[0]) ? target : null
+}

@@ -1,0 +1,152 @@
+import fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import { partitionFor } from '../../src/core/route.ts'
+import { shareOut } from '../../src/core/share.ts'
+import { isFirst, turnOf } from '../../src/core/turns.ts'
+import { random } from '../support/random.ts'
+
+/** A table with a parent in itself and a unique value; the state of a database; one commit of the source: rows as they are afterwards. */
+interface Node { readonly parent: number | null; readonly value: number }
+type State = ReadonlyMap<number, Node>
+interface Commit { readonly lsn: bigint; readonly rows: ReadonlyMap<number, Node | null> }
+
+function isValid(state: State): boolean {
+  const values = new Set([...state.values()].map((row) => row.value))
+  return values.size === state.size && [...state.values()].every((row) => row.parent === null || state.has(row.parent))
+}
+
+function after(state: State, changes: Iterable<readonly [number, Node | null]>): Map<number, Node> {
+  const next = new Map(state)
+  for (const [id, row] of changes) {
+    if (row === null) next.delete(id)
+    else next.set(id, row)
+  }
+  return next
+}
+
+/** What the source may commit: anything that holds at its end. Values swap, circles close, rows go and come back. */
+function history(proposals: readonly (readonly [number, Node | null])[][]): { commits: Commit[]; end: State } {
+  let end: State = new Map()
+  const commits: Commit[] = []
+  for (const rows of proposals) {
+    const next = after(end, rows)
+    if (!isValid(next)) continue
+    end = next
+    commits.push({ lsn: BigInt(10 * (commits.length + 1)), rows: new Map(rows) })
+  }
+  return { commits, end }
+}
+
+const node = fc.record({ parent: fc.option(fc.nat(11)), value: fc.nat(15) })
+const proposals = fc.array(fc.array(fc.tuple(fc.nat(11), fc.option(node, { freq: 3 })), { minLength: 1, maxLength: 4 }), { maxLength: 60 })
+
+interface Lane {
+  at: bigint
+  readonly left: Commit[]
+  seen: readonly bigint[] | null
+}
+
+/** Lanes that take turns by chance, each with batches of chance; a commit that the destination refuses changes nothing. */
+function simulate(commits: readonly Commit[], partitions: number, chance: () => number): { state: State; gathered: number } {
+  let state: State = new Map()
+  let gathered = 0
+  const last = commits.at(-1)!.lsn
+  const lanes: Lane[] = Array.from({ length: partitions }, (_, k) => ({
+    at: 0n, seen: null,
+    left: commits.map((c) => ({ lsn: c.lsn, rows: new Map([...c.rows].filter(([id]) => partitionFor(String(id), partitions) === k)) })).filter((c) => c.rows.size > 0),
+  }))
+  const others = (lane: Lane): bigint[] => lanes.filter((one) => one !== lane).map((one) => one.at)
+  const gather = (lane: Lane): void => {
+    gathered++
+    const to = [lane.left[0].lsn, ...lanes.map((one) => one.at)].reduce((a, b) => (a > b ? a : b))
+    const due = lanes.flatMap((one) => one.left.filter((c) => c.lsn <= to)).sort((a, b) => Number(a.lsn - b.lsn))
+    state = after(state, due.flatMap((c) => [...c.rows]))
+    expect(isValid(state)).toBe(true)
+    for (const one of lanes) {
+      one.left.splice(0, one.left.filter((c) => c.lsn <= to).length)
+      one.at = one.at > to ? one.at : to
+      one.seen = null
+    }
+  }
+  for (let idle = 0; lanes.some((lane) => lane.left.length > 0); idle++) {
+    // Everybody who can move has had many turns by then.
+    if (idle > 2_000) throw new Error('nobody moves any more')
+    const lane = lanes[Math.floor(chance() * partitions)]
+    if (lane.left.length === 0) {
+      if (lane.at < last) idle = 0
+      lane.at = last
+      continue
+    }
+    const next = lane.left[0].lsn
+    if (lane.seen) {
+      const turn = turnOf(next, lane.seen, others(lane))
+      if (turn === 'wait') continue
+      if (turn === 'gather') {
+        gather(lane)
+        idle = 0
+        continue
+      }
+    }
+    const batch = lane.left.slice(0, lane.seen ? 1 : 1 + Math.floor(chance() * 5))
+    const tried = after(state, batch.flatMap((c) => [...c.rows]))
+    if (isValid(tried)) {
+      state = tried
+      lane.left.splice(0, batch.length)
+      lane.at = batch.at(-1)!.lsn
+      lane.seen = null
+    } else {
+      lane.at = lane.at > next - 1n ? lane.at : next - 1n
+      lane.seen = batch.length > 1 ? others(lane).map(() => 0n) : others(lane)
+      if (batch.length > 1 && isFirst(next, lane.seen)) lane.seen = null
+    }
+    idle = 0
+  }
+  return { state, gathered }
+}
+
+const sorted = (state: State): [number, Node][] => [...state].sort(([a], [b]) => a - b)
+
+describe('partitions that wait for each other', () => {
+  it('never stand still, and end where the source is', () => {
+    fc.assert(fc.property(proposals, fc.integer({ min: 1, max: 5 }), fc.nat(), (given, partitions, seed) => {
+      const { commits, end } = history(given)
+      fc.pre(commits.length > 3)
+      const { state } = simulate(commits, partitions, random({ seed, quiet: true }).next)
+      expect(sorted(state)).toEqual(sorted(end))
+    }), { numRuns: 300 })
+  })
+
+  it('a value that another partition took too early, and a circle, are what has to be gathered', () => {
+    const [a, b] = [0, 1].map((wanted) => Array.from({ length: 20 }, (_, id) => id).find((id) => partitionFor(String(id), 2) === wanted)!)
+    const { commits, end } = history([
+      [[a, { parent: null, value: 1 }]], [[a, { parent: null, value: 2 }]], [[b, { parent: null, value: 1 }]],
+      [[a, { parent: b, value: 1 }], [b, { parent: a, value: 2 }]],
+    ])
+    expect(commits.length).toBe(4)
+    // The second partition has every turn that it can use, then the first one.
+    let n = 0
+    const { state, gathered } = simulate(commits, 2, () => (n++ % 4 === 0 ? 0 : 0.9))
+    expect(gathered).toBeGreaterThan(0)
+    expect(sorted(state)).toEqual(sorted(end))
+  })
+})
+
+describe('sharing partitions out', () => {
+  it('ends with every partition held once and nobody with two more than another, whoever comes and goes', () => {
+    fc.assert(fc.property(fc.integer({ min: 1, max: 12 }), fc.array(fc.uniqueArray(fc.constantFrom('a', 'b', 'c', 'd', 'e'), { minLength: 1 }), { minLength: 1, maxLength: 5 }), (partitions, phases) => {
+      let holders: (string | null)[] = Array.from({ length: partitions }, () => null)
+      for (const members of phases) {
+        for (let round = 0; round < 3; round++) {
+          for (const me of members) {
+            const alive = holders.map((holder) => (holder !== null && (members as string[]).includes(holder) ? holder : null))
+            const { release, claim } = shareOut({ me, members, holders: alive })
+            holders = alive.map((holder, i) => (release.includes(i) ? null : claim.includes(i) ? me : holder))
+          }
+        }
+        const counts = members.map((me) => holders.filter((holder) => holder === me).length)
+        expect(holders).not.toContain(null)
+        expect(Math.max(...counts) - Math.min(...counts)).toBeLessThanOrEqual(1)
+      }
+    }))
+  })
+})
