@@ -135,7 +135,7 @@ describe('the verbs before a run', () => {
     const out = join(line.folder, 'plans')
     const plan = await line.json(['plan', '--out', out])
     expect(Object.keys(plan)).toEqual(
-      ['format', 'application', 'mapping', 'source', 'destination', 'tables', 'totals', 'estimate', 'conflicts', 'digest', 'files'])
+      ['format', 'application', 'mapping', 'source', 'destination', 'tables', 'totals', 'estimate', 'objects', 'conflicts', 'digest', 'files'])
     expect(plan.files).toEqual([join(out, 'plan.json'), join(out, 'conflicts.csv')])
     expect(plan.totals).toMatchObject({ rows: 7, conflict: plan.conflicts.length })
     const text = await line.rekey(['plan', '--out', out])
