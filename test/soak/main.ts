@@ -9,16 +9,19 @@ import { drained, ledger } from '../support/drained.ts'
 import { startPostgres, type Server } from '../support/postgres.ts'
 import { type Proxy, startProxy } from '../support/proxy.ts'
 import { random } from '../support/random.ts'
+import { startKafka } from '../support/services/kafka.ts'
+import { startRedis } from '../support/services/redis.ts'
+import type { Served } from '../support/services/serve.ts'
 import { createRig, type Rig } from '../support/rig.ts'
 
 /**
- * `npm run soak -- --minutes N --seed S`: both databases are worked on all the time while the bridge and both servers are killed,
+ * `npm run soak -- --minutes N --seed S [--log kafka]`: both databases are worked on all the time while the bridge and both servers are killed,
  * connections
  * are cut and frozen, and locks are held at the destination, at random. At the end everything is left in peace, and then every row must be
  * where the oracle wants it, every total must close, and no decision may have changed. Prints the seed, what was done, and the verdict.
  */
 const { values } = parseArgs({ options: { minutes: { type: 'string', default: '10' }, seed: { type: 'string' },
-  checks: { type: 'string', default: 'set' } } })
+  checks: { type: 'string', default: 'set' }, log: { type: 'string', default: 'direct' } } })
 const chance = random(values.seed === undefined ? {} : { seed: Number(values.seed) })
 const until = Date.now() + Number(values.minutes) * 60_000
 const LIMIT_MIB = 300
@@ -30,12 +33,17 @@ const count = (what: string): void => {
 
 const source = await startPostgres({ major: 16 })
 const destination = await startPostgres({ major: 18 })
+const overKafka = values.log === 'kafka'
+// Both are killed as well; the ledger is read through Redis then.
+const broker = overKafka ? await startKafka() : null
+const redis = overKafka ? await startRedis() : null
 const links = { source: await startProxy({ host: '127.0.0.1', port: source.port }),
   destination: await startProxy({ host: '127.0.0.1', port: destination.port }) }
 const rig = await createRig({
   servers: { source, destination }, sourceSql: SOURCE_SQL, destinationSql: DESTINATION_SQL, mapping: MAPPING,
   through: { source: (url) => links.source.through(url), destination: (url) => links.destination.through(url) },
-  config: `checks: ${values.checks}\nsnapshot: { rowsPerChunk: 500 }\nbatch: { rows: 200 }`,
+  config: `checks: ${values.checks}\nsnapshot: { rowsPerChunk: 500 }\nbatch: { rows: 200 }\n${broker && redis
+    ? `log: kafka\nkafka: { brokers: ['${broker.bootstrap}'] }\nidMap: redis\nredis: { url: '${redis.url}' }` : ''}`,
 })
 
 let rss = 0
@@ -65,8 +73,8 @@ async function holdLocks(at: Rig): Promise<void> {
   }
 }
 
-async function outage(server: Server): Promise<void> {
-  server.kill()
+async function outage(server: Pick<Server, 'kill' | 'restart'> | Served): Promise<void> {
+  await server.kill()
   await sleep(chance.int(50, 800))
   await server.restart()
 }
@@ -83,6 +91,8 @@ const accidents: readonly { readonly what: string; readonly weight: number; run(
   { what: 'bridge stopped in order', weight: 2, run: async (child) => child.kill('SIGTERM') },
   { what: 'source killed', weight: 2, run: () => outage(source) },
   { what: 'destination killed', weight: 2, run: () => outage(destination) },
+  ...(broker ? [{ what: 'broker killed', weight: 2, run: () => outage(broker) }] : []),
+  ...(redis ? [{ what: 'Redis killed', weight: 2, run: () => outage(redis) }] : []),
   { what: 'connections cut', weight: 3, run: async () => chance.pick(links_).cut() },
   { what: 'connections frozen', weight: 2, run: () => frozen(chance.pick(links_)) },
   { what: 'locks held', weight: 3, run: () => holdLocks(rig) },
@@ -153,4 +163,6 @@ for (const link of links_) await link.close()
 await rig.close().catch(() => {})
 await source.stop()
 await destination.stop()
+await broker?.stop()
+await redis?.stop()
 process.exitCode = faults.length === 0 ? 0 : 1
