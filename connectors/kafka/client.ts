@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs'
-import { type Admin, Kafka, logLevel, type SASLOptions } from 'kafkajs'
+import type { Admin, Kafka, SASLOptions } from 'kafkajs'
 import { type ErrorCode, RekeyError } from '../../src/core/errors.ts'
+import { library } from './library.ts'
 
 /** What may be said of a connection. Whatever else the client library knows of is left out on purpose. */
 export interface ClientOptions {
@@ -12,7 +13,8 @@ export interface ClientOptions {
 
 /** A client without a connection. Throws RekeyError CONFIG for a file that cannot be read. */
 export function openClient({ brokers, ssl, sasl }: ClientOptions): Kafka {
-  return new Kafka({
+  const { Kafka: Client, logLevel } = library()
+  return new Client({
     clientId: 'rekey', brokers: [...brokers], logLevel: logLevel.NOTHING,
     connectionTimeout: 5_000, authenticationTimeout: 5_000, requestTimeout: 30_000,
     retry: { initialRetryTime: 100, maxRetryTime: 2_000, retries: 6 },

@@ -1,6 +1,7 @@
-import { CompressionTypes, type Kafka, type Message, Partitioners, type Producer } from 'kafkajs'
+import type { Kafka, Message, Producer } from 'kafkajs'
 import type { Lsn } from '../../src/core/lsn.ts'
 import { kafkaError } from './client.ts'
+import { library } from './library.ts'
 import type { NewRecord, TableRecord } from './record.ts'
 
 export interface Writer {
@@ -54,6 +55,7 @@ function byTopic(records: Batch['records'], own: string): { topic: string; messa
  */
 export function writer(kafka: Kafka, options: WriterOptions): Writer {
   const { topic, batchBytes } = options
+  const { CompressionTypes, Partitioners } = library()
   const compression = options.compression === 'gzip' ? CompressionTypes.GZIP : CompressionTypes.None
   let producer: Promise<Producer> | null = null
   let filling: Batch = { records: [], bytes: 0, end: null }
