@@ -1,4 +1,4 @@
-import { check } from '../src/check.ts'
+import { check } from '../src/prepare/check.ts'
 import { checkedOf, renderChecked } from '../src/cli/check.ts'
 import { formatBytes, formatCount, formatSeconds, renderTable } from '../src/cli/text.ts'
 import { refuseFindings } from '../src/core/finding.ts'

@@ -2,7 +2,7 @@ import type { Transaction } from './core/change.ts'
 import type { Lsn } from './core/lsn.ts'
 import type { JobResult, JobsSeen } from './core/object-job.ts'
 import type { Checkpoint } from './core/plan.ts'
-import type { Applied } from './delivery.ts'
+import type { Applied } from './deliver/delivery.ts'
 import type { CopyChunk } from './ports.ts'
 
 /** The one list of stages that a change passes, in their order; end_to_end is from the source's commit to the destination's. */

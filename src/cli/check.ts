@@ -1,4 +1,4 @@
-import { check, type Finding } from '../check.ts'
+import { check, type Finding } from '../prepare/check.ts'
 import { ERRORS } from '../core/errors.ts'
 import type { Session } from './session.ts'
 import { counted, plain } from './text.ts'

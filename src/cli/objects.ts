@@ -1,7 +1,7 @@
 import { jobTotals, JOB_STATES, type JobState, type JobTotals } from '../core/object-job.ts'
-import { merkleTree } from '../manifest.ts'
+import { merkleTree } from '../mirror/manifest.ts'
 import type { ObjectState, StoredJob } from '../pipeline/operate.ts'
-import type { FoundProblem } from '../verify-objects.ts'
+import type { FoundProblem } from '../mirror/verify-objects.ts'
 import { objectsText } from './progress.ts'
 import { counted, formatBytes, formatCount, renderTable } from './text.ts'
 

@@ -1,6 +1,6 @@
 import type { Command } from 'commander'
 import { RekeyError } from '../core/errors.ts'
-import { resolveNew, resolveOld } from '../id-answers.ts'
+import { resolveNew, resolveOld } from '../id-map/id-answers.ts'
 import { checkIds, type Decided, listParked, type ListOptions, renderDecided, renderParked, retryParked, waiveParked } from './parked.ts'
 import { removePipeline, renderRemoved } from './remove.ts'
 import { renderStatus } from './render-status.ts'

@@ -1,4 +1,4 @@
-import type { Resolved } from '../id-answers.ts'
+import type { Resolved } from '../id-map/id-answers.ts'
 
 export function renderResolved(resolved: Resolved): string {
   const { found, entity, old, how, kind, rule, note } = resolved

@@ -7,7 +7,7 @@ import { openSession, type SqlSession } from '../../connectors/postgres/session.
 import { freeSlot, readSlot } from '../../connectors/postgres-source/slot.ts'
 import { openSource } from '../../connectors/postgres-source/source.ts'
 import { capture } from '../capture.ts'
-import { readCatalog } from '../catalog.ts'
+import { readCatalog } from '../prepare/catalog.ts'
 import { every, sleep } from '../clock.ts'
 import type { Config } from '../config/config.ts'
 import { readMapping } from '../config/mapping-files.ts'

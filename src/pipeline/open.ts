@@ -1,5 +1,5 @@
 import { openSession, type SqlSession } from '../../connectors/postgres/session.ts'
-import { readCatalog } from '../catalog.ts'
+import { readCatalog } from '../prepare/catalog.ts'
 import type { Config } from '../config/config.ts'
 import { readMapping } from '../config/mapping-files.ts'
 import type { Catalog } from '../core/catalog.ts'
@@ -9,7 +9,7 @@ import type { Mapping } from '../core/mapping.ts'
 import type { Problem } from '../core/problem.ts'
 import type { Minters } from '../core/program.ts'
 import type { TableName } from '../core/relation.ts'
-import { mintersFor } from '../mint.ts'
+import { mintersFor } from '../planning/mint.ts'
 import { storeProblems } from './stores.ts'
 
 /** Two open databases, their catalogs and the mapping against them. */

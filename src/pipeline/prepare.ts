@@ -6,7 +6,7 @@ import { destinationState } from '../../connectors/postgres-destination/state.ts
 import { comparePublication, ensurePublication, readPublication } from '../../connectors/postgres-source/publication.ts'
 import { createSlot, dropSlot, freeSlot, readSlot } from '../../connectors/postgres-source/slot.ts'
 import { sleep } from '../clock.ts'
-import { readDecisions, storeDecisions } from '../conflicts.ts'
+import { readDecisions, storeDecisions } from '../prepare/conflicts.ts'
 import { catalogText } from '../core/catalog.ts'
 import { RekeyError } from '../core/errors.ts'
 import type { Checkpoint } from '../core/plan.ts'

@@ -1,7 +1,7 @@
 import type { Config } from '../config/config.ts'
 import { RekeyError } from '../core/errors.ts'
 import type { Note } from '../progress.ts'
-import { createResolver } from '../resolver.ts'
+import { createResolver } from '../id-map/resolver.ts'
 import { listen } from '../server/http.ts'
 import { resolverRoutes } from '../server/resolver.ts'
 import { openLookUp } from './look-up.ts'

@@ -5,8 +5,8 @@ import type { StoreConfig } from '../config/objects-schema.ts'
 import { RekeyError } from '../core/errors.ts'
 import type { Mapping } from '../core/mapping.ts'
 import type { Problem } from '../core/problem.ts'
-import { newPace, type Pace } from '../objects/pace.ts'
-import { pacedStore } from '../objects/paced-store.ts'
+import { newPace, type Pace } from '../mirror/pace.ts'
+import { pacedStore } from '../mirror/paced-store.ts'
 import type { ObjectStore } from '../ports.ts'
 
 export type ObjectsConfig = NonNullable<Config['objects']>

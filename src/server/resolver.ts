@@ -1,7 +1,7 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { urlOf } from '../core/url-template.ts'
 import { RekeyError } from '../core/errors.ts'
-import type { Answer, Resolver } from '../resolver.ts'
+import type { Answer, Resolver } from '../id-map/resolver.ts'
 import { failure } from './http.ts'
 
 /** Answers may change while rows are still carried, and a permanent redirect is kept for good unless it says otherwise. */

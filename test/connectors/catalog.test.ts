@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises'
 import pg from 'pg'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { readCatalog } from '../../src/catalog.ts'
+import { readCatalog } from '../../src/prepare/catalog.ts'
 import { readMapping } from '../../src/config/mapping-files.ts'
 import { tableOf, type Catalog } from '../../src/core/catalog.ts'
 import { compileMapping } from '../../src/core/compile.ts'

@@ -4,7 +4,7 @@ import { compileMapping } from '../../src/core/compile.ts'
 import { conflictsCsv, CSV_COLUMNS, decisionsFromCsv, parseCsv, type ConflictRow } from '../../src/core/conflicts-csv.ts'
 import type { TableSpec } from '../../src/core/mapping-source.ts'
 import { canonical } from '../../src/core/plan-file.ts'
-import { mintersFor } from '../../src/mint.ts'
+import { mintersFor } from '../../src/planning/mint.ts'
 import { catalog, table } from '../support/catalog-literals.ts'
 
 const source = catalog([

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import type { Decision } from '../../src/core/plan.ts'
-import { decisionCache } from '../../src/decisions.ts'
+import { decisionCache } from '../../src/planning/decisions.ts'
 import type { IdMap } from '../../src/ports.ts'
 
 const decision = (key: string, more: Partial<Decision> = {}): Decision =>

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { ledgerChanges } from '../../src/core/ledger.ts'
 import type { Decision } from '../../src/core/plan.ts'
-import { decisionCache } from '../../src/decisions.ts'
+import { decisionCache } from '../../src/planning/decisions.ts'
 
 const decision = (key: string, kind: Decision['kind'], more: Partial<Decision> = {}): Decision =>
   ({ entity: 'users', key, id: `usr_${key}`, kind, rule: '', evidence: '', ...more })

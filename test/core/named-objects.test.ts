@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { mintersFor } from '../../src/mint.ts'
+import { mintersFor } from '../../src/planning/mint.ts'
 import type { MappingSource, TableSpec } from '../../src/core/mapping-source.ts'
 import { objectRefs, objectsOf, rewriteKey } from '../../src/core/named-objects.ts'
 import { compileProgram } from '../../src/core/program.ts'

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import type { Copied, CopyRequest } from '../../src/core/object-copy.ts'
-import { copyObject } from '../../src/objects/copy.ts'
+import { copyObject } from '../../src/mirror/copy.ts'
 import { newBucket } from '../support/buckets.ts'
 import { between, requestFor } from '../support/copying.ts'
 import { MiB, bytesAt, putInParts, twoServers, uploadsIn, type Sides } from '../support/object-sides.ts'

@@ -1,7 +1,7 @@
 import { writeFileSync } from 'node:fs'
 import { openS3Store } from '../../connectors/s3/store.ts'
 import type { S3Options } from '../../connectors/s3/client.ts'
-import { copyObject } from '../../src/objects/copy.ts'
+import { copyObject } from '../../src/mirror/copy.ts'
 import { between, requestFor } from './copying.ts'
 
 /** Copies one object as a process, so that it can be killed: `<from> <to> <file>` (options as JSON); remembers its upload in the file. */

@@ -1,6 +1,6 @@
 import type { CopyRequest } from '../../src/core/object-copy.ts'
-import { newBudget } from '../../src/objects/budget.ts'
-import type { CopyContext } from '../../src/objects/copying.ts'
+import { newBudget } from '../../src/mirror/budget.ts'
+import type { CopyContext } from '../../src/mirror/copying.ts'
 import type { ObjectStore } from '../../src/ports.ts'
 
 export const requestFor = (key: string, to: string, more: Partial<CopyRequest> = {}): CopyRequest => ({

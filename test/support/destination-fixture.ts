@@ -1,6 +1,6 @@
 import { openSession } from '../../connectors/postgres/session.ts'
 import { postgresDestination, type PostgresDestination } from '../../connectors/postgres-destination/destination.ts'
-import { readCatalog } from '../../src/catalog.ts'
+import { readCatalog } from '../../src/prepare/catalog.ts'
 import { tableOf, type Catalog } from '../../src/core/catalog.ts'
 import type { Mapping } from '../../src/core/mapping.ts'
 import { Lines } from '../../src/core/out.ts'

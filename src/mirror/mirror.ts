@@ -1,0 +1,203 @@
+import { sleep } from '../clock.ts'
+import { RekeyError } from '../core/errors.ts'
+import type { JobResult, JobsSeen, ObjectJob } from '../core/object-job.ts'
+import { doJob, type JobDeps } from './mirror-job.ts'
+import type { ObjectJobs, SweptPrefix } from '../ports.ts'
+
+export interface MirrorOptions extends Omit<JobDeps, 'listed' | 'notes'> {
+  readonly jobs: ObjectJobs
+  /** Jobs that are done at the same time. */
+  readonly workers: number
+  readonly leaseMs: number
+  /** How often jobs are looked for when there were none. */
+  readonly idleMs: number
+  readonly deletes: { readonly graceMs: number; readonly most: number }
+  readonly sweep: { readonly prefixes: readonly SweptPrefix[]; readonly everyMs: number }
+  /** Resolves with true when the rows are there that a sweep needs: nothing is swept before the copy is complete. */
+  readonly copied: () => Promise<boolean>
+  /** Aborts uploads that lost workers have left behind. Resolves with how many. */
+  readonly tidy: () => Promise<number>
+  readonly onSeen: (seen: JobsSeen) => void
+  readonly onNote: (note: { readonly level: 'info' | 'warn'; readonly event: string; readonly text: string }) => void
+}
+
+/** How often the leases of jobs under way are prolonged, in their length. */
+const RENEWALS = 3
+const LOOK_MS = 1_000
+const SWEEP_LOOK_MS = 10_000
+const TIDY_MS = 3_600_000
+
+/**
+ * Does the jobs of objects until the signal aborts, several at once; any number of processes may. A job that fails is put back with a
+ * pause, or parked; a destination that does not answer is waited for. What is under way at the end is put back.
+ */
+export async function mirror(options: MirrorOptions, signal: AbortSignal): Promise<void> {
+  const { jobs, leaseMs } = options
+  const under = new Map<string, ObjectJob>()
+  const settle = settling(options)
+  const stopRenewing = startTimer(leaseMs / RENEWALS, async () => {
+    if (under.size > 0) await jobs.renew([...under.values()], leaseMs)
+  })
+  const looking = lookAround(options, signal)
+  const pool = poolOf(options.workers)
+  let failure: unknown = null
+  const run = async (job: ObjectJob): Promise<void> => {
+    try {
+      const result = await doJob(job, { ...options, listed: jobs.listed, notes: jobs.notes }, signal)
+      if (result !== null) await settle({ job, result })
+    } catch (error) {
+      // A job whose report was lost is taken again when its lease ends.
+      if (!passes(error)) failure ??= error
+    } finally {
+      under.delete(job.id)
+    }
+  }
+  try {
+    const ahead: ObjectJob[] = []
+    while (!signal.aborted && failure === null) {
+      await pool.room()
+      if (ahead.length === 0) {
+        for (const job of await takeSome(options, pool.free())) {
+          under.set(job.id, job)
+          ahead.push(job)
+        }
+      }
+      const job = ahead.shift()
+      if (job) pool.add(run(job))
+      else await sleep(options.idleMs, signal)
+    }
+    for (const job of ahead) {
+      const state = job.state === 'copied' ? 'copied' : 'wanted'
+      pool.add(settle({ job, result: { state, error: null, afterMs: 0 } }).catch(() => {}))
+    }
+    await pool.empty()
+  } finally {
+    stopRenewing()
+    await looking
+  }
+  if (failure !== null) throw failure as Error
+}
+
+/** The destination is away; run() begins again when it is back. */
+function passes(error: unknown): boolean {
+  return error instanceof RekeyError && error.exit === 6
+}
+
+/** A few more than there is room for, so that one statement brings several. */
+async function takeSome({ jobs, leaseMs, workers }: MirrorOptions, free: number): Promise<readonly ObjectJob[]> {
+  return jobs.take({ most: free + Math.ceil(workers / 2), leaseMs }).catch((error: unknown) => {
+    if (!passes(error)) throw error
+    return []
+  })
+}
+
+interface Pool {
+  free(): number
+  /** Resolves when at least one place is free. */
+  room(): Promise<void>
+  add(work: Promise<void>): void
+  empty(): Promise<void>
+}
+
+function poolOf(size: number): Pool {
+  const running = new Set<Promise<void>>()
+  return {
+    free: () => size - running.size,
+    async room() {
+      while (running.size >= size) await Promise.race(running)
+    },
+    add(work) {
+      const one: Promise<void> = work.finally(() => running.delete(one))
+      running.add(one)
+    },
+    async empty() {
+      await Promise.all(running)
+    },
+  }
+}
+
+/** Reports go out together: those that come while one statement is under way go with the next. */
+function settling({ jobs, point }: MirrorOptions): (report: { job: ObjectJob; result: JobResult }) => Promise<void> {
+  let waiting: { job: ObjectJob; result: JobResult }[] = []
+  let next: Promise<void> | null = null
+  let last: Promise<void> = Promise.resolve()
+  const send = async (): Promise<void> => {
+    await last.catch(() => {})
+    const reports = waiting
+    waiting = []
+    next = null
+    last = jobs.settle(reports)
+    await last
+    await point('obj.recorded')
+  }
+  return (report) => {
+    waiting.push(report)
+    return (next ??= send())
+  }
+}
+
+function startTimer(everyMs: number, work: () => Promise<void>): () => void {
+  let busy = false
+  const timer = setInterval(() => {
+    if (busy) return
+    busy = true
+    // What fails here fails for the workers, too.
+    work().catch(() => {}).finally(() => (busy = false))
+  }, everyMs)
+  return () => clearInterval(timer)
+}
+
+/** Beside the workers: counts for the progress, copies that are to go, prefixes that are to be listed. */
+async function lookAround(options: MirrorOptions, signal: AbortSignal): Promise<void> {
+  const { jobs, deletes, sweep } = options
+  let removed = 0
+  let warned = false
+  let sweptAt = -Infinity
+  let tidiedAt = -Infinity
+  while (!signal.aborted) {
+    const began = performance.now()
+    try {
+      const seen = await jobs.notes.counts(deletes.graceMs)
+      const { due } = seen
+      options.onSeen(seen)
+      const stopped = removed + due > deletes.most
+      if (stopped && !warned) {
+        options.onNote({ level: 'warn', event: 'deletes',
+          text: `${removed + due} copies would be removed and ${deletes.most} may be: \`rekey objects approve\` has the others removed` })
+      }
+      warned = stopped
+      removed += await removeSome(options, stopped, signal)
+      if (sweep.prefixes.length > 0 && began - sweptAt >= Math.min(SWEEP_LOOK_MS, sweep.everyMs) && (await options.copied())) {
+        await jobs.listed.sweep(sweep.prefixes, sweep.everyMs)
+        sweptAt = began
+      }
+      if (began - tidiedAt >= TIDY_MS) {
+        tidiedAt = began
+        const aborted = await options.tidy()
+        if (aborted > 0) options.onNote({ level: 'info', event: 'uploads',
+          text: `${aborted} uploads that nobody had finished were aborted` })
+      }
+    } catch (error) {
+      if (!passes(error)) options.onNote({ level: 'warn', event: 'objects',
+        text: `jobs of objects cannot be looked at: ${(error as Error).message}` })
+    }
+    // Counting many jobs takes its time: a twentieth of it at most.
+    await sleep(Math.max(LOOK_MS, 20 * (performance.now() - began)), signal)
+  }
+  await jobs.notes.counts(deletes.graceMs).then(options.onSeen, () => {})
+}
+
+/** Copies whose rows went long enough ago. What a person has agreed to does not count against the limit. */
+async function removeSome(options: MirrorOptions, approved: boolean, signal: AbortSignal): Promise<number> {
+  const { jobs, leaseMs, deletes } = options
+  let removed = 0
+  while (!signal.aborted) {
+    const taken = await jobs.takeLeaving({ most: Math.min(50, deletes.most), leaseMs, graceMs: deletes.graceMs, approved })
+    if (taken.length === 0) break
+    const deps = { ...options, listed: jobs.listed, notes: jobs.notes }
+    const results = await Promise.all(taken.map(async (job) => ({ job, result: (await doJob(job, deps, signal))! })))
+    await jobs.settle(results)
+    if (!approved) removed += results.filter(({ result }) => result.state === 'gone').length
+  }
+  return removed
+}
