@@ -52,21 +52,15 @@ export async function mirror(options: MirrorOptions, signal: AbortSignal): Promi
       under.delete(job.id)
     }
   }
+  const ahead = jobsAhead(options, (job) => under.set(job.id, job))
   try {
-    const ahead: ObjectJob[] = []
     while (!signal.aborted && failure === null) {
       await pool.room()
-      if (ahead.length === 0) {
-        for (const job of await takeSome(options, pool.free())) {
-          under.set(job.id, job)
-          ahead.push(job)
-        }
-      }
-      const job = ahead.shift()
+      const job = await ahead.next()
       if (job) pool.add(run(job))
       else await sleep(options.idleMs, signal)
     }
-    for (const job of ahead) {
+    for (const job of await ahead.rest()) {
       const state = job.state === 'copied' ? 'copied' : 'wanted'
       pool.add(settle({ job, result: { state, error: null, afterMs: 0 } }).catch(() => {}))
     }
@@ -83,12 +77,41 @@ function passes(error: unknown): boolean {
   return error instanceof RekeyError && error.exit === 6
 }
 
-/** A few more than there is room for, so that one statement brings several. */
-async function takeSome({ jobs, leaseMs, workers }: MirrorOptions, free: number): Promise<readonly ObjectJob[]> {
-  return jobs.take({ most: free + Math.ceil(workers / 2), leaseMs }).catch((error: unknown) => {
-    if (!passes(error)) throw error
-    return []
-  })
+interface JobsAhead {
+  /** The next job that is due, or undefined. Rejects with what is a defect only. */
+  next(): Promise<ObjectJob | undefined>
+  /** Jobs that were taken and are not begun. */
+  rest(): Promise<readonly ObjectJob[]>
+}
+
+/** Jobs are taken while others are done, several by one statement: no worker waits for the table as long as it has many. */
+function jobsAhead({ jobs, leaseMs, workers }: MirrorOptions, onTaken: (job: ObjectJob) => void): JobsAhead {
+  const most = Math.max(4, workers)
+  const ahead: ObjectJob[] = []
+  let many = false
+  let taking: Promise<void> | null = null
+  const take = async (): Promise<void> => {
+    const taken = await jobs.take({ most, leaseMs }).catch((error: unknown) => {
+      if (!passes(error)) throw error
+      return []
+    })
+    many = taken.length === most
+    taken.forEach(onTaken)
+    ahead.push(...taken)
+  }
+  const begin = (): Promise<void> => (taking ??= take().finally(() => (taking = null)))
+  return {
+    async next() {
+      if (ahead.length === 0) await begin()
+      // What it rejects with, the next call that has to wait for it meets again.
+      else if (many && ahead.length <= most / 2) begin().catch(() => {})
+      return ahead.shift()
+    },
+    async rest() {
+      await taking?.catch(() => {})
+      return ahead
+    },
+  }
 }
 
 interface Pool {
