@@ -42,6 +42,7 @@ export interface Session {
 /** The SDK is large: it is loaded when the first store is opened. */
 export async function openSession(options: S3Options): Promise<Session> {
   const sdk = await import('@aws-sdk/client-s3')
+  const { credentials } = options
   const agent = { keepAlive: true, maxSockets: options.sockets, scheduling: 'fifo' as const }
   const config: S3ClientConfig = {
     region: options.region,
@@ -60,7 +61,8 @@ export async function openSession(options: S3Options): Promise<Session> {
       socketTimeout: 10 * options.timeout, socketAcquisitionWarningTimeout: 2 ** 31 - 1,
     },
     ...(options.endpoint === null ? {} : { endpoint: options.endpoint }),
-    ...(options.credentials === null ? {} : { credentials: options.credentials }),
+    // The SDK writes into what it is given.
+    ...(credentials === null ? {} : { credentials: typeof credentials === 'function' ? credentials : { ...credentials } }),
   }
   const client = new sdk.S3Client(config)
   sendHeaders(client)

@@ -35,6 +35,7 @@ export const objectsSchema = z.strictObject({
     'free']).default('keep').describe('keep: copies have the ETags of their sources where that can be; free: the fastest way'),
   limits: z.strictObject({
     requests: count(1, 4_096).default(256).describe('Most requests at a time, of each store'),
+    rate: count(1, 1_000_000).optional().describe('Most requests a second, of each store'),
     bandwidth: size.optional().describe('Most bytes a second, read and written'),
   }).prefault({}),
   memory: size.prefault('256MiB').describe('Bytes of objects that are held in memory, all together'),

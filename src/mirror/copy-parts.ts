@@ -6,8 +6,8 @@ import { MARKS, isMd5, isOurs } from '../core/object-marks.ts'
 import type { ObjectContent, Upload } from '../ports.ts'
 import { again, codeOf } from './again.ts'
 import { evidenceOf } from './copy-by-store.ts'
-import { copied, gathered, targetOf, type Copying } from './copying.ts'
-import { checksumOf, composite, digesting, digestOf, type Digest } from './digest.ts'
+import { copied, targetOf, type Copying } from './copying.ts'
+import { checksumOf, composite, digesting, gathered, type Digest, type Gathered } from './digest.ts'
 import { prove, withdraw } from './evidence.ts'
 
 export type InParts = PartsWay & { readonly sameEtag: boolean }
@@ -121,8 +121,7 @@ interface Flow {
   readonly digest: () => Digest
 }
 
-function held(bytes: Uint8Array): Flow {
-  const digest = digestOf(bytes)
+function held({ bytes, digest }: Gathered): Flow {
   return { content: { bytes, sha256: digest.sha256 }, digest: () => digest }
 }
 

@@ -6,18 +6,16 @@ import { isMd5 } from '../core/object-marks.ts'
 import type { ObjectBody, ObjectRead } from '../ports.ts'
 import { again, codeOf } from './again.ts'
 import { copyParts } from './copy-parts.ts'
-import { copied, gathered, targetOf, type CopyContext, type Copying } from './copying.ts'
-import { digesting, digestOf, type Digest } from './digest.ts'
+import { copied, targetOf, type CopyContext, type Copying } from './copying.ts'
+import { digesting, gathered, type Gathered } from './digest.ts'
 import { prove, withdraw } from './evidence.ts'
 
 /** Up to this an object is read at once, before anything is known of it. Such reads are not counted against the memory budget. */
 const SMALL = 256 * 1_024
 
 /** An object whose bytes are here, and were found to be what its ETag says, or were read twice. */
-export interface InMemory {
+export interface InMemory extends Gathered {
   readonly info: ObjectInfo
-  readonly bytes: Uint8Array
-  readonly digest: Digest
 }
 
 /** The source as it is now, by one request; null where more must be known of it first. */
@@ -39,8 +37,7 @@ async function checked(read: () => Promise<ObjectBody>, wanted: Wanted, signal: 
       cancel()
       return null
     }
-    const bytes = await gathered(body, info.size)
-    const now = { info, bytes, digest: digestOf(bytes) }
+    const now = { info, ...await gathered(body, info.size) }
     const means = isMd5(info) ? etagMeans(info.etag) : null
     if (means === null || means.parts !== null || means.md5 === now.digest.md5) return now
     if (before?.info.etag === info.etag && before.digest.sha256 === now.digest.sha256) return now

@@ -1,4 +1,3 @@
-import { RekeyError } from '../core/errors.ts'
 import type { Checksum, ObjectInfo, ObjectTarget, WriteIf, Written } from '../core/object.ts'
 import type { BegunUpload, Copied, CopyPath, CopyRequest, Evidence, Loss } from '../core/object-copy.ts'
 import { lossesOf, marked } from '../core/object-marks.ts'
@@ -41,16 +40,4 @@ interface Made {
 export function copied({ source }: Copying, { path, written, checksum, evidence, lost }: Made): Copied {
   const { etag, version } = written
   return { path, source: bytesOf(source), destination: { etag, version }, checksum, evidence, lost: [...lost, ...lossesOf(source, etag)] }
-}
-
-/** All bytes of a body. Rejects with OBJECT_CORRUPT when there are not so many. */
-export async function gathered(body: AsyncIterable<Uint8Array>, size: number): Promise<Uint8Array> {
-  const chunks: Uint8Array[] = []
-  let length = 0
-  for await (const chunk of body) {
-    chunks.push(chunk)
-    length += chunk.length
-  }
-  if (length !== size) throw new RekeyError('OBJECT_CORRUPT', 'a body ended early')
-  return chunks.length === 1 ? chunks[0] : Buffer.concat(chunks, length)
 }

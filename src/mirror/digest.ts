@@ -9,9 +9,35 @@ export interface Digest {
   readonly sha256: string
 }
 
-export function digestOf(bytes: Uint8Array): Digest {
+function digestOf(bytes: Uint8Array): Digest {
   const hash = (algorithm: string): string => createHash(algorithm).update(bytes).digest('hex')
   return { size: bytes.length, md5: hash('md5'), sha256: hash('sha256') }
+}
+
+export interface Gathered {
+  readonly bytes: Uint8Array
+  readonly digest: Digest
+}
+
+/**
+ * All bytes of a body, which must be `size`; rejects with OBJECT_CORRUPT when they are not. Each chunk is hashed and copied while the
+ * processor still has it at hand, and is then forgotten.
+ */
+export async function gathered(body: AsyncIterable<Uint8Array>, size: number): Promise<Gathered> {
+  const [md5, sha256] = [createHash('md5'), createHash('sha256')]
+  let bytes: Buffer | null = null
+  let length = 0
+  for await (const chunk of body) {
+    if (chunk.length === size && length === 0) return { bytes: chunk, digest: digestOf(chunk) }
+    if (length + chunk.length > size) break
+    bytes ??= Buffer.allocUnsafeSlow(size)
+    bytes.set(chunk, length)
+    length += chunk.length
+    md5.update(chunk)
+    sha256.update(chunk)
+  }
+  if (length !== size) throw new RekeyError('OBJECT_CORRUPT', 'a body has another size')
+  return { bytes: bytes ?? new Uint8Array(0), digest: { size, md5: md5.digest('hex'), sha256: sha256.digest('hex') } }
 }
 
 export interface Digesting {

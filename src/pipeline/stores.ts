@@ -24,12 +24,13 @@ export interface Stores {
 export async function openStores(objects: ObjectsConfig, mapping: Pick<Mapping, 'stores'>): Promise<Stores> {
   const closing: (() => void)[] = []
   const paces: Pace[] = []
-  const pace = { most: objects.limits.requests, requestsPerSecond: null, bytesPerSecond: objects.limits.bandwidth ?? null }
+  const { requests, rate, bandwidth } = objects.limits
+  const pace = { most: requests, requestsPerSecond: rate ?? null, bytesPerSecond: bandwidth ?? null }
   const open = async (config: StoreConfig): Promise<ObjectStore> => {
     if ('folder' in config) return folderStore(config.folder)
     const { credentials, encryption, endpoint, pathStyle, ...s3 } = config.s3
     const made = await openS3Store({
-      ...s3, endpoint: endpoint ?? null, pathStyle: pathStyle ?? endpoint !== undefined, sockets: objects.limits.requests,
+      ...s3, endpoint: endpoint ?? null, pathStyle: pathStyle ?? endpoint !== undefined, sockets: requests,
       credentials: credentials ? { accessKeyId: credentials.accessKeyId, secretAccessKey: credentials.secretAccessKey,
         ...(credentials.sessionToken === undefined ? {} : { sessionToken: credentials.sessionToken }) } : null,
       encryption: encryption ? { mode: encryption.mode, key: encryption.key ?? null } : null,

@@ -8,6 +8,7 @@ import { copyObject } from '../../src/mirror/copy.ts'
 import type { ObjectStore } from '../../src/ports.ts'
 import { newBucket } from '../support/buckets.ts'
 import { between, requestFor } from '../support/copying.ts'
+import { disguised } from '../support/disguised.ts'
 import { bytesIn, bytesOf, content, md5, partsEtag, sha256, target } from '../support/objects.ts'
 import { random } from '../support/random.ts'
 import { startS3, type S3 } from '../support/services/s3.ts'
@@ -149,4 +150,21 @@ describe('what is under the destination key', () => {
     await expect(copy([from, to])).rejects.toMatchObject({ code: 'OBJECT_MISSING' })
     expect(await to.head({ key: 'new/key', version: null })).toBeNull()
   })
+})
+
+describe('ETags that are no MD5', () => {
+  it.each([[5_000, null], [300_000, null], [17 * MiB, null], [11 * MiB, 5 * MiB]] as const)(
+    'raise no false alarm, and the copy is whole (%i bytes, parts %s)', async (size, partSize) => {
+      for (const particulars of [{}, { encryption: 'aws:kms' }]) {
+        const [source, to] = await PAIRS['from a folder to S3']()
+        const bytes = bytesOf(chance, size)
+        if (partSize === null) await source.put(target('old/key', described), content(bytes))
+        else await putInParts(source, 'old/key', { bytes, partSize })
+        const copied = await copyAndLook([disguised(source, particulars), to], bytes, { verify: 2 })
+        expect(copied.lost).toEqual([
+          { what: 'etag', name: 'etag' }, ...Object.keys(particulars).map((name) => ({ what: 'particular', name })),
+        ])
+        expect(copied.evidence).toBeGreaterThanOrEqual(2)
+      }
+    })
 })
