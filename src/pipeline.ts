@@ -1,10 +1,8 @@
 import type { Config } from './config/config.ts'
-import { readMapping } from './config/mapping-files.ts'
 import { RekeyError } from './core/errors.ts'
 import type { Lsn } from './core/lsn.ts'
 import type { Checkpoint } from './core/plan.ts'
 import { nameOf } from './core/relation.ts'
-import { onePartitionOnly } from './core/roots.ts'
 import { RestartStream } from './deliver/delivery.ts'
 import { failpoints, type Point } from './failpoint.ts'
 import { allOf } from './meter.ts'
@@ -74,7 +72,6 @@ interface Part {
 function delivers({ config, options, events, observed, point }: Part, prepared: () => void, signal: AbortSignal): Promise<Checkpoint> {
   return withDatabases(config, async (opened) => {
     await refuseProblems(opened)
-    await refuseSpread(opened)
     await refuseWalLevel(opened)
     const main = destinationOf(opened, { takeover: options.takeover, point })
     const told = allOf([startMeter(opened, events), ...(events.meter ? [events.meter] : []), ...(observed ? [observed.metrics, observed.watch(opened)] : [])])
@@ -144,18 +141,13 @@ async function both(of: Part, signal: AbortSignal): Promise<Checkpoint> {
 
 async function refuseProblems(opened: Opened): Promise<void> {
   const { problems, config, mapping } = opened
-  const errors = problems.filter((p) => p.severity === 'error').map((p) => `${p.place} ${p.where}: ${p.message}`)
-  if (errors.length > 0) await refuseChanges(opened, errors)
+  const grave = problems.filter((p) => p.severity === 'error')
+  const errors = grave.map((p) => `${p.place} ${p.where}: ${p.message}`)
+  // A number of partitions that does not fit is no change of the source's.
+  if (errors.length > 0 && grave.every((p) => p.code !== 'ONE_PARTITION')) await refuseChanges(opened, errors)
   const silent = [...mapping.tables.values()].filter((rule) => rule.triggers === 'off').map((rule) => nameOf(rule.source))
   if (silent.length > 0 && config.checks !== 'set') errors.push(`triggers: off (${silent.join(', ')}) needs checks: set in rekey.yaml`)
   if (errors.length > 0) throw new RekeyError('MAPPING', errors.join('\n'))
-}
-
-/** What several partitions cannot carry. */
-async function refuseSpread({ config }: Opened): Promise<void> {
-  if (config.log !== 'kafka' || kafkaOf(config).partitions === 1) return
-  const errors = onePartitionOnly((await readMapping(config.mapping)).source)
-  if (errors.length > 0) throw new RekeyError('MAPPING', `kafka.partitions must be 1:\n${errors.join('\n')}`)
 }
 
 async function refuseWalLevel({ source }: Opened): Promise<void> {

@@ -51,7 +51,7 @@ const CERTIFICATE = /^(CERT_|ERR_TLS_|ERR_SSL_|DEPTH_ZERO_|SELF_SIGNED_|UNABLE_T
 /** What the library threw as ours. Its own text is left out: it may hold what it was given. */
 export function kafkaError(error: unknown, doing: string): RekeyError {
   if (error instanceof RekeyError) return error
-  for (let cause: unknown = error; cause instanceof Error; cause = cause.cause ?? (cause as { originalError?: unknown }).originalError) {
+  for (let cause: unknown = error; cause instanceof Error; cause = causeOf(cause)) {
     // Of the protocol's errors `code` is a number.
     const { type, code: number } = cause as { type?: unknown; code?: unknown }
     const name = type ?? number
@@ -61,6 +61,12 @@ export function kafkaError(error: unknown, doing: string): RekeyError {
   }
   const { type, name } = error as { type?: string; name?: string }
   return new RekeyError('REMOTE', `could not ${doing}: ${type ?? name ?? 'no answer'}`, { cause: error })
+}
+
+/** What is behind an error: of several, the first one. */
+function causeOf(error: Error): unknown {
+  const { originalError, errors } = error as { originalError?: unknown; errors?: readonly unknown[] }
+  return error.cause ?? originalError ?? errors?.[0]
 }
 
 /** Opens an administrator's connection for the length of `work`. Rejects with RekeyError. */

@@ -1,11 +1,11 @@
-import { randomBytes } from 'node:crypto'
 import type { Consumer, EachBatchPayload, Kafka } from 'kafkajs'
 import { kafkaError, withAdmin } from './client.ts'
+import { newReader, readersOf } from './groups.ts'
 import type { StoredRecord } from './record.ts'
 
 export interface ReaderOptions {
   readonly topic: string
-  /** Readers are groups whose names begin so: each its own, so that one that was killed does not keep the next one waiting. */
+  /** The beginning of the names of groups, see groups.ts. */
   readonly group: string
   /** The topic's records: where it begins and ends. */
   readonly low: bigint
@@ -32,8 +32,7 @@ const REMEMBER_MS = 1_000
 export async function openReader(kafka: Kafka, options: ReaderOptions): Promise<Reader> {
   const { topic, low } = options
   const hint = await withAdmin(kafka, 'read the groups', async (admin) => {
-    const { groups } = await admin.listGroups()
-    const ours = groups.map((one) => one.groupId).filter((id) => id.startsWith(`${options.group}.`))
+    const ours = await readersOf(admin, options.group)
     const known = await Promise.all(ours.map((groupId) => admin.fetchOffsets({ groupId, topics: [topic] })))
     const offsets = known.flatMap((one) => one.flatMap((at) => at.partitions.filter((p) => p.partition === 0).map((p) => BigInt(p.offset))))
     // One that is in use refuses, and so does one that is not ours.
@@ -42,7 +41,7 @@ export async function openReader(kafka: Kafka, options: ReaderOptions): Promise<
   })
   const start = hint > options.high || hint < low ? low : hint
   const consumer = kafka.consumer({
-    groupId: `${options.group}.${randomBytes(6).toString('hex')}`, allowAutoTopicCreation: false, maxWaitTimeInMs: WAIT_MS,
+    groupId: newReader(options.group), allowAutoTopicCreation: false, maxWaitTimeInMs: WAIT_MS,
     maxBytesPerPartition: FETCH_BYTES, maxBytes: 2 * FETCH_BYTES, sessionTimeout: 30_000,
     retry: { restartOnFailure: async () => false },
   })

@@ -1,4 +1,3 @@
-import { randomBytes } from 'node:crypto'
 import type { EachBatchPayload, Kafka } from 'kafkajs'
 import type { Transaction } from '../../src/core/change.ts'
 import { RekeyError } from '../../src/core/errors.ts'
@@ -7,6 +6,7 @@ import { assemble, type AssembleOptions, type Assembler } from './assemble.ts'
 import type { Place } from './chain.ts'
 import { kafkaError } from './client.ts'
 import { addTo, type DeadLetter, gapWatch } from './foreign.ts'
+import { newReader } from './groups.ts'
 import { readTopic, type TopicWish } from './topics.ts'
 
 export interface PartsOptions extends Omit<AssembleOptions, 'start' | 'wholes'> {
@@ -62,7 +62,7 @@ export async function openParts(options: PartsOptions): Promise<Parts> {
     hear()
   }
   const consumer = kafka.consumer({
-    groupId: `${options.group}.${randomBytes(6).toString('hex')}`, allowAutoTopicCreation: false, maxWaitTimeInMs: WAIT_MS,
+    groupId: newReader(options.group), allowAutoTopicCreation: false, maxWaitTimeInMs: WAIT_MS,
     maxBytesPerPartition: FETCH_BYTES, sessionTimeout: 30_000, retry: { restartOnFailure: async () => false },
   })
   const seek = (partition: number, offset: bigint): void => consumer.seek({ topic: topic.topic, partition, offset: String(offset) })

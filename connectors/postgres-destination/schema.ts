@@ -94,6 +94,12 @@ create table if not exists rekey.dead_letter (
   primary key (pipeline, topic, partition, "offset")
 );
 
+create table if not exists rekey.topic (
+  pipeline text collate "C" not null,
+  topic text collate "C" not null,
+  primary key (pipeline, topic)
+);
+
 create table if not exists rekey.dropped_index (
   pipeline text collate "C" not null,
   schema_name text not null,

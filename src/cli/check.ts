@@ -14,10 +14,11 @@ export interface Checked {
 
 export async function checkVerb(session: Session): Promise<number> {
   const config = await session.config()
-  const findings = await session.world.operate(config, async ({ opened, source, redisFacts, stores }) => check({
+  const findings = await session.world.operate(config, async ({ opened, source, redisFacts, kafkaFacts, stores }) => check({
     source: opened.source.query, destination: opened.destination.query, catalogs: opened.catalogs, mapping: opened.mapping,
     problems: opened.problems, slot: source.slotName, publication: source.publicationName,
     checks: config.checks, workers: config.snapshot.workers, indexes: config.snapshot.indexes,
+    ...(config.kafka ? { kafka: { brokers: config.kafka.brokers, tls: config.kafka.ssl !== false, sasl: config.kafka.sasl?.mechanism ?? null, facts: await kafkaFacts() } } : {}),
     ...(config.idMap === 'redis' ? { redis: { url: config.redis!.url, facts: await redisFacts() } } : {}),
     ...(opened.mapping.stores.size > 0 && config.objects && opened.problems.every((p) => p.code !== 'UNKNOWN_STORE')
       ? { stores: { rules: [...opened.mapping.stores.values()], ...(await stores()) } } : {}),

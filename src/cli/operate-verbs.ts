@@ -117,18 +117,21 @@ function answerDecided(session: Session, decided: Decided, to: 'retry' | 'waived
 
 function addRemove(program: Command, invocation: Invocation): void {
   program.command('remove')
-    .description("drop the slot and the publication at the source and rekey's own records at the destination; carried rows stay")
+    .description("drop the slot and the publication at the source, the topics in Kafka that the pipeline has made, and rekey's own records at the destination; carried rows stay")
     .option('--yes', 'do not ask')
     .option('--force', 'end a rekey that is running')
+    .option('--keep-topics', 'leave topics and groups in Kafka; it is not asked')
     .addHelpText('after', examples('remove', 'remove --yes --json'))
-    .action(verb<{ yes?: boolean; force?: boolean }>(invocation, async (session, options) => {
+    .action(verb<{ yes?: boolean; force?: boolean; keepTopics?: boolean }>(invocation, async (session, options) => {
       const config = await session.config()
       if (!options.yes) {
+        const topics = config.kafka && !options.keepTopics
+          ? '\nTopics that the pipeline has made go with all that they hold, those of tables too (--keep-topics leaves them).' : ''
         const warning = 'The ledger goes too: what was carried can then not be told from other rows.'
-        await confirm(session, `${warning}\nType the pipeline's name (${config.pipeline}) to remove it: `, config.pipeline)
+        await confirm(session, `${warning}${topics}\nType the pipeline's name (${config.pipeline}) to remove it: `, config.pipeline)
       }
       return session.world.operate(config, async (operated) => {
-        const removed = await removePipeline(operated, config.pipeline, options.force ?? false)
+        const removed = await removePipeline(operated, config.pipeline, { force: options.force ?? false, keepTopics: options.keepTopics ?? false })
         session.answer(removed, renderRemoved(removed, { slot: operated.source.slotName, publication: operated.source.publicationName }))
         return 0
       })

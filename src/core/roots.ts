@@ -43,10 +43,14 @@ export function rootsOf(spec: MappingSource, source: Catalog): { roots: Roots; p
 }
 
 /** What several partitions cannot carry: told only where there are several. */
-export function onePartitionOnly(spec: MappingSource): string[] {
+export function onePartitionOnly(spec: MappingSource): Problem[] {
+  const problem = (where: string, why: string): Problem => ({
+    severity: 'error', code: 'ONE_PARTITION', where, message: `${why}, which several partitions have not`,
+    fix: 'Set kafka.partitions to 1, or do without it.',
+  })
   return Object.entries(spec.tables).flatMap(([name, rule]) => [
-    ...(rule.where ? [`tables.${name}.where: rows that a filter lets in late are read again in the order of all`] : []),
-    ...(rule.adopt ? [`tables.${name}.adopt: what a trigger makes is found in the order of all`] : []),
+    ...(rule.where ? [problem(`tables.${name}.where`, 'rows that a filter lets in late are read again in the order of the source')] : []),
+    ...(rule.adopt ? [problem(`tables.${name}.adopt`, 'what a trigger makes is found in the order of the source')] : []),
   ])
 }
 

@@ -2,8 +2,11 @@ import { type ClientOptions, openClient } from '../../connectors/kafka/client.ts
 import { epochOf } from '../../connectors/kafka/header.ts'
 import { kafkaReads, type ReadOptions } from '../../connectors/kafka/log.ts'
 import { allParts } from '../../connectors/kafka/part-logs.ts'
+import { readerGroup } from '../../connectors/kafka/groups.ts'
+import { makeTableTopics, tableTopics, type TableTopicsWish } from '../../connectors/kafka/table-topics.ts'
 import { changesTopic, makeTopic, readTopic, type TopicWish } from '../../connectors/kafka/topics.ts'
 import { keepLetter } from '../../connectors/postgres-destination/dead-letters.ts'
+import { noteTopics } from '../../connectors/postgres-destination/made-topics.ts'
 import type { Config } from '../config/config.ts'
 import { RekeyError } from '../core/errors.ts'
 import { formatLsn, type Lsn } from '../core/lsn.ts'
@@ -11,6 +14,7 @@ import type { Checkpoint } from '../core/plan.ts'
 import { relationsOf } from '../core/relations.ts'
 import type { ChangeLog } from '../ports.ts'
 import type { Bridge } from './bridge.ts'
+import { capturedTables, type Opened } from './open.ts'
 
 export type KafkaConfig = NonNullable<Config['kafka']>
 
@@ -33,17 +37,46 @@ export function topicOf(config: Config): TopicWish {
   return { topic: changesTopic(prefixOf(config)), batchBytes: batch, replication: replication ?? null, partitions }
 }
 
-/** Makes the topic of a run that begins, or takes the one that is there: what it holds of earlier runs is older than the new slot. */
-export async function beginTopic(config: Config): Promise<void> {
+/** What is wished of the topics of tables; null where none are wanted. */
+export function tableTopicsOf({ config, mapping }: Pick<Opened, 'config' | 'mapping'>): TableTopicsWish | null {
+  const { topics, batch, replication } = kafkaOf(config)
+  if (topics !== 'per-table') return null
+  return { prefix: prefixOf(config), tables: capturedTables(mapping), replication: replication ?? null, batchBytes: batch }
+}
+
+/** The names of all topics that a run writes to. */
+export function topicsUsed(opened: Pick<Opened, 'config' | 'mapping'>): string[] {
+  const tables = tableTopicsOf(opened)
+  return [topicOf(opened.config).topic, ...(tables ? tableTopics(tables) : [])]
+}
+
+/** Makes the topics of a run that begins, or takes those that are there: what they hold of earlier runs is older than the new slot. */
+export async function beginTopics({ opened }: Bridge): Promise<void> {
+  const { config } = opened
   const kafka = clientOf(kafkaOf(config))
-  if ((await readTopic(kafka, topicOf(config))) === null) await makeTopic(kafka, topicOf(config))
+  if ((await readTopic(kafka, topicOf(config))) === null) await makeNoted(opened, () => makeTopic(kafka, topicOf(config)))
+  await beginTableTopics(opened)
+}
+
+async function makeNoted({ config, destination }: Opened, make: () => Promise<boolean>): Promise<void> {
+  if (await make()) await noteTopics(destination.query, config.pipeline, [topicOf(config).topic])
+}
+
+/** Capture would make them, too, and could not note them: it knows nothing of the destination. */
+async function beginTableTopics(opened: Opened): Promise<void> {
+  const wish = tableTopicsOf(opened)
+  if (!wish) return
+  const { made } = await makeTableTopics(clientOf(kafkaOf(opened.config)), wish)
+  await noteTopics(opened.destination.query, opened.config.pipeline, made)
 }
 
 /**
  * May the topic still hold what the slot has let go of and the destination has not? One that is gone or empty does not. LOG_GAP then names
  * what is missing; when nothing is, the topic is made again. A hole in a topic that has records is found by reading it.
  */
-export async function judgeTopic({ opened: { config }, events }: Bridge, { endLsn }: Checkpoint, confirmed: Lsn): Promise<void> {
+export async function judgeTopic({ opened, events }: Bridge, { endLsn }: Checkpoint, confirmed: Lsn): Promise<void> {
+  const { config } = opened
+  await beginTableTopics(opened)
   const kafka = clientOf(kafkaOf(config))
   const wish = topicOf(config)
   const state = await readTopic(kafka, wish)
@@ -53,7 +86,7 @@ export async function judgeTopic({ opened: { config }, events }: Bridge, { endLs
     throw new RekeyError('LOG_GAP', `topic ${wish.topic} ${what}; what the source committed from ${formatLsn(endLsn)} to ${formatLsn(confirmed)} cannot be read`)
   }
   if (state) return
-  await makeTopic(kafka, wish)
+  await makeNoted(opened, () => makeTopic(kafka, wish))
   events.note({ level: 'warn', event: 'topic', text: `topic ${wish.topic} was gone and is made again; nothing of it was missing` })
 }
 
@@ -68,7 +101,7 @@ export function readOptions({ opened, meter, events }: Pick<Bridge, 'opened' | '
   const { config, mapping, catalogs } = opened
   const { foreign, format, keepsNulls } = kafkaOf(config)
   return {
-    kafka: clientOf(kafkaOf(config)), topic: topicOf(config), group: `${prefixOf(config)}.rekey`, number: checkpoint.epoch,
+    kafka: clientOf(kafkaOf(config)), topic: topicOf(config), group: readerGroup(prefixOf(config)), number: checkpoint.epoch,
     epoch: epochOf({ systemId: checkpoint.sourceSystem, timeline: checkpoint.sourceTimeline, pipeline: config.pipeline }),
     relations: relationsOf(catalogs.source, mapping), maxBytes: config.memory.queue, onRead: meter.consumed,
     debezium: format === 'debezium' ? { keepsNulls } : null,

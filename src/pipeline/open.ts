@@ -9,6 +9,7 @@ import type { Mapping } from '../core/mapping.ts'
 import type { Problem } from '../core/problem.ts'
 import type { Minters } from '../core/program.ts'
 import type { TableName } from '../core/relation.ts'
+import { onePartitionOnly } from '../core/roots.ts'
 import { mintersFor } from '../planning/mint.ts'
 import { storeProblems } from './stores.ts'
 
@@ -41,7 +42,8 @@ export async function withDatabases<T>(config: Config, work: (opened: Opened) =>
       const files = await readMapping(config.mapping)
       const { mapping, problems } = compileMapping(files.source, catalogs.source, catalogs.destination)
       const minters = mintersFor(mapping, config, catalogs.source)
-      return await work({ config, source, destination, catalogs, mapping, minters, problems: [...problems, ...storeProblems(mapping, config)].map((p) => ({ ...p, place: files.place(p.where) })) })
+      const all = [...problems, ...storeProblems(mapping, config), ...((config.kafka?.partitions ?? 1) > 1 ? onePartitionOnly(files.source) : [])]
+      return await work({ config, source, destination, catalogs, mapping, minters, problems: all.map((p) => ({ ...p, place: files.place(p.where) })) })
     } finally {
       await destination.close()
     }

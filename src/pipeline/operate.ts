@@ -8,6 +8,7 @@ import { openSource } from '../../connectors/postgres-source/source.ts'
 import { readCatalog } from '../prepare/catalog.ts'
 import type { Config } from '../config/config.ts'
 import { tableOf, type Catalog } from '../core/catalog.ts'
+import type { KafkaFacts } from '../core/check-kafka.ts'
 import type { RedisFacts } from '../core/check-redis.ts'
 import { RekeyError } from '../core/errors.ts'
 import { parseLsn, type Lsn } from '../core/lsn.ts'
@@ -16,15 +17,19 @@ import { relationsOf } from '../core/relations.ts'
 import type { SlotState } from '../core/slot-health.ts'
 import { dryRun } from '../prepare/dryrun.ts'
 import type { Asked } from '../id-map/id-answers.ts'
+import type { TopicsRemoved } from './kafka-tools.ts'
 import { lookedUp } from './look-up.ts'
 import { namesOf, withDatabases, type Opened } from './open.ts'
 import { openStores, type Stores } from './stores.ts'
 
+export type { TopicsRemoved } from './kafka-tools.ts'
 export type { ObjectState, StoredJob } from '../../connectors/postgres-destination/object-state.ts'
 export type {
   ChunkState, DestinationState, ParkedCount, ParkedDecision, ParkedFilter, ParkedRow, ParkedState, StoredCheckpoint, WriterState,
 } from '../../connectors/postgres-destination/state.ts'
 
+/** Loaded where they are used. */
+const kafkaTools = () => import('./kafka-tools.ts')
 const redisTools = () => import('../../connectors/redis/facts.ts')
 
 /** What a pipeline has at the source, read and removed beside a bridge that may be running. */
@@ -52,6 +57,10 @@ export interface Operated {
   redisFacts(): Promise<RedisFacts | null>
   /** Removes the copy of the ledger; null when its server does not answer. */
   removeCopy(): Promise<'removed' | 'not there' | null>
+  /** What the brokers of the change log say. Throws CONFIG when there is none. */
+  kafkaFacts(): Promise<KafkaFacts>
+  /** Removes the topics that the pipeline has made, and its groups. Rejects with REMOTE when the brokers do not answer. */
+  removeTopics(): Promise<TopicsRemoved>
   readonly objects: ObjectState
   /** Opens the stores of rekey.yaml for the length of the work. Rejects with CONFIG when the mapping carries no objects. */
   stores(): Promise<Stores>
@@ -83,6 +92,8 @@ export function operate<T>(config: Config, work: (operated: Operated) => Promise
         lookedUp: (asking) => lookedUp(opened, asking),
         redisFacts: async () => (redis ? (await redisTools()).redisFacts(redis.url) : null),
         removeCopy: async () => (redis ? (await redisTools()).removeCopy(redis.url, { prefix: redis.prefix, pipeline }) : 'not there'),
+        kafkaFacts: async () => (await kafkaTools()).askBrokers(opened),
+        removeTopics: async () => (await kafkaTools()).removeMade(opened),
         async stores() {
           if (!objects || opened.mapping.stores.size === 0) throw new RekeyError('CONFIG', 'the mapping carries no objects')
           open.push(await openStores(objects, opened.mapping))

@@ -12,7 +12,7 @@ import { RekeyError } from '../core/errors.ts'
 import type { Checkpoint } from '../core/plan.ts'
 import { judgeSlot } from '../core/slot-health.ts'
 import type { Bridge } from './bridge.ts'
-import { beginTopic, judgeTopic } from './kafka-log.ts'
+import { beginTopics, judgeTopic } from './kafka-log.ts'
 import { capturedTables, namesOf, type Opened } from './open.ts'
 
 /** Opens the destination and brings slot, publication and checkpoint to agree: made anew for a run that has nothing yet, else judged. */
@@ -91,7 +91,7 @@ async function begin(bridge: Bridge, checkpoint: Checkpoint): Promise<Checkpoint
   const tables = capturedTables(mapping)
   await ensurePublication(config.source.url, publication, tables)
   if (config.log === 'kafka') {
-    await beginTopic(config)
+    await beginTopics(bridge)
     await freeSlot(config.source.url, slot)
   }
   // A slot of ours without a checkpoint is left from a start that did not get this far; nothing was copied with it.

@@ -18,7 +18,7 @@ export async function tablesOf(config: Config, { session, catalog, note }: {
   const { topics, schemas, batch, replication } = kafkaOf(config)
   if (topics !== 'per-table') return null
   const tables = (await session.objects(PUBLISHED, [namesOf(config).publication])).map(({ schema, table }) => ({ schema: schema!, table: table! }))
-  const limits = await makeTableTopics(clientOf(kafkaOf(config)), {
+  const { limits } = await makeTableTopics(clientOf(kafkaOf(config)), {
     prefix: prefixOf(config), tables, replication: replication ?? null, batchBytes: batch })
   const without = leftOut(catalog, tables)
   if (without.length > 0) note({ level: 'warn', event: 'left-out', text: `the topics of tables have no place for ${without.join(', ')}` })

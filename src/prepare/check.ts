@@ -3,6 +3,7 @@ import { readDestinationFacts, readSourceFacts, type Asking } from './check-fact
 import type { Catalog } from '../core/catalog.ts'
 import { judgeAccess } from '../core/check-access.ts'
 import { judgeCycles } from '../core/check-cycles.ts'
+import { judgeKafka, type KafkaInput } from '../core/check-kafka.ts'
 import { judgeMapping, type PlacedProblem } from '../core/check-mapping.ts'
 import { judgeRedis } from '../core/check-redis.ts'
 import { judgeReplication } from '../core/check-replication.ts'
@@ -32,6 +33,8 @@ export interface CheckOptions {
   readonly indexes?: 'keep' | 'rebuild'
   /** The server of the id map, and what it says of itself; null when it does not answer. */
   readonly redis?: Parameters<typeof judgeRedis>[0]
+  /** The brokers of the change log, and what they say. */
+  readonly kafka?: KafkaInput
   /** The stores that the mapping uses. */
   readonly stores?: CheckedStores
   /** From which age on a writing transaction is told, in seconds. Default 60. */
@@ -69,6 +72,7 @@ export async function check(options: CheckOptions): Promise<Finding[]> {
       triggersOff: carried.some((r) => r.triggers === 'off') }),
     ...judgeSchema({ source, destination, mapping }), ...judgeCycles(mapping, catalogs.destination),
     ...judgeMapping(mapping, options.problems, replication), ...judgeCapacity(servers),
+    ...(options.kafka ? judgeKafka(options.kafka) : []),
     ...(options.redis ? judgeRedis(options.redis) : []),
     ...(options.stores ? await checkStores(options.stores) : []),
   )

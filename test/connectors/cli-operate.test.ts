@@ -86,7 +86,7 @@ describe('remove', () => {
     expect((await line.json(['status'])).slot.name).toBe('rekey_clitest')
     expect(await line.json(['remove', '--yes', '--force'])).toEqual({
       pipeline: 'clitest', ended: { writer: true, reader: false }, slot: 'dropped', publication: 'dropped', destination: 'schema dropped',
-      copy: 'not there',
+      copy: 'not there', topics: { removed: [], left: [], groups: 0 },
     })
     await expect(holder.query('select 1')).rejects.toThrow()
     await holder.end().catch(() => {})

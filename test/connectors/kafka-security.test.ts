@@ -5,7 +5,9 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type ClientOptions, openClient } from '../../connectors/kafka/client.ts'
+import { kafkaFacts } from '../../connectors/kafka/facts.ts'
 import { makeTopic, readTopic } from '../../connectors/kafka/topics.ts'
+import { judgeKafka } from '../../src/core/check-kafka.ts'
 import type { RekeyError } from '../../src/core/errors.ts'
 import { kafkaJars, startKafka, type Kafka } from '../support/services/kafka.ts'
 
@@ -39,7 +41,9 @@ beforeAll(async () => {
   broker = await startKafka({
     'listener.security.protocol.map': 'PLAINTEXT:SASL_SSL,CONTROLLER:PLAINTEXT', 'sasl.enabled.mechanisms': 'PLAIN,SCRAM-SHA-256,SCRAM-SHA-512',
     'sasl.mechanism.inter.broker.protocol': 'PLAIN',
-    'listener.name.plaintext.plain.sasl.jaas.config': `${login}.plain.PlainLoginModule required username="app" password="${PASSWORD}" user_app="${PASSWORD}";`,
+    'listener.name.plaintext.plain.sasl.jaas.config': `${login}.plain.PlainLoginModule required username="app" password="${PASSWORD}" user_app="${PASSWORD}" user_stranger="${PASSWORD}";`,
+    'authorizer.class.name': 'org.apache.kafka.metadata.authorizer.StandardAuthorizer',
+    'super.users': 'User:ANONYMOUS;User:app;User:scram-sha-256;User:scram-sha-512',
     'listener.name.plaintext.scram-sha-256.sasl.jaas.config': `${login}.scram.ScramLoginModule required;`,
     'listener.name.plaintext.scram-sha-512.sasl.jaas.config': `${login}.scram.ScramLoginModule required;`,
     'listener.name.plaintext.ssl.client.auth': 'required', 'ssl.keystore.type': 'PEM', 'ssl.truststore.type': 'PEM',
@@ -90,6 +94,22 @@ describe('a broker that wants certificates and a password', () => {
   test('who shows no certificate, or speaks without TLS, is not let in', async () => {
     expect((await refused({ ssl: { ...files, cert: null, key: null } })).exit).toBeGreaterThan(1)
     expect(await refused({ ssl: null })).toMatchObject({ code: 'REMOTE' })
+  })
+
+  test('check tells what was refused, and each right that is lacking', async () => {
+    const asking = (sasl: ClientOptions['sasl']) => kafkaFacts(() => openClient({ brokers: [broker.bootstrap], ssl: files, sasl }), {
+      changes: wish('its.changes'), tables: { prefix: 'its', tables: [{ schema: 'public', table: 'users' }], replication: null, batchBytes: 1 << 19 }, group: 'its.rekey' })
+    const judged = async (sasl: ClientOptions['sasl']): Promise<string[]> =>
+      judgeKafka({ brokers: [broker.bootstrap], tls: true, sasl: 'plain', facts: await asking(sasl) }).map((one) => `${one.group} ${one.severity} ${one.code} ${one.subject}: ${one.message}`)
+    expect(await judged(user('plain'))).toEqual([])
+    expect(await judged(user('plain', 'wrong horse'))).toEqual([expect.stringMatching(/^access error KAFKA_REFUSED kafka: /)])
+    expect(await judged({ ...user('plain'), username: 'stranger' })).toEqual([
+      'access error KAFKA_TOPIC_ACCESS topic its.changes: could not read topic its.changes: TOPIC_AUTHORIZATION_FAILED',
+      'access error KAFKA_TOPIC_ACCESS topic its.public.users: could not read topic its.public.users: TOPIC_AUTHORIZATION_FAILED',
+      'access error KAFKA_WRITE kafka: could not begin a producer: CLUSTER_AUTHORIZATION_FAILED',
+      // The library looks for the group's coordinator, whatever it is told, and says that it found none.
+      'access error KAFKA_GROUP kafka: could not use groups its.rekey.*: KafkaJSGroupCoordinatorNotFound',
+    ])
   })
 
   test('a file that cannot be read is named', () => {

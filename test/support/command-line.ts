@@ -38,7 +38,8 @@ export interface CommandLine {
   close(): Promise<void>
 }
 
-export async function commandLine(from: Server, to: Server): Promise<CommandLine> {
+/** `more`: further keys of rekey.yaml. */
+export async function commandLine(from: Server, to: Server, more = ''): Promise<CommandLine> {
   const [source, destination] = [await createDatabase(from), await createDatabase(to)]
   await fill(source, destination)
   const folder = await mkdtemp(join(tmpdir(), 'rekey-cli-'))
@@ -52,7 +53,7 @@ mapping: ${resolve('mappings/demo')}
 heartbeat: 1s
 retry: { first: 50ms, most: 1s }
 objects: { source: { main: { folder: old-files } }, destination: { main: { folder: new-files } } }
-`)
+${more}`)
   const rekey: CommandLine['rekey'] = (args, play = {}) => say(['--config', join(folder, 'rekey.yaml'), ...args], play)
   return {
     source, destination, folder, rekey,
