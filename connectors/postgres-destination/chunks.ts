@@ -1,6 +1,7 @@
 import type { Client } from 'pg'
 import { RekeyError } from '../../src/core/errors.ts'
 import { formatLsn, type Lsn, parseLsn } from '../../src/core/lsn.ts'
+import type { Meaning } from '../../src/core/meaning.ts'
 import type { Checkpoint } from '../../src/core/plan.ts'
 import { nameOf } from '../../src/core/relation.ts'
 import type { CopyChunk } from '../../src/ports.ts'
@@ -39,12 +40,14 @@ export async function chunkTotals(query: Query, pipeline: string): Promise<strin
 }
 
 /** Marks the beginning of a run: which slot, which source, which mapping. Before it, nothing of the run is at the destination. */
-export async function beginRun(query: Query, pipeline: string, writer: string, at: Checkpoint): Promise<void> {
+export async function beginRun(query: Query, { pipeline, writer, meaning }: { pipeline: string; writer: string; meaning: Meaning }, at: Checkpoint): Promise<void> {
   const rows = await query(
-    `update rekey.checkpoint set epoch = $3, commit_lsn = $4, end_lsn = $5, converge_lsn = $6, phase = $7, mapping_digest = $8, source_system = $9,
-       source_timeline = $10, updated_at = clock_timestamp() where pipeline = $1 and writer = $2 returning '1'`,
+    `with held as (
+       update rekey.checkpoint set epoch = $3, commit_lsn = $4, end_lsn = $5, converge_lsn = $6, phase = $7, mapping_digest = $8, source_system = $9,
+         source_timeline = $10, updated_at = clock_timestamp() where pipeline = $1 and writer = $2 returning pipeline)
+     insert into rekey.mapping select pipeline, $11 from held on conflict (pipeline) do update set meaning = excluded.meaning returning '1'`,
     [pipeline, writer, at.epoch, formatLsn(at.commitLsn), formatLsn(at.endLsn), formatLsn(at.convergeLsn), at.phase, at.mappingDigest,
-    at.sourceSystem, at.sourceTimeline],
+    at.sourceSystem, at.sourceTimeline, JSON.stringify(meaning)],
   )
   if (rows.length !== 1) throw new RekeyError('FENCED', `another rekey has taken the pipeline ${pipeline}`)
 }

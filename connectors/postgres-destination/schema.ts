@@ -40,6 +40,11 @@ create table if not exists rekey.ledger (
   source text
 );
 
+create table if not exists rekey.mapping (
+  pipeline text collate "C" primary key,
+  meaning json not null
+);
+
 create table if not exists rekey.chunk (
   pipeline text collate "C" not null,
   tbl text collate "C" not null,

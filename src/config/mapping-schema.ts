@@ -134,6 +134,10 @@ const tableSpec = z.strictObject({
   triggers: z.enum(['fire', 'off']).optional(),
   truncate: z.enum(['refuse', 'owned', 'ignore']).optional(),
   notAnId: z.array(name).min(1).optional().describe('Columns that look like ids of this system and are not'),
+  former: z.record(name, name.nullable()).optional()
+    .describe('Columns that the source table had while the run was under way: {old name: its name now}, or {old name: null} where it is gone'),
+  added: z.array(name).min(1).optional()
+    .describe('Columns that the source table got while the run was under way: earlier changes leave them alone at the destination'),
   columns: z.record(name, columnSpec).optional(),
   objects: z.array(objectSpec).min(1).optional().describe('Objects that each row names'),
 }).check((ctx) => {

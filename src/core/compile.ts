@@ -2,6 +2,7 @@ import { tableOf, type Catalog, type CatalogTable } from './catalog.ts'
 import { compileAdopt, withMakers } from './compile-adopt.ts'
 import { checkCycles, checkOrder, checkTable, checkVerdicts } from './compile-checks.ts'
 import { compileColumns } from './compile-columns.ts'
+import { compileAdded, compileFormer } from './compile-earlier.ts'
 import { parentRows } from './compile-references.ts'
 import { fail, labelOf, resolveTable, type Draft, type Place } from './compile-draft.ts'
 import { compileEntities } from './compile-entities.ts'
@@ -147,6 +148,8 @@ function compileTable(draft: Draft, place: Place): TableRule {
     ledger: !proven,
     columns,
     dropped,
+    former: compileFormer(draft, place),
+    added: compileAdded(draft, place),
     where: compileConditions(draft, place),
     merge: compileMerge(draft, place, columns),
     rename: compileRename(draft, place, columns),

@@ -37,7 +37,7 @@ export const ERRORS = {
   PUBLICATION: { exit: 5, act: 'operator', hint: 'The publication does not hold what the mapping needs; `rekey check` says what differs.' },
   NO_KEY: { exit: 5, act: 'operator', hint: 'Give the table a primary key or REPLICA IDENTITY FULL, or declare a key in the mapping.' },
   SCHEMA_CHANGED: { exit: 5, act: 'operator',
-    hint: 'Make the destination and the mapping fit the named change, then start again; nothing was skipped.' },
+    hint: 'Make the destination and the mapping (`former`, `added`, `drop`) fit the named change, then start again; nothing was skipped.' },
   FENCED: { exit: 5, act: 'operator', hint: 'Another rekey has taken over this pipeline; this one has stopped.' },
   RUNNING: { exit: 5, act: 'operator', hint: 'Another rekey runs this pipeline; stop it, or start with --takeover.' },
   TRUNCATE: { exit: 5, act: 'operator',

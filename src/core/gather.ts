@@ -50,6 +50,7 @@ export function gather(transactions: readonly Transaction[], programOf: (relatio
   for (const transaction of transactions) {
     for (const change of transaction.changes) {
       if (change.relation !== relation) program = programOf((relation = change.relation))
+      if (program.until !== null && transaction.commitLsn > program.until) refuseLost(program)
       const { verdict } = program.rule
       if (verdict === 'skip' || verdict === 'assert' || isCopied(transaction, program, since)) continue
       rows++
@@ -64,6 +65,11 @@ export function gather(transactions: readonly Transaction[], programOf: (relatio
     }
   }
   return { groups, rows, inserts }
+}
+
+function refuseLost({ name, relation, rule }: Program): never {
+  const lost = [...rule.added.keys()].find((added) => !relation.columns.some((column) => column.name === added))
+  throw new RekeyError('SCHEMA_CHANGED', `${name} no longer has the column ${lost}`)
 }
 
 function truncate(groups: Group[], program: Program): void {

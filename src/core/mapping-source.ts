@@ -71,6 +71,10 @@ export interface TableSpec {
   readonly truncate?: 'refuse' | 'owned' | 'ignore' | undefined
   readonly notAnId?: readonly string[] | undefined
   readonly objects?: readonly ObjectSpec[] | undefined
+  /** Columns that the source table had under these names: what they are called now, or null where they are gone. */
+  readonly former?: Readonly<Record<string, string | null>> | undefined
+  /** Source columns that older changes do not have. */
+  readonly added?: readonly string[] | undefined
   /** By source column; constants and expressions by destination column. */
   readonly columns?: Readonly<Record<string, ColumnSpec>> | undefined
 }

@@ -1,3 +1,4 @@
+import type { Lsn } from './lsn.ts'
 import type { TableName } from './relation.ts'
 
 /**
@@ -100,6 +101,10 @@ export interface TableRule {
   readonly columns: readonly ColumnRule[]
   /** Source columns not carried, with the reason. */
   readonly dropped: readonly { readonly column: string; readonly reason: string }[]
+  /** Source columns of earlier days, which older changes may still bring: what they are called now, or null where they are gone. */
+  readonly former: ReadonlyMap<string, string | null>
+  /** Source columns that changes up to this commit LSN may lack, for the table got them later; null: however far. See meaning.ts. */
+  readonly added: ReadonlyMap<string, Lsn | null>
   /** A row is carried only if all conditions hold. */
   readonly where: readonly Condition[]
   readonly merge: MergeRule | null

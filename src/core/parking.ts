@@ -65,7 +65,7 @@ function parentsOf(program: Program, mapping: Mapping): Parent[] {
       const own = entity.name === rule.entity && rule.targetKey.includes(column.target)
       return own || filled.includes(column.source) ? [] : [{ at: [program.columns[i].from], table: entity.table }]
     })
-    const keys = rule.parents.filter(({ columns }) => !columns.some((column) => filled.includes(column)))
+    const keys = rule.parents.filter(({ columns }) => columns.every((column) => program.position.has(column) && !filled.includes(column)))
       .map(({ columns, table }) => ({ at: columns.map((column) => program.position.get(column)!), table }))
     parents = [...new Map([...refs, ...keys].map((one) => [JSON.stringify(one), one])).values()]
     known.set(program, parents)
@@ -75,6 +75,8 @@ function parentsOf(program: Program, mapping: Mapping): Parent[] {
 
 interface Stored {
   readonly op: Change['op']
+  /** The table's columns as they were. */
+  readonly columns: readonly string[]
   readonly row: Record<string, string | null> | null
   readonly old: Record<string, string | null> | null
   readonly oldIsFull: boolean
@@ -84,16 +86,32 @@ interface Stored {
 export function storeChange(change: Change): string {
   const values = (row: Row | null): Stored['row'] =>
     row === null ? null : Object.fromEntries(change.relation.columns.flatMap((column, i) => (isUnchanged(row, i) ? [] : [[column.name, textField(row, i)]])))
-  const stored: Stored = { op: change.op, row: values(change.row), old: values(change.old), oldIsFull: change.oldIsFull }
+  const stored: Stored = { op: change.op, columns: change.relation.columns.map((column) => column.name), row: values(change.row), old: values(change.old), oldIsFull: change.oldIsFull }
   return JSON.stringify(stored)
 }
 
-/** The change again, in the table's present shape; columns that are new since then count as not sent. */
-export function loadChange(text: string, relation: Relation): Change {
+/** The change again, in the shape that its table had then: what the mapping makes of it is decided by that. */
+export function loadChange(text: string, present: Relation): Change {
   const stored = JSON.parse(text) as Stored
+  const relation = shapeOf(present, stored.columns)
   const row = (values: Stored['row']): Row | null =>
     values === null ? null : rowOf(relation.columns.map((column) => (Object.hasOwn(values, column.name) ? values[column.name] : undefined)))
   return { op: stored.op, relation, row: row(stored.row), old: row(stored.old), oldIsFull: stored.oldIsFull }
+}
+
+const shapes = new WeakMap<Relation, Map<string, Relation>>()
+
+/** One relation a shape, so that what is compiled for it is kept. */
+function shapeOf(present: Relation, columns: readonly string[]): Relation {
+  if (present.columns.length === columns.length && present.columns.every(({ name }, i) => name === columns[i])) return present
+  const known = shapes.get(present) ?? new Map<string, Relation>()
+  shapes.set(present, known)
+  const id = JSON.stringify(columns)
+  const shape = known.get(id) ?? {
+    ...present, columns: columns.map((name) => present.columns.find((column) => column.name === name) ?? { name, typeOid: 0, key: false }),
+  }
+  known.set(id, shape)
+  return shape
 }
 
 /** A raw key as text, for people. */

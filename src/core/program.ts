@@ -3,6 +3,7 @@ import type { ColumnRule, Mapping, TableRule, ValueMap } from './mapping.ts'
 import { objectColumns } from './named-objects.ts'
 import { nameOf, type Relation } from './relation.ts'
 import { RekeyError } from './errors.ts'
+import type { Lsn } from './lsn.ts'
 import { columnsOf } from './value.ts'
 
 /** How the ids of an entity are made where they can be computed. `ordered` is the fast way; `mint` takes and gives text. */
@@ -42,29 +43,40 @@ export interface Program {
   readonly targetKeyAt: readonly number[]
   /** True when any step, or the key of an object, asks for decisions. */
   readonly asks: boolean
+  /** By the column's present name. */
   readonly position: ReadonlyMap<string, number>
+  /** This shape is from before a column was added; a change behind this commit LSN cannot have it: the column is gone since. */
+  readonly until: Lsn | null
 }
 
 export type Minters = ReadonlyMap<string, Minter>
 
 /**
+ * What the mapping makes of a table in one of the shapes that it had. Destination columns that come from a column that was added later are
+ * left out of the rule: new rows get the destination's default there, as with Postgres's own replication; other rows keep what they have.
  * Throws RekeyError SCHEMA_CHANGED when the source table has lost a column that the rule needs, or has one the mapping has no verdict for.
  */
 export function compileProgram(mapping: Mapping, minters: Minters, relation: Relation): Program {
-  const rule = mapping.tables.get(nameOf(relation))
-  if (!rule) throw new RekeyError('MAPPING', `table ${nameOf(relation)} is captured but has no rule`)
+  const whole = mapping.tables.get(nameOf(relation))
+  if (!whole) throw new RekeyError('MAPPING', `table ${nameOf(relation)} is captured but has no rule`)
   const position = new Map(relation.columns.map((column, i) => [column.name, i]))
+  for (const [name, now] of whole.former) {
+    const i = position.get(name)
+    if (i !== undefined && now !== null && !position.has(now)) position.set(now, i)
+  }
   const at = (column: string): number => {
     const found = position.get(column)
     if (found === undefined) throw new RekeyError('SCHEMA_CHANGED', `${nameOf(relation)} no longer has the column ${column}`)
     return found
   }
-  if (rule.verdict === 'move' || rule.verdict === 'merge') refuseUnknown(rule, relation)
+  if (whole.verdict === 'move' || whole.verdict === 'merge') refuseUnknown(whole, relation)
+  const lacking = [...whole.added.keys()].filter((column) => !position.has(column))
+  const rule = lacking.length === 0 ? whole : without(whole, lacking)
   const columns = rule.columns.map((column) => stepOf(column, { mapping, minters, rule, at }))
   objectColumns(rule).forEach(at)
   const targetKeyAt = rule.targetKey.map((name) => rule.columns.findIndex((column) => column.target === name))
   return {
-    rule, name: nameOf(rule.source), relation, columns, targetKeyAt, position,
+    rule, name: nameOf(rule.source), relation, columns, targetKeyAt, position, until: until(whole, lacking),
     key: rule.key.map(at),
     whole: fuse(columns),
     targetKey: targetKeyAt.map((i) => columns[i]),
@@ -75,10 +87,25 @@ export function compileProgram(mapping: Mapping, minters: Minters, relation: Rel
 
 function refuseUnknown(rule: TableRule, relation: Relation): void {
   const known = new Set([...rule.columns.map((c) => c.source), ...rule.columns.flatMap((c) => columnsOf(c.map)), ...objectColumns(rule),
-    ...rule.dropped.map((d) => d.column)])
+    ...rule.dropped.map((d) => d.column), ...rule.former.keys()])
   const added = relation.columns.find((column) => !known.has(column.name))
   if (added) throw new RekeyError('SCHEMA_CHANGED',
     `${nameOf(relation)} has the column ${added.name}, for which the mapping has no verdict`)
+}
+
+/** The rule for changes from before these columns were added. What finds a row or decides about it cannot do without them. */
+function without(rule: TableRule, lacking: readonly string[]): TableRule {
+  const columns = rule.columns.filter(({ source, map }) => ![source, ...columnsOf(map)].some((name) => name !== null && lacking.includes(name)))
+  const needed = [...rule.targetKey, ...(rule.merge?.on.flat().map((part) => part.column) ?? []), ...rule.rename.flatMap((one) => one.unique),
+    ...(rule.adopt && 'on' in rule.adopt ? rule.adopt.on : [])]
+  const missing = needed.find((target) => !columns.some((column) => column.target === target))
+  if (missing !== undefined) throw new RekeyError('SCHEMA_CHANGED', `a change of ${nameOf(rule.source)} is from before a column was added that ${missing} needs`)
+  return { ...rule, columns }
+}
+
+function until({ added }: TableRule, lacking: readonly string[]): Lsn | null {
+  const known = lacking.flatMap((column) => added.get(column) ?? [])
+  return known.length === 0 ? null : known.reduce((least, lsn) => (lsn < least ? lsn : least))
 }
 
 interface Scope {

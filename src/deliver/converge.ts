@@ -5,7 +5,7 @@ import { RekeyError } from '../core/errors.ts'
 import { notCarried } from '../core/gather.ts'
 import { loadChange, type ParkedRow } from '../core/parking.ts'
 import type { Relation } from '../core/relation.ts'
-import { textField, type Row } from '../core/row.ts'
+import { rowOf, textField, type Row } from '../core/row.ts'
 import { copyTotals, count, recount } from '../core/totals.ts'
 import { type DeliverOptions, planOf, type State } from './delivery.ts'
 
@@ -55,22 +55,23 @@ export async function converge(options: DeliverOptions, state: State): Promise<v
 
 /** Each row that was left as one change: how it is now, or its delete. Rows without a key cannot be read again: their changes stand. */
 async function readAgain(left: readonly ParkedRow[], options: DeliverOptions, state: State): Promise<Item[]> {
-  const keyed = new Map<Relation, Map<string, Row>>()
+  const keyed = new Map<Relation, Map<string, readonly string[]>>()
   const changes: Change[] = []
   for (const row of left) {
     const relation = options.relations.get(row.table)
     if (!relation) throw new RekeyError('SCHEMA_CHANGED', `a row that was left belongs to ${row.table}, which is no longer carried`)
     const change = loadChange(row.change, relation)
-    const program = options.planner.programOf(relation)
-    if (!program.rule.keyed) {
+    // It may be from before the table got its present shape.
+    const { rule, key } = options.planner.programOf(change.relation)
+    if (!rule.keyed) {
       changes.push(change)
       continue
     }
-    const carriers = keyed.get(relation) ?? new Map<string, Row>()
-    keyed.set(relation, carriers)
-    for (const one of [change.old, change.row]) if (one) carriers.set(keyOf(one, program.key), one)
+    const keys = keyed.get(relation) ?? new Map<string, readonly string[]>()
+    keyed.set(relation, keys)
+    for (const row of [change.old, change.row]) if (row) keys.set(keyOf(row, key), key.map((i) => textField(row, i)!))
   }
-  for (const [relation, carriers] of keyed) changes.push(...(await presentState(relation, carriers, options)))
+  for (const [relation, keys] of keyed) changes.push(...(await presentState(relation, keys, options)))
   const { commitLsn, endLsn, epoch } = state.committed
   return changes.map((change, ordinal) => {
     const transaction: Transaction = { epoch, xid: 0, commitLsn, endLsn, commitMicros: 0, changes: [change], first: 0, last: true, bytes: 0, messages: [] }
@@ -78,15 +79,17 @@ async function readAgain(left: readonly ParkedRow[], options: DeliverOptions, st
   })
 }
 
-async function presentState(relation: Relation, carriers: ReadonlyMap<string, Row>, { planner, readSource }: DeliverOptions): Promise<Change[]> {
+async function presentState(
+  relation: Relation, keys: ReadonlyMap<string, readonly string[]>, { planner, readSource }: DeliverOptions,
+): Promise<Change[]> {
   const program = planner.programOf(relation)
   const by = program.key.map((i) => relation.columns[i].name)
-  const keys = [...carriers.values()].map((row) => program.key.map((i) => textField(row, i)!))
-  const found = await readSource(relation, relation.columns.map((c) => c.name), by, keys)
+  const found = await readSource(relation, relation.columns.map((c) => c.name), by, [...keys.values()])
   const changes = new Map<string, Change>()
   for (const row of found) {
     const change: Change = { op: 'insert', relation, row, old: null, oldIsFull: false }
     if (notCarried(change, program) === null) changes.set(keyOf(row, program.key), change)
   }
-  return [...carriers].map(([key, old]) => changes.get(key) ?? { op: 'delete', relation, row: null, old, oldIsFull: false })
+  const carrier = (values: readonly string[]): Row => rowOf(relation.columns.map((_, i) => (program.key.includes(i) ? values[program.key.indexOf(i)] : null)))
+  return [...keys].map(([key, values]) => changes.get(key) ?? { op: 'delete', relation, row: null, old: carrier(values), oldIsFull: false })
 }

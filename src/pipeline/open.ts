@@ -1,3 +1,4 @@
+import { rememberedMeaning } from '../../connectors/postgres-destination/meaning.ts'
 import { openSession, type SqlSession } from '../../connectors/postgres/session.ts'
 import { readCatalog } from '../prepare/catalog.ts'
 import type { Config } from '../config/config.ts'
@@ -5,7 +6,9 @@ import { readMapping } from '../config/mapping-files.ts'
 import type { Catalog } from '../core/catalog.ts'
 import { compileMapping } from '../core/compile.ts'
 import { RekeyError } from '../core/errors.ts'
+import { parseLsn, type Lsn } from '../core/lsn.ts'
 import type { Mapping } from '../core/mapping.ts'
+import { withHistory } from '../core/meaning.ts'
 import type { Problem } from '../core/problem.ts'
 import type { Minters } from '../core/program.ts'
 import type { TableName } from '../core/relation.ts'
@@ -40,9 +43,11 @@ export async function withDatabases<T>(config: Config, work: (opened: Opened) =>
       const same = (c: Catalog): string => `${c.systemId}/${c.database}`
       if (same(catalogs.source) === same(catalogs.destination)) throw new RekeyError('SAME_DATABASE', 'source and destination are the same database')
       const files = await readMapping(config.mapping)
-      const { mapping, problems } = compileMapping(files.source, catalogs.source, catalogs.destination)
+      const compiled = compileMapping(files.source, catalogs.source, catalogs.destination)
+      const meant = await rememberedMeaning(destination.query, config.pipeline)
+      const mapping = meant === null ? compiled.mapping : withHistory(compiled.mapping, meant, await walEnd(source))
       const minters = mintersFor(mapping, config, catalogs.source)
-      const all = [...problems, ...storeProblems(mapping, config), ...((config.kafka?.partitions ?? 1) > 1 ? onePartitionOnly(files.source) : [])]
+      const all = [...compiled.problems, ...storeProblems(mapping, config), ...((config.kafka?.partitions ?? 1) > 1 ? onePartitionOnly(files.source) : [])]
       return await work({ config, source, destination, catalogs, mapping, minters, problems: all.map((p) => ({ ...p, place: files.place(p.where) })) })
     } finally {
       await destination.close()
@@ -50,6 +55,11 @@ export async function withDatabases<T>(config: Config, work: (opened: Opened) =>
   } finally {
     await source.close()
   }
+}
+
+/** Behind everything that made the catalog what it is. */
+async function walEnd({ query }: SqlSession): Promise<Lsn> {
+  return parseLsn((await query('select pg_current_wal_insert_lsn()'))[0][0]!)
 }
 
 /** Tables whose changes are captured: those that are carried. */

@@ -1,12 +1,14 @@
 import { readFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { beginRun } from '../../connectors/postgres-destination/chunks.ts'
+import { rememberedMeaning, rememberMeaning } from '../../connectors/postgres-destination/meaning.ts'
 import { rememberSource } from '../../connectors/postgres-destination/lookup.ts'
 import { destinationState } from '../../connectors/postgres-destination/state.ts'
 import { comparePublication, ensurePublication, readPublication } from '../../connectors/postgres-source/publication.ts'
 import { createSlot, dropSlot, freeSlot, readSlot } from '../../connectors/postgres-source/slot.ts'
 import { sleep } from '../clock.ts'
 import { readDecisions, storeDecisions } from '../prepare/conflicts.ts'
+import { changedMeaning, meaningOf } from '../core/meaning.ts'
 import { catalogText } from '../core/catalog.ts'
 import { RekeyError } from '../core/errors.ts'
 import type { Checkpoint } from '../core/plan.ts'
@@ -32,9 +34,7 @@ export async function prepare(bridge: Bridge, resumed: boolean): Promise<Checkpo
 export async function judge(bridge: Bridge, checkpoint: Checkpoint): Promise<void> {
   const { opened: { config, catalogs, mapping }, options } = bridge
   const { slot, publication } = namesOf(config)
-  if (checkpoint.mappingDigest !== mapping.digest) {
-    throw new RekeyError('CONFIG', 'the mapping was changed since this run began; a running pipeline keeps its mapping', { hint: 'Restore the mapping files, or `rekey remove` and begin anew.' })
-  }
+  await judgeMapping(bridge, checkpoint)
   if (config.log === 'kafka') await judgeLogged(bridge, checkpoint)
   else {
     if (options.takeover) await freeSlot(config.source.url, slot)
@@ -44,6 +44,24 @@ export async function judge(bridge: Bridge, checkpoint: Checkpoint): Promise<voi
   const found = await readPublication(config.source.url, publication)
   const differences = found ? comparePublication(found, capturedTables(mapping)) : ['it is gone']
   if (differences.length > 0) throw new RekeyError('PUBLICATION', `publication ${publication}: ${differences.join('; ')}`)
+}
+
+/** Files and catalogs may change while a run is under way; what they mean for rows that were carried may not. What is new is remembered. */
+async function judgeMapping({ opened, events }: Bridge, { mappingDigest }: Checkpoint): Promise<void> {
+  const { mapping, catalogs, config: { pipeline }, destination: { query } } = opened
+  const meaning = meaningOf(mapping)
+  for (let kept = false; !kept;) {
+    const was = await rememberedMeaning(query, pipeline)
+    const changed = was === null ? ['what it was is not known'] : changedMeaning(was, mapping, catalogs)
+    if (was === null || changed.length > 0) {
+      throw new RekeyError('CONFIG', `the mapping is not what it was, and rows were carried by that:\n${changed.join('\n')}`, {
+        hint: 'Take that back, in the mapping files or the tables, or `rekey remove` and begin anew.',
+      })
+    }
+    if (mappingDigest === mapping.digest && JSON.stringify(meaning) === JSON.stringify(was)) return
+    kept = await rememberMeaning(query, pipeline, { was, meaning, digest: mapping.digest })
+  }
+  events.note({ level: 'info', event: 'mapping', text: 'the mapping or a table was changed; nothing that was carried means something else' })
 }
 
 /** With a log of its own, the slot is capture's, and may be ahead of the destination; the log must then have what is between them. */
@@ -103,6 +121,6 @@ async function begin(bridge: Bridge, checkpoint: Checkpoint): Promise<Checkpoint
     ...checkpoint, epoch, commitLsn: made.after, endLsn: made.consistentLsn, convergeLsn: made.consistentLsn, phase: 'snapshot',
     mappingDigest: mapping.digest, sourceSystem: made.systemId, sourceTimeline: made.timeline,
   }
-  await beginRun(main.query, config.pipeline, main.writer(), next)
+  await beginRun(main.query, { pipeline: config.pipeline, writer: main.writer(), meaning: meaningOf(mapping) }, next)
   return next
 }

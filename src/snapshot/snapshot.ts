@@ -134,7 +134,8 @@ function waitingRows({ blocked, left, relations }: SnapshotOptions, { planners }
   const waits: Blocked = new Map([...blocked].map(([table, keys]) => [table, new Set(keys)]))
   for (const { table, change } of left) {
     const relation = relations.get(table)
-    const key = relation && changeKey(loadChange(change, relation), planners[2].programOf(relation))
+    const loaded = relation && loadChange(change, relation)
+    const key = loaded && changeKey(loaded, planners[2].programOf(loaded.relation))
     if (key != null) block(waits, table, key)
   }
   return waits

@@ -16,7 +16,7 @@ describe('compileMapping', () => {
     expect(mapping.tables.get('public.posts')).toEqual({
       source: { schema: 'public', table: 'posts' }, target: { schema: 'public', table: 'posts' }, context: 'all', verdict: 'move',
         reason: null,
-      key: ['id'], targetKey: ['id'], keyed: true, entity: 'posts', ledger: false, dropped: [], where: [], merge: null, rename: [],
+      key: ['id'], targetKey: ['id'], keyed: true, entity: 'posts', ledger: false, dropped: [], former: new Map(), added: new Map(), where: [], merge: null, rename: [],
       pinned: new Map(),
       mergedParents: [], triggers: 'fire', adopt: null, truncate: 'refuse', objects: [], parents: [{ columns: ['author'], table: 'public.users' }],
       columns: [

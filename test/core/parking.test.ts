@@ -30,9 +30,13 @@ describe('a parked change', () => {
     }))
   })
 
-  it('is loaded in the present shape: by name, new columns not sent, lost ones left out', () => {
+  it('is loaded in the shape that its table had then, one relation a shape', () => {
     const now = relation('t', ['new', 'big ü"', 'id'], ['id'])
-    expect(plain(loadChange(storeChange(insertOf(shape, ['1', 'p', null, 'c'])), now)).row).toEqual([undefined, null, '1'])
+    const [one, other] = ['1', '2'].map((id) => loadChange(storeChange(insertOf(shape, [id, 'p', null, undefined])), now))
+    expect(plain(one).row).toEqual(['1', 'p', null, undefined])
+    expect(one.relation.columns.map(({ name, key }) => ({ name, key }))).toEqual(shape.columns.map(({ name }) => ({ name, key: name === 'id' })))
+    expect(other.relation).toBe(one.relation)
+    expect(loadChange(storeChange(insertOf(now, ['1', 'p', 'c'])), now).relation).toBe(now)
   })
 
   it('has a key for people', () => {

@@ -1,3 +1,5 @@
+import { appendFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, expect, test } from 'vitest'
 import { failureOf } from '../support/accident.ts'
@@ -285,7 +287,7 @@ test('a row of five megabytes, quotes and all, passes a topic that takes one', a
   }
 })
 
-test('a column that the mapping does not know stops delivery, and nothing is skipped', async () => {
+test('a column that the mapping does not know stops delivery, and nothing is skipped; it goes on over changes of every shape', async () => {
   const rig = await kafkaRig(servers, broker)
   try {
     const { running, deliver, capture } = startBoth(rig)
@@ -297,7 +299,14 @@ test('a column that the mapping does not know stops delivery, and nothing is ski
     const failure = await failureOf(deliver)
     expect(failure).toMatchObject({ code: 'SCHEMA_CHANGED', exit: 5, message: 'public.parents has the column added, for which the mapping has no verdict' })
     expect(await rig.destination.query("select name from parents where name in ('before', 'after', 'later')")).toEqual([{ name: 'before' }])
+    await rig.source.query("alter table parents rename column name to called; update parents set called = 'renamed' where id = 502; delete from parents where id = 7")
     await capture.stop()
+    await rig.destination.query("alter table parents add column added text; alter table parents rename column name to called")
+    await appendFile(join(rig.config.mapping, 'mapping.yaml'), 'tables: { parents: { former: { name: called } } }\n')
+    const again = startBoth(rig)
+    await rig.caughtUp(again.running)
+    await again.running.stop()
+    await agree(rig)
   } finally {
     await rig.close()
   }

@@ -1,5 +1,7 @@
-import { expect, test } from 'vitest'
-import { failureOf, parentsRig } from '../support/accident.ts'
+import { appendFile, readFile, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { describe, expect, test } from 'vitest'
+import { failureOf, PARENTS, parentsRig } from '../support/accident.ts'
 import type { Rig } from '../support/rig.ts'
 import { pair } from '../support/servers.ts'
 
@@ -34,10 +36,15 @@ async function refused(rig: Rig, column: string): Promise<void> {
 async function goesOn(rig: Rig): Promise<void> {
   const running = rig.start()
   await rig.caughtUp(running)
-  await rig.source.query("insert into parents values (900, 'after'); update children set amount = amount + 1 where id = 3")
+  await rig.source.query("insert into parents (id, name) values (900, 'after'); update children set amount = amount + 1 where id = 3")
   await rig.caughtUp(running)
   await running.stop()
   expect(await rig.differences()).toEqual([])
+}
+
+/** More of the mapping. */
+function remap(rig: Rig, yaml: string): Promise<void> {
+  return appendFile(join(rig.config.mapping, 'mapping.yaml'), `\n${yaml}\n`)
 }
 
 const ADDED = "alter table children add column extra text; update children set extra = 'e', amount = 70 where id = 2"
@@ -88,12 +95,158 @@ test.each([
   }
 })
 
-test('a column goes away and rows change without it: refused even when it is back', async () => {
+test('a column goes away and rows change without it: refused even when it is back, until the mapping says that it is new', async () => {
   const rig = await stoppedThen('alter table children drop column note; update children set amount = 5; alter table children add column note text')
   try {
     await refused(rig, 'note')
     expect(await rig.destination.query("select count(*)::text as n from children where note = 'n' and amount <> 5")).toEqual([{ n: '19' }])
+    await rig.destination.query('update children set note = null')
+    await remap(rig, 'tables: { children: { added: [note] } }')
+    await goesOn(rig)
   } finally {
     await rig.close()
   }
+})
+
+/** Changes of every kind: two of these make a backlog on both sides of what stands between them. */
+const work = (first: number): string => `
+insert into parents values (${first}, 'new');
+insert into children values (${first}, ${first}, 1, 'first'), (${first + 1}, ${first}, 2, 'second'), (${first + 2}, 1, 3, 'third');
+update children set amount = amount + 100 where id % 3 = 0;
+update children set id = ${first + 10} where id = ${first + 1};
+delete from children where id = ${first + 2} or id = ${first / 100};`
+
+describe('unapplied changes from before and after', () => {
+  test.each([
+    ['without a default', 'text', ''],
+    ['with a default', "text default 'as it was made'", ''],
+    ['with a default that must not be null', 'integer not null default 7', ''],
+    ['with a default that is taken away again', "text default 'once'", 'alter table children alter column extra drop default;'],
+  ])('a column that is added %s', async (_, type, after) => {
+    const add = `alter table children add column extra ${type}; ${after}`
+    const rig = await stoppedThen(`${work(100)} ${add} ${work(200)} update children set extra = '5' where id in (4, 100, 200)`)
+    try {
+      await refused(rig, 'extra')
+      // What the destination adds to rows that come without the column is its default, as it was at the source.
+      await rig.destination.query(add.replace(after, ''))
+      await goesOn(rig)
+      expect(await rig.destination.query("select count(*)::text as n from children where extra::text = '5'")).toEqual([{ n: '3' }])
+    } finally {
+      await rig.close()
+    }
+  })
+
+  test('a column that goes away: the mapping says so', async () => {
+    const rig = await stoppedThen(`${work(100)} alter table children drop column note; insert into children values (300, 1, 1)`)
+    try {
+      await refused(rig, 'note')
+      await remap(rig, 'tables: { children: { former: { note: null } } }')
+      await goesOn(rig)
+      expect(await rig.destination.query("select count(*)::text as n from children where note = 'n'")).toEqual([{ n: '19' }])
+    } finally {
+      await rig.close()
+    }
+  })
+
+  test.each([
+    ['the destination renames it, too', 'alter table children rename column note to remark', '{ former: { note: remark } }'],
+    ['the destination keeps its name', 'select 1', '{ former: { note: remark }, columns: { remark: { to: note } } }'],
+  ])('a column that is renamed: %s', async (_, sql, rule) => {
+    const rig = await stoppedThen(`${work(100)} alter table children rename column note to remark; ${work(200)}`)
+    try {
+      await refused(rig, 'remark')
+      await rig.destination.query(sql)
+      await remap(rig, `tables: { children: ${rule} }`)
+      await goesOn(rig)
+    } finally {
+      await rig.close()
+    }
+  })
+
+  test('a change that was parked before: its row gets what the source gave it', async () => {
+    const rig = await parentsRig(servers)
+    try {
+      const running = rig.start()
+      await rig.caughtUp(running)
+      await rig.destination.query("alter table children add constraint c check (note <> 'bad')")
+      await rig.source.query("insert into children values (30, 1, 3, 'bad'); update children set amount = 4 where id = 30")
+      await rig.caughtUp(running)
+      await running.stop()
+      const add = "alter table children add column extra text default 'given'"
+      await rig.source.query(add)
+      await rig.destination.query(`${add}; alter table children drop constraint c; update rekey.parked set state = 'retry'`)
+      await goesOn(rig)
+      expect(await rig.destination.query("select extra, amount from children where note = 'bad'")).toEqual([{ extra: 'given', amount: '4' }])
+    } finally {
+      await rig.close()
+    }
+  })
+
+  test('a column that came while the run was under way and goes again is not left alone in silence', async () => {
+    const rig = await stoppedThen('alter table children add column extra text')
+    try {
+      await rig.destination.query('alter table children add column extra text')
+      const running = rig.start()
+      await rig.caughtUp(running)
+      await rig.source.query("update children set extra = 'x'")
+      await rig.caughtUp(running)
+      await rig.source.query('alter table children drop column extra; update children set amount = 1')
+      expect(await failureOf(running)).toMatchObject({ code: 'SCHEMA_CHANGED', message: 'public.children no longer has the column extra' })
+    } finally {
+      await rig.close()
+    }
+  })
+})
+
+describe('a mapping that is edited while its run is under way', () => {
+  test('is taken where it means the same for all that was carried', async () => {
+    const rig = await stoppedThen('create table logs (id bigint primary key); alter table parents add column secret text; update parents set name = name')
+    try {
+      await refused(rig, 'secret')
+      await remap(rig, '# why\ndefaults: { truncate: owned }\ntables: { logs: { verdict: skip, reason: not wanted }, parents: { columns: { secret: { drop: a secret } } } }')
+      await goesOn(rig)
+      await rig.source.query('truncate children')
+      const running = rig.start()
+      await rig.caughtUp(running)
+      await running.stop()
+      expect(await rig.differences()).toEqual([])
+    } finally {
+      await rig.close()
+    }
+  })
+
+  test('is refused by name where it does not', async () => {
+    const rig = await parentsRig(servers, {
+      sourceSql: `${PARENTS.sourceSql} create table logs (id bigint primary key)`, mapping: `${PARENTS.mapping}tables: { logs: { verdict: skip, reason: not wanted } }\n`,
+    })
+    try {
+      const running = rig.start()
+      await rig.caughtUp(running)
+      await running.stop()
+      await rig.destination.query('create table logs (id text primary key); alter table children add column remark text')
+      const file = join(rig.config.mapping, 'mapping.yaml')
+      const before = await readFile(file, 'utf8')
+      const saying = (yaml: string): string => before.replace('tables: { ', `tables: { ${yaml}, `)
+      for (const [edit, told] of [
+        [before.replace('prefix: par', 'prefix: pare'), ['the entity parents is another: strategy']],
+        [saying('parents: { where: { name: p1 } }'), ['public.parents: where was changed']],
+        [saying('parents: { pinned: { 1: par_1 } }'), ['the entity parents is another: decided', 'public.parents: pinned was changed']],
+        [saying('children: { columns: { note: { to: remark } } }'), ['public.children.note went to note, which is still there, and goes to remark now']],
+        [saying('children: { columns: { note: { drop: not wanted } } }'), ['public.children.note was carried and is not any more']],
+        [saying('children: { columns: { note: { constant: x } } }'), ['public.children.note was carried and is not any more']],
+        [saying('children: { columns: { note: { template: "see {parents}" } } }'), ['public.children.note: what becomes of its values was changed']],
+        [before.replace('[parents, children]', '[parents, children, logs]').replace('prefix: chi }', 'prefix: chi }, logs: { prefix: log }').replace(/logs: [{] verdict.*wanted }/, ''), ['public.logs is carried now: its rows were not copied']],
+        [saying('children: { verdict: skip, reason: not wanted }').replace('[parents, children]', '[parents]').replace(', children: { prefix: chi }', ''), ['the entity children is gone', 'public.children is not carried any more']],
+      ] as const) {
+        await writeFile(file, edit)
+        const { code, exit, message } = await failureOf(rig.start())
+        expect(`${code} ${exit} ${message}`).toMatch(/^CONFIG 2 /)
+        expect(message.split('\n').slice(1)).toEqual(told)
+      }
+      await writeFile(file, before)
+      await goesOn(rig)
+    } finally {
+      await rig.close()
+    }
+  })
 })
