@@ -1,21 +1,26 @@
 import { readFileSync } from 'node:fs'
 import type { Admin, Kafka, SASLOptions } from 'kafkajs'
 import { type ErrorCode, RekeyError } from '../../src/core/errors.ts'
+import { installLean } from './lean.ts'
 import { library } from './library.ts'
+import { openSocket } from './socket.ts'
 
 /** What may be said of a connection. Whatever else the client library knows of is left out on purpose. */
 export interface ClientOptions {
   readonly brokers: readonly string[]
   /** null: plaintext. Files of PEM text; `ca` null: the authorities that Node knows. */
   readonly ssl: { readonly ca: string | null; readonly cert: string | null; readonly key: string | null } | null
+  /** Who encodes and decodes batches of records. lean: as lean.ts does, in the whole process from then on. */
+  readonly codec: 'lean' | 'kafkajs'
   readonly sasl: { readonly mechanism: 'plain' | 'scram-sha-256' | 'scram-sha-512'; readonly username: string; readonly password: string } | null
 }
 
-/** A client without a connection. Throws RekeyError CONFIG for a file that cannot be read. */
-export function openClient({ brokers, ssl, sasl }: ClientOptions): Kafka {
+/** A client without a connection. Throws RekeyError CONFIG for a file that cannot be read, or where `codec: lean` does not fit the library. */
+export function openClient({ brokers, ssl, sasl, codec }: ClientOptions): Kafka {
+  if (codec === 'lean') installLean()
   const { Kafka: Client, logLevel } = library()
   return new Client({
-    clientId: 'rekey', brokers: [...brokers], logLevel: logLevel.NOTHING,
+    clientId: 'rekey', brokers: [...brokers], logLevel: logLevel.NOTHING, socketFactory: openSocket,
     connectionTimeout: 5_000, authenticationTimeout: 5_000, requestTimeout: 30_000,
     retry: { initialRetryTime: 100, maxRetryTime: 2_000, retries: 6 },
     ...(ssl ? { ssl: pemFiles(ssl) } : {}),

@@ -1,7 +1,9 @@
-import type { Kafka, Message, Producer } from 'kafkajs'
+import type { Kafka, Producer } from 'kafkajs'
 import type { Lsn } from '../../src/core/lsn.ts'
 import { kafkaError } from './client.ts'
+import { packed } from './lean.ts'
 import { library } from './library.ts'
+import { messages, type Outgoing } from './outgoing.ts'
 import type { NewRecord, TableRecord } from './record.ts'
 
 export interface Writer {
@@ -19,12 +21,15 @@ export interface WriterOptions {
   readonly topic: string
   readonly batchBytes: number
   readonly compression: 'none' | 'gzip'
+  /** Who encodes the batches: see lean.ts. */
+  readonly codec: 'lean' | 'kafkajs'
   /** Records that go at the end of each batch. Without any, and nothing written, no batch is sent. */
   readonly closing?: () => readonly NewRecord[]
 }
 
 interface Batch {
-  readonly records: (NewRecord | TableRecord)[]
+  readonly records: Outgoing
+  count: number
   bytes: number
   end: Lsn | null
 }
@@ -37,18 +42,6 @@ function sizeOf(record: NewRecord | TableRecord): number {
   return (record.value?.length ?? 0) + (record.key?.length ?? 0) + header + RECORD_BYTES
 }
 
-/** In the pipeline's topic the record says its partition; in those of tables the key chooses. */
-function byTopic(records: Batch['records'], own: string): { topic: string; messages: Message[] }[] {
-  const topics = new Map<string, Message[]>()
-  for (const record of records) {
-    const [topic, partition] = 'topic' in record ? [record.topic, {}] : [own, { partition: record.partition ?? 0 }]
-    let messages = topics.get(topic)
-    if (!messages) topics.set(topic, (messages = []))
-    messages.push({ key: record.key, value: record.value, headers: record.headers, ...partition })
-  }
-  return [...topics].map(([topic, messages]) => ({ topic, messages }))
-}
-
 /**
  * Writes to the topic, and to topics of tables where records name them, one batch at a time: a batch that follows another may never be there without it, and one that failed may be
  * there after all. So after a failure nothing more is sent; the next writer begins again at what is certain, and readers drop repetitions.
@@ -58,7 +51,9 @@ export function writer(kafka: Kafka, options: WriterOptions): Writer {
   const { CompressionTypes, Partitioners } = library()
   const compression = options.compression === 'gzip' ? CompressionTypes.GZIP : CompressionTypes.None
   let producer: Promise<Producer> | null = null
-  let filling: Batch = { records: [], bytes: 0, end: null }
+  const empty = (): Batch => ({ records: options.codec === 'lean' ? packed(topic) : messages(topic), count: 0, bytes: 0, end: null })
+  let filling = empty()
+  let spare = empty()
   let sending: Promise<void> | null = null
   let failure: Error | null = null
   let durable: Lsn = 0n
@@ -70,16 +65,23 @@ export function writer(kafka: Kafka, options: WriterOptions): Writer {
     await made.connect()
     return made
   })())
-  const send = async ({ records, end }: Batch): Promise<void> => {
-    await (await connected()).sendBatch({ acks: -1, compression, topicMessages: byTopic(records, topic) })
-    if (end !== null) durable = end
+  const add = (record: NewRecord | TableRecord, size: number): void => {
+    filling.records.add(record)
+    filling.count++
+    filling.bytes += size
+  }
+  const send = async (batch: Batch): Promise<void> => {
+    await (await connected()).sendBatch({ acks: -1, compression, topicMessages: batch.records.topicMessages() })
+    if (batch.end !== null) durable = batch.end
+    batch.records.clear()
+    spare = Object.assign(batch, { count: 0, bytes: 0, end: null })
   }
   const flush = (): void => {
     if (sending || failure) return
-    for (const record of options.closing?.() ?? []) filling.records.push(record)
-    if (filling.records.length === 0) return
+    for (const record of options.closing?.() ?? []) add(record, sizeOf(record))
+    if (filling.count === 0) return
     const batch = filling
-    filling = { records: [], bytes: 0, end: null }
+    filling = spare
     sending = send(batch).catch((error: unknown) => {
       failure = kafkaError(error, `write to topic ${topic}`)
     }).then(() => {
@@ -91,13 +93,12 @@ export function writer(kafka: Kafka, options: WriterOptions): Writer {
     async write(records, endLsn) {
       for (const record of records) {
         const size = sizeOf(record)
-        if (filling.records.length > 0 && filling.bytes + size > batchBytes) {
+        if (filling.count > 0 && filling.bytes + size > batchBytes) {
           while (sending) await sending
           flush()
         }
         if (failure) throw failure
-        filling.records.push(record)
-        filling.bytes += size
+        add(record, size)
       }
       if (endLsn !== null) filling.end = endLsn
     },

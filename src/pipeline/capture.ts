@@ -98,14 +98,14 @@ async function captureOnce({ config, meter, note, point }: CaptureRole, { sessio
   const kafka = clientOf(kafkaOf(config))
   const topic = topicOf(config)
   if ((await readTopic(kafka, topic)) === null) throw new RekeyError('LOG_TOPIC', `there is no topic ${topic.topic}`)
-  const { batch, compression } = kafkaOf(config)
+  const { batch, compression, codec } = kafkaOf(config)
   const encode = encoder({
     name: prefixOf(config), database: catalog.database, version: version(), epoch: epochOf({ ...state, pipeline: config.pipeline }),
     primaryKey: (relation) => tableOf(catalog, relation)?.primaryKey?.columns ?? [], partBytes: batch >> 1, now: Date.now,
   })
   const route = await routeOf(config, catalog)
   const log = kafkaAppends({
-    kafka, topic: topic.topic, batchBytes: batch, compression, from: state.confirmed, tables: await tablesOf(config, { session, catalog, note }), encode,
+    kafka, topic: topic.topic, batchBytes: batch, compression, codec, from: state.confirmed, tables: await tablesOf(config, { session, catalog, note }), encode,
     ...(route ? { spread: spread({ ...route, encode, from: state.confirmed }) } : {}),
   })
   const open = openSource({ url: config.source.url, ...namesOf(config), epoch: 0, queueBytes: config.memory.transaction })

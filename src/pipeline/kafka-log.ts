@@ -23,9 +23,9 @@ export function kafkaOf(config: Config): KafkaConfig {
   return config.kafka
 }
 
-export function clientOf({ brokers, ssl, sasl }: KafkaConfig): ReturnType<typeof openClient> {
+export function clientOf({ brokers, ssl, sasl, codec }: KafkaConfig): ReturnType<typeof openClient> {
   const files: ClientOptions['ssl'] = ssl === true ? { ca: null, cert: null, key: null } : ssl === false ? null : ssl
-  return openClient({ brokers, ssl: files, sasl: sasl ?? null })
+  return openClient({ brokers, ssl: files, sasl: sasl ?? null, codec })
 }
 
 export function prefixOf(config: Config): string {

@@ -66,13 +66,13 @@ afterAll(() => broker?.stop())
 const wish = (topic: string) => ({ topic, batchBytes: 1 << 19, replication: null })
 
 async function refused(options: Partial<ClientOptions>): Promise<RekeyError> {
-  const kafka = openClient({ brokers: [broker.bootstrap], ssl: files, sasl: user('plain'), ...options })
+  const kafka = openClient({ brokers: [broker.bootstrap], ssl: files, sasl: user('plain'), codec: 'lean', ...options })
   return readTopic(kafka, wish('none')).then(() => { throw new Error('it was let in') }, (error: RekeyError) => error)
 }
 
 describe('a broker that wants certificates and a password', () => {
   test.each(['plain', 'scram-sha-256', 'scram-sha-512'] as const)('lets in who has both, by %s', async (mechanism) => {
-    const kafka = openClient({ brokers: [broker.bootstrap], ssl: files, sasl: user(mechanism) })
+    const kafka = openClient({ brokers: [broker.bootstrap], ssl: files, sasl: user(mechanism), codec: 'lean' })
     await makeTopic(kafka, wish(`by.${mechanism}`))
     expect(await readTopic(kafka, wish(`by.${mechanism}`))).toEqual({ low: 0n, high: 0n, partitions: [{ low: 0n, high: 0n }] })
   })
@@ -97,7 +97,7 @@ describe('a broker that wants certificates and a password', () => {
   })
 
   test('check tells what was refused, and each right that is lacking', async () => {
-    const asking = (sasl: ClientOptions['sasl']) => kafkaFacts(() => openClient({ brokers: [broker.bootstrap], ssl: files, sasl }), {
+    const asking = (sasl: ClientOptions['sasl']) => kafkaFacts(() => openClient({ brokers: [broker.bootstrap], ssl: files, sasl, codec: 'lean' }), {
       changes: wish('its.changes'), tables: { prefix: 'its', tables: [{ schema: 'public', table: 'users' }], replication: null, batchBytes: 1 << 19 }, group: 'its.rekey' })
     const judged = async (sasl: ClientOptions['sasl']): Promise<string[]> =>
       judgeKafka({ brokers: [broker.bootstrap], tls: true, sasl: 'plain', facts: await asking(sasl) }).map((one) => `${one.group} ${one.severity} ${one.code} ${one.subject}: ${one.message}`)
@@ -113,7 +113,7 @@ describe('a broker that wants certificates and a password', () => {
   })
 
   test('a file that cannot be read is named', () => {
-    const open = (): unknown => openClient({ brokers: [broker.bootstrap], ssl: { ...files, ca: at('missing.pem') }, sasl: null })
+    const open = (): unknown => openClient({ brokers: [broker.bootstrap], ssl: { ...files, ca: at('missing.pem') }, sasl: null, codec: 'lean' })
     expect(open).toThrowError(expect.objectContaining({ code: 'CONFIG', message: `kafka.ssl.ca: ${at('missing.pem')} cannot be read` }) as Error)
   })
 })

@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest'
 import { directLog } from '../../connectors/direct/log.ts'
 import { openClient, withAdmin } from '../../connectors/kafka/client.ts'
 import { encoder } from '../../connectors/kafka/encode.ts'
-import { kafkaAppends, kafkaReads } from '../../connectors/kafka/log.ts'
+import { type AppendOptions, kafkaAppends, kafkaReads } from '../../connectors/kafka/log.ts'
 import { allParts } from '../../connectors/kafka/part-logs.ts'
 import { spread } from '../../connectors/kafka/spread.ts'
 import { makeTopic, readTopic } from '../../connectors/kafka/topics.ts'
@@ -178,15 +178,17 @@ describe('the log of a single process is the slot itself', () => {
 })
 
 const broker = await startKafka()
-const kafka = openClient({ brokers: [broker.bootstrap], ssl: null, sasl: null })
+const kafka = openClient({ brokers: [broker.bootstrap], ssl: null, sasl: null, codec: 'lean' })
 const EPOCH = '1.abc'
 
-async function kafkaLogOf({ maxBytes }: { readonly maxBytes: number }): Promise<ChangeLog> {
+type Writing = Pick<AppendOptions, 'codec' | 'compression'>
+
+const kafkaLogOf = (writing: Writing) => async ({ maxBytes }: { readonly maxBytes: number }): Promise<ChangeLog> => {
   const prefix = `t${randomBytes(4).toString('hex')}`
   const topic = { topic: `${prefix}.changes`, batchBytes: 1 << 19, replication: null }
   await makeTopic(kafka, topic)
   const encode = encoder({ name: prefix, database: 'd', version: '0', epoch: EPOCH, primaryKey: () => [], partBytes: 1 << 18, now: Date.now })
-  const { append, durable } = kafkaAppends({ kafka, topic: topic.topic, batchBytes: topic.batchBytes, compression: 'none', encode, from: 0n })
+  const { append, durable } = kafkaAppends({ kafka, topic: topic.topic, batchBytes: topic.batchBytes, ...writing, encode, from: 0n })
   const { read, ack } = kafkaReads({
     kafka, topic, group: `${prefix}.rekey`, epoch: EPOCH, number: 1, start: { commitLsn: 0n, endLsn: 1n },
     relations: new Map([['public.rows', rows]]), maxBytes, deadLetter: null, onRead: () => {},
@@ -194,7 +196,9 @@ async function kafkaLogOf({ maxBytes }: { readonly maxBytes: number }): Promise<
   return { append, durable, read, ack }
 }
 
-changeLogContract('the log in Kafka', kafkaLogOf)
+changeLogContract('the log in Kafka', kafkaLogOf({ codec: 'lean', compression: 'none' }))
+changeLogContract('the log in Kafka, compressed', kafkaLogOf({ codec: 'lean', compression: 'gzip' }))
+changeLogContract('the log in Kafka, encoded by the library', kafkaLogOf({ codec: 'kafkajs', compression: 'none' }))
 
 /** Written to several partitions and read as one. */
 async function spreadLogOf({ maxBytes }: { readonly maxBytes: number }): Promise<ChangeLog> {
@@ -204,7 +208,7 @@ async function spreadLogOf({ maxBytes }: { readonly maxBytes: number }): Promise
   const encode = encoder({ name: prefix, database: 'd', version: '0', epoch: EPOCH, primaryKey: () => [], partBytes: 1 << 18, now: Date.now })
   const route = router(new Map([['public.rows', { of: 'public.rows', column: null, key: ['id'] }]]), 3)
   const { append, durable } = kafkaAppends({
-    kafka, topic: topic.topic, batchBytes: topic.batchBytes, compression: 'none', encode, from: 0n, spread: spread({ partitions: 3, route, encode, from: 0n }),
+    kafka, topic: topic.topic, batchBytes: topic.batchBytes, compression: 'none', codec: 'lean', encode, from: 0n, spread: spread({ partitions: 3, route, encode, from: 0n }),
   })
   const { read, ack } = allParts({
     kafka, topic, group: `${prefix}.rekey`, epoch: EPOCH, number: 1, relations: new Map([['public.rows', rows]]), maxBytes, deadLetter: null, onRead: () => {},
