@@ -42,15 +42,24 @@ export function closes(t: Totals): boolean {
 }
 
 export function addTotals(into: Record<string, Totals>, from: Readonly<Record<string, Totals>>): void {
-  for (const [table, t] of Object.entries(from)) {
+  change(into, from, 1)
+}
+
+/** The opposite of addTotals(): what was counted before does not count. */
+export function takeTotals(into: Record<string, Totals>, from: Readonly<Record<string, Totals>>): void {
+  change(into, from, -1)
+}
+
+function change(into: Record<string, Totals>, by: Readonly<Record<string, Totals>>, sign: 1 | -1): void {
+  for (const [table, t] of Object.entries(by)) {
     const sum = (into[table] ??= noTotals())
-    sum.read += t.read
-    sum.inserted += t.inserted
-    sum.updated += t.updated
-    sum.merged += t.merged
-    sum.deleted += t.deleted
-    sum.parked += t.parked
-    for (const [reason, n] of Object.entries(t.skipped)) sum.skipped[reason] = (sum.skipped[reason] ?? 0) + n
+    sum.read += sign * t.read
+    sum.inserted += sign * t.inserted
+    sum.updated += sign * t.updated
+    sum.merged += sign * t.merged
+    sum.deleted += sign * t.deleted
+    sum.parked += sign * t.parked
+    for (const [reason, n] of Object.entries(t.skipped)) sum.skipped[reason] = (sum.skipped[reason] ?? 0) + sign * n
   }
 }
 

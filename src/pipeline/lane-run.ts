@@ -24,7 +24,11 @@ export interface LaneRun {
   readonly bridge: Bridge
   readonly member: string
   readonly source: Pick<Source, 'read'>
+  /** A partition was taken with these totals, which other processes may have made; what it applies from here on is its own. */
+  readonly onTaken: (partition: number, checkpoint: Checkpoint) => void
   readonly onApplied: (partition: number, applied: Applied) => void
+  /** It is another's from here on. */
+  readonly onLeft: (partition: number) => void
 }
 
 const REST_MS = 20
@@ -40,10 +44,11 @@ export async function runLane(run: LaneRun, at: { readonly partition: number; re
   const stop = new AbortController()
   const ended = AbortSignal.any([signal, stop.signal])
   let offset = (): bigint => 0n
-  const main = open(run, laneHolder(optionsOf(run, partition), () => offset()))
+  const main = connect(run, laneHolder(optionsOf(run, partition), () => offset()))
   try {
     const checkpoint = await main.destination.open()
     at.taken()
+    run.onTaken(partition, checkpoint)
     const known = (await readLanes(main.query, config.pipeline))[partition]
     const reads = readOptions(bridge, checkpoint)
     const log = onePart({ ...reads, maxBytes: Math.ceil(reads.maxBytes / kafkaOf(config).partitions) }, { partition, start: checkpoint, offset: known.offset })
@@ -91,10 +96,16 @@ async function together(
   work: (options: Omit<UniteOptions, 'read'>, checkpoint: () => Checkpoint) => Promise<void>,
 ): Promise<void> {
   const { pipeline } = run.bridge.opened.config
-  const main = open(run, allLanesHolder(optionsOf(run, partition), ends))
+  const main = connect(run, allLanesHolder(optionsOf(run, partition), ends))
   let checkpoint: Checkpoint | null = null
   const options = deliverOptions(run, main, partition)
-  const destination = { ...options.destination, open: async () => (checkpoint = await options.destination.open()) }
+  const open = async (): Promise<Checkpoint> => {
+    const at = await options.destination.open()
+    // Opened anew after a lost connection, it tells what was committed after all.
+    if (checkpoint === null) run.onTaken(partition, at)
+    return (checkpoint = at)
+  }
+  const destination = { ...options.destination, open }
   try {
     await work({
       deliver: { ...options, destination, parked: parkedRows(main.query, pipeline), carefulUntil: 0n },
@@ -109,7 +120,7 @@ function optionsOf({ bridge: { opened: { config } }, member }: LaneRun, partitio
   return { pipeline: config.pipeline, partition, member, checks: config.checks }
 }
 
-function open({ bridge: { opened, point } }: LaneRun, holder: Holder): PostgresDestination {
+function connect({ bridge: { opened, point } }: LaneRun, holder: Holder): PostgresDestination {
   const { config, mapping, catalogs } = opened
   return postgresDestination({
     url: config.destination.url, pipeline: config.pipeline, mapping, catalog: catalogs.destination, checks: config.checks, takeover: false, holder,

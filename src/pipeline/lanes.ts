@@ -6,15 +6,15 @@ import { openSource } from '../../connectors/postgres-source/source.ts'
 import { sleep } from '../clock.ts'
 import { RekeyError } from '../core/errors.ts'
 import type { Lsn } from '../core/lsn.ts'
-import type { Checkpoint, Totals } from '../core/plan.ts'
+import type { Checkpoint } from '../core/plan.ts'
 import { shareOut } from '../core/share.ts'
-import { addTotals } from '../core/totals.ts'
 import { RestartStream } from '../deliver/delivery.ts'
 import { Gather } from '../deliver/lane.ts'
 import type { Meter } from '../meter.ts'
 import type { Bridge } from './bridge.ts'
 import { openLedgerCopy } from './id-map.ts'
 import { kafkaOf } from './kafka-log.ts'
+import { ownTotals } from './lane-totals.ts'
 import { gather, isFenced, type LaneRun, retryAll, runLane } from './lane-run.ts'
 import { namesOf } from './open.ts'
 import { judge } from './prepare.ts'
@@ -105,7 +105,7 @@ async function workLanes(bridge: Bridge, signal: AbortSignal): Promise<void> {
   meter.prepared(checkpoint)
   meter.streaming(checkpoint)
   const open = openSource({ url: config.source.url, ...namesOf(config), epoch: checkpoint.epoch })
-  const run: LaneRun = { bridge, member: randomUUID(), source: open.source, onApplied: summed(checkpoint, meter) }
+  const run: LaneRun = { bridge, member: randomUUID(), source: open.source, ...ownTotals(checkpoint, meter) }
   const failed = new AbortController()
   const ended = AbortSignal.any([signal, failed.signal])
   const held = heldLanes(run, { ended, fail: (error) => failed.abort(error) })
@@ -142,7 +142,10 @@ function heldLanes(run: LaneRun, { ended, fail }: { readonly ended: AbortSignal;
     begin(partition) {
       run.bridge.events.note({ level: 'info', event: 'partition', text: `takes partition ${partition}` })
       const stop = new AbortController()
-      const done = keepLane(run, partition, AbortSignal.any([ended, stop.signal])).catch(fail).finally(() => held.delete(partition))
+      const done = keepLane(run, partition, AbortSignal.any([ended, stop.signal])).catch(fail).finally(() => {
+        held.delete(partition)
+        run.onLeft(partition)
+      })
       held.set(partition, { stop, done })
     },
     async letGo(partition) {
@@ -231,16 +234,4 @@ async function refuseOtherCount({ opened: { config, destination } }: Bridge): Pr
   const { partitions } = kafkaOf(config)
   if (lanes.length === partitions) return
   throw new RekeyError('CONFIG', `kafka.partitions is ${partitions}, and this run began with ${lanes.length}`, { hint: 'Set it back, or `rekey remove` and begin anew.' })
-}
-
-/** What this process has applied, over all of its partitions, told as one. */
-function summed(begun: Checkpoint, meter: Meter): LaneRun['onApplied'] {
-  const latest = new Map<number, Checkpoint>()
-  return (partition, applied) => {
-    latest.set(partition, applied.checkpoint)
-    const totals: Record<string, Totals> = {}
-    for (const one of [begun, ...latest.values()]) addTotals(totals, one.totals)
-    const first = [...latest.values()].reduce((low, one) => (one.commitLsn < low.commitLsn ? one : low))
-    meter.applied({ ...applied, checkpoint: { ...first, totals } })
-  }
 }
