@@ -1,9 +1,8 @@
 import type { Config } from './config/config.ts'
 import { RekeyError } from './core/errors.ts'
-import type { Lsn } from './core/lsn.ts'
 import type { Checkpoint } from './core/plan.ts'
 import { nameOf } from './core/relation.ts'
-import { RestartStream } from './deliver/delivery.ts'
+import { moreCare, NO_CARE, RestartStream } from './deliver/delivery.ts'
 import { failpoints, type Point } from './failpoint.ts'
 import { allOf } from './meter.ts'
 import { type Bridge, destinationOf } from './pipeline/bridge.ts'
@@ -158,11 +157,11 @@ async function refuseWalLevel({ source }: Opened): Promise<void> {
 /** From the checkpoint on, again and again: when a server went away, and when a large transaction has to be done with care. */
 async function goOn(bridge: Bridge, signal: AbortSignal): Promise<Checkpoint> {
   let checkpoint: Checkpoint | null = null
-  let careful: Lsn = 0n
+  let care = NO_CARE
   await again({
     retry: bridge.opened.config.retry, signal,
     mayPass(error) {
-      if (error instanceof RestartStream && error.careful > careful) careful = error.careful
+      if (error instanceof RestartStream) care = moreCare(care, error)
       return checkpoint !== null && (signal.aborted || error instanceof RestartStream || passes(error))
     },
     waits(error) {
@@ -174,7 +173,7 @@ async function goOn(bridge: Bridge, signal: AbortSignal): Promise<Checkpoint> {
     bridge.meter.prepared(checkpoint)
     bridge.copy ??= await openLedgerCopy(bridge)
     if (checkpoint.phase === 'snapshot') checkpoint = await copied(bridge, checkpoint, signal)
-    if (!signal.aborted) checkpoint = await stream(bridge, checkpoint, { carefulUntil: careful, signal })
+    if (!signal.aborted) checkpoint = await stream(bridge, checkpoint, { care, signal })
   })
   return checkpoint!
 }

@@ -15,6 +15,7 @@ import { vacateMessage } from './exchange.ts'
 import { findDecisions, findIds, inlined, matchRows, type Query } from './lookup.ts'
 import { chunkList } from './chunks.ts'
 import { type Holder, pipelineHolder, type PipelineOptions } from './holder.ts'
+import { leftBehind } from './left.ts'
 import { OBJECT_STAGES } from './object-names.ts'
 import { records } from './records.ts'
 import { type Message, type StageFill, stageStatements } from './stage.ts'
@@ -179,8 +180,12 @@ export function postgresDestination(options: DestinationOptions): PostgresDestin
       if (plan.relied && plan.relied.length > 0) message.sql.push(reliedSql(plan.relied, options.pipeline))
       if (!plan.last || needsEnd(plan.parts, plan.checks)) gone ??= new Map()
       for (const part of plan.parts) partMessage(part, plan.checks, scope(), message)
-      if (plan.last && gone) endMessage(gone, plan.checks, scope(), message)
-      if (plan.last) gone = null
+      const ending = plan.last && gone ? { gone, checks: plan.checks } : null
+      if (ending) {
+        message.sql.push('savepoint rekey_end')
+        endMessage(ending.gone, ending.checks, scope(), message)
+        gone = null
+      }
       records(plan, scope(), message)
       open = !plan.last
       fragments = open && plan.after.phase === 'stream'
@@ -192,8 +197,9 @@ export function postgresDestination(options: DestinationOptions): PostgresDestin
         // Rolls back what this message began; another one in flight fails by itself (25P02, or the chain of checkpoints).
         open = false
         gone = null
+        const left = ending ? await leftBehind(wire, error, { ...ending, tables: options.catalog.tables }) : null
         await wire.send('rollback').catch(() => {})
-        throw error
+        throw left ?? error
       }
       if (plan.last) await options.point('apply.committed')
     },

@@ -9,6 +9,7 @@ import type { Parked } from '../core/plan.ts'
 import { nameOf } from '../core/relation.ts'
 import { type Outcome, TRUNCATED } from '../core/totals.ts'
 import type { Planned } from '../planning/planner.ts'
+import type { Refused } from '../planning/refused.ts'
 
 /** One change on its own, with its place in the source's history. */
 export interface Item {
@@ -35,6 +36,8 @@ interface Failed {
   readonly behind: boolean
 }
 
+const NONE: ReadonlySet<Change> = new Set()
+
 /** A row that waits for its object: tried again by itself when that is verified. */
 const HELD = 'RK004'
 
@@ -46,6 +49,8 @@ interface Context extends Trying {
   readonly blocked: Blocked
   /** Rows that wait for their objects, by table and key. */
   readonly held: ReadonlyMap<string, RowObjects>
+  /** Changes that would take a row away that others point at. */
+  readonly kept: ReadonlySet<Change>
   readonly failed: Failed[]
 }
 
@@ -63,6 +68,7 @@ export function itemsOf(transactions: readonly Transaction[]): Item[] {
 export async function applyCarefully(items: readonly Item[], deps: Deps): Promise<Careful> {
   const all: Mutable = { failed: [], parked: [], outcomes: [], truncated: [], objects: [] }
   const held = await deps.planner.held(items.map(({ transaction, change }) => ({ ...transaction, changes: [change] })))
+  const kept = deps.care ? await deps.planner.refused(items, deps.care) : NONE
   let { parkedBefore } = deps
   for (let at = 0; at < items.length;) {
     const truncates = items[at].change.op === 'truncate'
@@ -76,7 +82,7 @@ export async function applyCarefully(items: readonly Item[], deps: Deps): Promis
       all.objects.push(...objects)
       parkedBefore = new Map([...parkedBefore].filter(([table]) => !all.truncated.includes(table)))
     } else {
-      const { failed, parked, outcomes, objects, blocked } = await applyPart(part, { ...deps, parkedBefore, held })
+      const { failed, parked, outcomes, objects, blocked } = await applyPart(part, { ...deps, parkedBefore, held, kept })
       all.failed.push(...failed)
       all.parked.push(...parked)
       all.outcomes.push(...outcomes)
@@ -88,7 +94,11 @@ export async function applyCarefully(items: readonly Item[], deps: Deps): Promis
   return all
 }
 
-type Deps = Omit<Context, 'blocked' | 'outcomes' | 'objects' | 'failed' | 'exchanged' | 'held'> & { readonly parkedBefore: Blocked }
+type Deps = Omit<Context, 'blocked' | 'outcomes' | 'objects' | 'failed' | 'exchanged' | 'held' | 'kept'> & {
+  readonly parkedBefore: Blocked
+  /** Rows that must stay. */
+  readonly care?: Refused
+}
 
 interface Mutable {
   failed: Item[]
@@ -123,7 +133,7 @@ async function truncate(items: readonly Item[], { planner, destination, convergi
 
 type PartResult = Omit<Careful, 'truncated'> & { readonly blocked: Blocked }
 
-async function applyPart(items: readonly Item[], deps: Deps & Pick<Context, 'held'>): Promise<PartResult> {
+async function applyPart(items: readonly Item[], deps: Deps & Pick<Context, 'held' | 'kept'>): Promise<PartResult> {
   const blocked: Blocked = copyBlocked(deps.parkedBefore)
   const context: Context = { ...deps, blocked, outcomes: [], objects: [], failed: [], exchanged: new Map() }
   await inTransactions(items, context)
@@ -227,6 +237,7 @@ function setAside(item: Item, context: Context): boolean {
   const program = context.planner.programOf(item.change.relation)
   if (isBehind(item.change, program, context.mapping, context.blocked)) fail(item, { sqlstate: 'RK003', reason: 'waits behind a parked row', behind: true }, context)
   else if (item.change.op !== 'delete' && context.held.has(nameIn(item, context))) fail(item, { sqlstate: HELD, reason: 'waits for its object', behind: false }, context)
+  else if (context.kept.has(item.change)) fail(item, { sqlstate: '23503', reason: 'rows that do not go with it point at it', behind: false }, context)
   else return false
   return true
 }

@@ -34,7 +34,7 @@ export async function converge(options: DeliverOptions, state: State): Promise<v
   const last = ++state.rounds >= ROUNDS
   await options.visible(state.recent)
   const items = await readAgain(rows, options, state)
-  const result = await applyCarefully(items, { planner, destination, mapping, converging: true, leave: !last, parkedBefore: state.blocked })
+  const result = await applyCarefully(items, { planner, destination, mapping, converging: true, leave: !last, parkedBefore: state.blocked, care: options.care })
   const totals = copyTotals(state.committed.totals)
   for (const { table } of rows) recount(totals, table, { skipped: 'read again' })
   for (const { table } of result.parked) count(totals, table, 'parked')

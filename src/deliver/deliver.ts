@@ -75,12 +75,12 @@ async function deliverFrom(reader: Reader, options: DeliverOptions, { state, sig
 async function launch(transactions: readonly Transaction[], options: DeliverOptions, state: State, flights: Flight[]): Promise<Flight | null> {
   if (options.lane) await awaitOthers(transactions[0], { options, state, settle: () => settle(flights, options, state) })
   const began = options.now()
-  const careful = state.partial !== null || transactions[0].commitLsn <= options.carefulUntil
+  const careful = state.partial !== null || transactions[0].commitLsn <= options.care.until
     || waitsBehind(transactions, options, state.blocked) || (await truncatesParked(transactions, options)) || (await options.planner.held(transactions)).size > 0 || options.planner.adopts(transactions, converging(transactions, state.chain))
   const later = provesLater(transactions)
   const planned = careful ? null : await tryPlan(transactions, later, options, state)
   if (planned === null || planned.conflicts.length > 0) {
-    if (state.midway) throw new RestartStream('a transaction in fragments needs care', transactions[0].commitLsn)
+    if (state.midway) throw new RestartStream('a transaction in fragments needs care', { until: transactions[0].commitLsn })
     await settle(flights, options, state)
     options.planner.decisions.reset()
     // What the try has noted belongs to rows that were not written.

@@ -10,6 +10,7 @@ import { type ProofBook, releaseWrites } from '../core/write.ts'
 import type { Relation } from '../core/relation.ts'
 import type { Lane } from './lane.ts'
 import type { Planned, Planner } from '../planning/planner.ts'
+import type { Refused } from '../planning/refused.ts'
 import type { ChangeLog, Destination, ParkedRows, Source } from '../ports.ts'
 
 export interface DeliverOptions {
@@ -22,8 +23,7 @@ export interface DeliverOptions {
   readonly parked: ParkedRows
   /** The carried tables in their present shape, for parked rows that are tried again. */
   readonly relations: ReadonlyMap<string, Relation>
-  /** Transactions up to this commit LSN are applied change by change: one of them failed when it was applied as a whole. */
-  readonly carefulUntil: Lsn
+  readonly care: Care
   /** Commit LSN from which on the initial copy is passed; before it, new rows may be there already. Known from a marker: see capture. */
   readonly convergeAt: (messages: readonly string[], commitLsn: Lsn) => Lsn | null
   readonly onApplied: (applied: Applied) => void
@@ -61,14 +61,28 @@ export interface Applied {
   readonly commitMicros: number
 }
 
-/** A source transaction failed after parts of it were sent on: the stream must begin again at the checkpoint, with care up to `careful`. */
-export class RestartStream extends Error {
-  readonly careful: Lsn
+/** What earlier tries have taught. */
+export interface Care extends Refused {
+  /** Transactions up to this commit LSN are applied change by change: one of them failed when it was applied as a whole. */
+  readonly until: Lsn
+  /** Rows that must stay where they are, for others point at them: known only at the end of a transaction in fragments. */
+  readonly refused: ReadonlySet<string>
+}
 
-  constructor(message: string, careful: Lsn, cause?: unknown) {
+export const NO_CARE: Care = { until: 0n, refused: new Set() }
+
+/** A source transaction failed after parts of it were sent on: the stream must begin again at the checkpoint, with care. */
+export class RestartStream extends Error {
+  readonly care: Care
+
+  constructor(message: string, care: Partial<Care>, cause?: unknown) {
     super(message, { cause })
-    this.careful = careful
+    this.care = { ...NO_CARE, ...care }
   }
+}
+
+export function moreCare(before: Care, { care }: RestartStream): Care {
+  return { until: care.until > before.until ? care.until : before.until, refused: new Set([...before.refused, ...care.refused]) }
 }
 
 export interface Flight {

@@ -4,6 +4,8 @@ import { RekeyError, verdictOf } from '../core/errors.ts'
 import { block, loadChange } from '../core/parking.ts'
 import { addTotals, copyTotals, count, recount, TRUNCATED } from '../core/totals.ts'
 import { despiteLocks, inTurn, lateIn, othersOf } from './lane.ts'
+import { LeftBehind } from '../core/left-behind.ts'
+import { refusedName } from '../planning/refused.ts'
 import { accept, arrive, converging, type DeliverOptions, type Flight, nextCheckpoint, planOf, RestartStream, type State, type Unfinished } from './delivery.ts'
 
 /** Some flight failed: all that are in the air are undone and done again. */
@@ -15,7 +17,7 @@ export async function recover(error: RekeyError, flights: Flight[], options: Del
   const verdict = error instanceof RekeyError && error.code === 'ROW_COUNT' ? 'data' : verdictOf(error.sqlstate)
   if (verdict === 'stop') throw error
   options.onRetry(error.sqlstate ?? error.code)
-  if (!whole || state.midway) throw new RestartStream(error.message, verdict === 'data' ? redo.at(-1)!.commitLsn : 0n, error)
+  if (!whole || state.midway) throw new RestartStream(error.message, { until: verdict === 'data' ? redo.at(-1)!.commitLsn : 0n }, error)
   state.chain = state.committed
   if (verdict === 'data') return carefully(redo, options, state)
   await repeat(redo, options, state, signal, verdict)
@@ -30,7 +32,7 @@ async function repeat(redo: readonly Transaction[], options: DeliverOptions, sta
     try {
       if (verdict === 'pause') {
         const checkpoint = await options.destination.open()
-        if (checkpoint.commitLsn < state.committed.commitLsn) throw new RestartStream('the destination has lost commits', 0n)
+        if (checkpoint.commitLsn < state.committed.commitLsn) throw new RestartStream('the destination has lost commits', {})
         state.committed = state.chain = checkpoint
       }
       state.partial = null
@@ -66,6 +68,7 @@ async function carefullyOnce(transactions: readonly Transaction[], options: Deli
   const seen = options.lane ? await othersOf(options.lane) : []
   const result = await applyCarefully(itemsOf(transactions), {
     planner, destination, mapping, converging: ahead, leave: ahead || (state.partial?.parked.some((one) => one.left) ?? false), parkedBefore: state.blocked,
+    care: options.care,
   })
   const late = options.lane ? lateIn(transactions, result.parked) : null
   if (late !== null) {
@@ -97,12 +100,21 @@ async function carefullyOnce(transactions: readonly Transaction[], options: Deli
   // The end of a transaction in fragments is checked as its parts were.
   const checks = transactions.some((t) => t.first > 0) ? planner.fragmentChecks : 'engine'
   const plan = planOf({ planned: { parts: [], checks, rows: 0, objects: partial.objects }, decisions, before: state.committed, next, last: true, parked: partial.parked })
-  await destination.apply({ ...plan, unparked: [...partial.retired.keys()] })
+  await destination.apply({ ...plan, unparked: [...partial.retired.keys()] }).catch((error: unknown) => {
+    throw keptRows(error, transactions.at(-1)!, options) ?? error
+  })
   state.partial = null
   state.chain = next
   const waiting = partial.parked.filter((one) => !one.left).length
   accept({ transactions, decisions, next, parked: waiting - partial.retired.size, parts: [], began, done: Promise.resolve(null) }, options, state)
   if (marks) await options.mark()
+}
+
+/** Others point at rows that the transaction took away, which only its end shows: it is done once more, and those rows are parked. */
+function keptRows(error: unknown, { commitLsn }: Transaction, { care: { refused } }: DeliverOptions): RestartStream | null {
+  if (!(error instanceof LeftBehind)) return null
+  const kept = new Set(error.rows.map(({ table, key }) => refusedName(table, key)))
+  return [...kept].every((name) => refused.has(name)) ? null : new RestartStream(error.message, { until: commitLsn, refused: kept }, error)
 }
 
 /** Rows of a table that were parked before it was truncated, in this transaction or earlier, go with the others. */

@@ -10,7 +10,7 @@ import type { Lsn } from '../core/lsn.ts'
 import type { Checkpoint } from '../core/plan.ts'
 import { relationsOf } from '../core/relations.ts'
 import { deliver } from '../deliver/deliver.ts'
-import type { Applied, DeliverOptions } from '../deliver/delivery.ts'
+import { type Applied, type Care, type DeliverOptions, NO_CARE } from '../deliver/delivery.ts'
 import { Stopped, type Lane } from '../deliver/lane.ts'
 import { createPlanner } from '../planning/planner.ts'
 import type { Source } from '../ports.ts'
@@ -37,7 +37,7 @@ const REST_MS = 20
  * Applies one partition from where it is, until the signal aborts. Rejects with Gather when only all of them together can go on, with FENCED
  * when another process has it or has moved it, with what deliver() rejects with. `taken` is called when it is this process's.
  */
-export async function runLane(run: LaneRun, at: { readonly partition: number; readonly careful: Lsn; readonly taken: () => void }, signal: AbortSignal): Promise<void> {
+export async function runLane(run: LaneRun, at: { readonly partition: number; readonly care: Care; readonly taken: () => void }, signal: AbortSignal): Promise<void> {
   const { bridge } = run
   const { config } = bridge.opened
   const { partition } = at
@@ -61,7 +61,7 @@ export async function runLane(run: LaneRun, at: { readonly partition: number; re
       },
     }
     const parked = { ...parkedRows(main.query, config.pipeline), due: async () => ({ rows: [], others: new Map() }), left: async () => [] }
-    await deliver({ ...deliverOptions(run, main, partition), parked, log, checkpoint, carefulUntil: at.careful, lane }, ended)
+    await deliver({ ...deliverOptions(run, main, partition), parked, log, checkpoint, care: at.care, lane }, ended)
   } catch (error) {
     if (!(error instanceof Stopped)) throw error
   } finally {
@@ -108,7 +108,7 @@ async function together(
   const destination = { ...options.destination, open }
   try {
     await work({
-      deliver: { ...options, destination, parked: parkedRows(main.query, pipeline), carefulUntil: 0n },
+      deliver: { ...options, destination, parked: parkedRows(main.query, pipeline), care: NO_CARE },
       positions: () => readLanes(main.query, pipeline),
     }, () => checkpoint!)
   } finally {
@@ -128,7 +128,7 @@ function connect({ bridge: { opened, point } }: LaneRun, holder: Holder): Postgr
   })
 }
 
-type Common = Omit<DeliverOptions, 'log' | 'checkpoint' | 'parked' | 'carefulUntil' | 'lane'>
+type Common = Omit<DeliverOptions, 'log' | 'checkpoint' | 'parked' | 'care' | 'lane'>
 
 /** Nothing converges here: partitions begin when the stream has passed the copy. */
 function deliverOptions({ bridge, source, onApplied }: LaneRun, main: PostgresDestination, partition: number): Common {

@@ -5,10 +5,9 @@ import { destinationState } from '../../connectors/postgres-destination/state.ts
 import { openSource } from '../../connectors/postgres-source/source.ts'
 import { sleep } from '../clock.ts'
 import { RekeyError } from '../core/errors.ts'
-import type { Lsn } from '../core/lsn.ts'
 import type { Checkpoint } from '../core/plan.ts'
 import { shareOut } from '../core/share.ts'
-import { RestartStream } from '../deliver/delivery.ts'
+import { moreCare, NO_CARE, RestartStream } from '../deliver/delivery.ts'
 import { Gather } from '../deliver/lane.ts'
 import type { Meter } from '../meter.ts'
 import type { Bridge } from './bridge.ts'
@@ -196,11 +195,11 @@ function parkedLooks(run: LaneRun): () => Promise<void> {
 /** One partition, again and again, until the signal aborts or it is another process's. Rejects with what cannot pass. */
 async function keepLane(run: LaneRun, partition: number, signal: AbortSignal): Promise<void> {
   const { opened: { config }, events, meter } = run.bridge
-  let careful: Lsn = 0n
+  let care = NO_CARE
   const once = async (): Promise<boolean> => {
     let taken = false
     try {
-      await runLane(run, { partition, careful, taken: () => void (taken = true) }, signal)
+      await runLane(run, { partition, care, taken: () => void (taken = true) }, signal)
       return true
     } catch (error) {
       if (error instanceof Gather) {
@@ -208,7 +207,7 @@ async function keepLane(run: LaneRun, partition: number, signal: AbortSignal): P
         await gather(run, { partition, next: error.next }).catch((failure: unknown) => {
           if (!isFenced(failure)) throw failure
         })
-      } else if (error instanceof RestartStream) careful = error.careful > careful ? error.careful : careful
+      } else if (error instanceof RestartStream) care = moreCare(care, error)
       else if (!isFenced(error)) throw error
       else if (!taken) return true
       return signal.aborted

@@ -7,11 +7,10 @@ import { openSource } from '../../connectors/postgres-source/source.ts'
 import { capture } from '../capture.ts'
 import { every, sleep } from '../clock.ts'
 import { RekeyError } from '../core/errors.ts'
-import type { Lsn } from '../core/lsn.ts'
 import type { Checkpoint } from '../core/plan.ts'
 import { relationsOf } from '../core/relations.ts'
 import { deliver } from '../deliver/deliver.ts'
-import { RestartStream } from '../deliver/delivery.ts'
+import { type Care, RestartStream } from '../deliver/delivery.ts'
 import type { Stage } from '../meter.ts'
 import { createPlanner } from '../planning/planner.ts'
 import { type Bridge, decisionsIn } from './bridge.ts'
@@ -24,7 +23,7 @@ import { namesOf, type Opened } from './open.ts'
  * Delivery, and where the slot itself is the log capture beside it, until the signal aborts or one of them fails.
  */
 export async function stream(
-  bridge: Bridge, checkpoint: Checkpoint, { carefulUntil, signal }: { readonly carefulUntil: Lsn; readonly signal: AbortSignal },
+  bridge: Bridge, checkpoint: Checkpoint, { care, signal }: { readonly care: Care; readonly signal: AbortSignal },
 ): Promise<Checkpoint> {
   const { opened, main, meter, point } = bridge
   const { config, mapping, catalogs } = opened
@@ -57,7 +56,7 @@ export async function stream(
       ...(direct ? [['decode', capture({ source: open.source, log: direct, after: checkpoint.commitLsn, retainMs: config.retain, onRead: meter.read,
         point, now: () => performance.now(), every }, ended)] satisfies [Stage, Promise<void>]] : []),
       ['apply', deliver({
-        log, destination, planner, mapping, checkpoint, batch: config.batch, parked, relations, carefulUntil, point,
+        log, destination, planner, mapping, checkpoint, batch: config.batch, parked, relations, care, point,
         now: () => performance.now(),
         convergeAt: (messages, lsn) => (messages.includes(marker) ? lsn : null),
         onApplied: (applied) => {

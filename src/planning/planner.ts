@@ -2,7 +2,7 @@ import { forgetGone, partOf } from './build.ts'
 import { FEW_ROWS, isFragment, isProvable, prefersSet } from './choose-checks.ts'
 import type { Catalog, CatalogTable } from '../core/catalog.ts'
 import { tableOf } from '../core/catalog.ts'
-import type { Transaction } from '../core/change.ts'
+import type { Change, Transaction } from '../core/change.ts'
 import { deleteOf, insertsOf, keyOf } from '../core/coalesce.ts'
 import { RekeyError } from '../core/errors.ts'
 import { gather, type Gathered, type Group, type Since } from '../core/gather.ts'
@@ -22,6 +22,7 @@ import { followKey, isUnsettled } from './decide.ts'
 import { apartFromCopy, resolveMade } from './adopt-made.ts'
 import { decisionCache, type Decisions } from './decisions.ts'
 import type { Destination, IdMap, Source } from '../ports.ts'
+import { refusedChanges, type Refusable, type Refused } from './refused.ts'
 import { type Conflict, resolveKeys, resolveNets, type ResolveDeps } from './resolve.ts'
 
 export interface PlannerOptions {
@@ -84,6 +85,8 @@ export interface Planner {
   adoptMade(written: Transaction): Promise<void>
   /** Rows, by table and key, that must wait until their objects are verified, with what they name. Rows that go in the end need not. */
   held(transactions: readonly Transaction[]): Promise<ReadonlyMap<string, RowObjects>>
+  /** Changes that take one of these rows away from its key. */
+  refused(items: readonly Refusable[], rows: Refused): Promise<ReadonlySet<Change>>
   programOf(relation: Relation): Program
   /** True when rows of this table can be written, in one transaction with a book, before the rows that they point at: see plan(). */
   provesLater(relation: Relation): boolean
@@ -160,6 +163,7 @@ export function createPlanner(options: PlannerOptions, shared?: Decisions): Plan
       for (const { nets } of gathered.groups) for (const net of nets.values()) await resolveMade(net, relationNamed, deps)
     },
     held: async (transactions) => (waits ? heldRows(transactions, { ...deps, since, verified: options.verified }) : NOBODY),
+    refused: (items, rows) => refusedChanges(items, rows, deps),
     async plan(given, converging, book) {
       const transactions = await apartFromCopy(given, { since, programOf, decisions })
       const gathered = gather(transactions, programOf, since)

@@ -69,8 +69,8 @@ test.each(TYPES)('$name: exchanged in one statement, and over a third value', as
     await rig.caughtUp(running)
     expect(await waiting(rig)).toEqual([])
     expect(await rig.differences()).toEqual([])
-    for (const totals of Object.values(running.latest()!.totals)) expect(closes(totals)).toBe(true)
     await running.stop()
+    for (const totals of Object.values(running.latest()!.totals)) expect(closes(totals)).toBe(true)
   } finally {
     await rig.close()
   }
