@@ -125,13 +125,15 @@ test('Prometheus scrapes a port of ours and evaluates rules; promtool says what 
   await rm(folder, { recursive: true })
 })
 
-test.runIf(process.platform === 'linux')('a server dies with its process, also when that is killed', async () => {
+test.runIf(process.platform === 'linux')('a process dies with the one that started it, also when that is killed', async () => {
   const script = fileURLToPath(new URL('../support/services/redis.ts', import.meta.url))
   const code = `const { startRedis } = await import(${JSON.stringify(script)})
     await startRedis()
     console.log('up')
     setInterval(() => {}, 1000)`
-  const parent = spawn(process.execPath, ['--import', 'tsx', '--input-type=module', '-e', code], { stdio: ['ignore', 'pipe', 'inherit'] })
+  const parent = spawn(process.execPath, ['--import', 'tsx', '--input-type=module', '-e', code], {
+    stdio: ['ignore', 'pipe', 'inherit'], env: { ...process.env, REKEY_TEST_SERVICES: 'processes' },
+  })
   await once(parent.stdout, 'data')
   const children = childrenOf(parent.pid!)
   expect(children.length).toBeGreaterThan(0)
