@@ -5,15 +5,12 @@ import { stringify } from 'yaml'
 import { newBucket } from '../../test/support/buckets.ts'
 import { needed } from '../../test/support/services/commands.ts'
 import type { S3 } from '../../test/support/services/s3.ts'
-import { CLI } from '../rekey.ts'
+import { CLI, PROFILES } from '../rekey.ts'
 import { copyDatabase, dropDatabase, execute } from '../sql.ts'
-import type { Options } from './options.ts'
+import type { ContenderName, Options } from './options.ts'
 import type { ObjectSet, SetName } from './seed.ts'
 import type { Place } from './servers.ts'
 import { watch, type Measured } from './watch.ts'
-
-export const CONTENDERS = ['rclone', 'rclone-parts', 'rekey'] as const
-export type ContenderName = (typeof CONTENDERS)[number]
 
 export interface Contender {
   readonly name: ContenderName
@@ -62,7 +59,7 @@ const storeOf = ({ url, region, credentials: { accessKeyId, secretAccessKey } }:
  * rekey's workers, as their users run them: jobs from the table, keys rewritten, each copy proven and recorded. The rows were carried
  * before, by a run that knew no stores and so left the jobs.
  */
-export function rekey(place: Place, { workers, verify }: Options): Contender {
+export function rekey(place: Place, { workers, verify, profile }: Options): Contender {
   if (!existsSync(CLI)) throw new Error(`${CLI} is missing: run \`npm run build\``)
   const { source, destination } = place.databases
   const config = async (set: ObjectSet, database: string, objects: object): Promise<string> => {
@@ -81,6 +78,7 @@ export function rekey(place: Place, { workers, verify }: Options): Contender {
     return Number(row['n'])
   }
   const command = (...args: string[]) => ({ program: process.execPath, args: [CLI, 'run', '--json', ...args], env: {} })
+  const flags = profile ? ['--cpu-prof', `--cpu-prof-dir=${PROFILES}`] : []
   return {
     name: 'rekey', sets: ['small', 'large'],
     async prepare(set) {
@@ -97,7 +95,8 @@ export function rekey(place: Place, { workers, verify }: Options): Contender {
       const [from, to] = [storeOf(place.source, `bench-${set.name}`), storeOf(place.destination, bucket)]
       const file = await config(set, database, { objects: { source: from, destination: to, workers, verify } })
       const all = async (): Promise<boolean> => (await count(database, "state = 'verified'")) === set.objects
-      const measured = await watch(place, command('--config', file, '--role', 'mirror'), all)
+      const { program, args, env } = command('--config', file, '--role', 'mirror')
+      const measured = await watch(place, { program, args: [...flags, ...args], env }, all)
       await dropDatabase(destination, database)
       return measured
     },

@@ -12,6 +12,7 @@ async function bench(options: Options): Promise<Results> {
   const place = await openPlace()
   try {
     const contenders = [rclone(place, options, false), rclone(place, options, true), rekey(place, options)]
+      .filter(({ name }) => options.movers.includes(name))
     const sets: ObjectSet[] = [{ name: 'small', ...options.small }, { name: 'large', ...options.large }]
     const runs: Run[] = []
     for (const set of sets.filter(({ objects }) => objects > 0)) {

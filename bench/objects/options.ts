@@ -1,5 +1,8 @@
 import { parseArgs } from 'node:util'
 
+export const CONTENDERS = ['rclone', 'rclone-parts', 'rekey'] as const
+export type ContenderName = (typeof CONTENDERS)[number]
+
 export interface Options {
   readonly pairs: number
   readonly small: { readonly objects: number; readonly bytes: number }
@@ -8,6 +11,9 @@ export interface Options {
   readonly workers: number
   /** What rekey proves of each copy. */
   readonly verify: 1 | 2
+  /** CPU profiles of rekey go to bench/profiles. */
+  readonly profile: boolean
+  readonly movers: readonly ContenderName[]
 }
 
 export const USAGE = `Usage: npm run bench:objects -- [options]
@@ -17,6 +23,8 @@ export const USAGE = `Usage: npm run bench:objects -- [options]
   --large N         objects of 200 MB in parts of 8 MiB (default 20; 0 leaves them out)
   --workers N       objects at the same time, for both (default 32)
   --verify 1|2      what rekey proves: 1 size and ETag, 2 SHA-256 on both sides (default 2)
+  --movers A,B      some of rclone, rclone-parts and rekey (default all)
+  --profile         CPU profiles of rekey in bench/profiles
 The disk must hold the objects once, and twice more while a pair runs.`
 
 /** Throws Error with a sentence for the user. */
@@ -25,7 +33,8 @@ export function parseOptions(args: readonly string[]): Options {
     args: [...args],
     options: {
       quick: { type: 'boolean', default: false }, pairs: { type: 'string' }, small: { type: 'string' }, large: { type: 'string' },
-      workers: { type: 'string', default: '32' }, verify: { type: 'string', default: '2' },
+      workers: { type: 'string', default: '32' }, verify: { type: 'string', default: '2' }, profile: { type: 'boolean', default: false },
+      movers: { type: 'string', default: CONTENDERS.join(',') },
     },
   })
   const number = (text: string, name: string, most: number): number => {
@@ -38,5 +47,14 @@ export function parseOptions(args: readonly string[]): Options {
     small: { objects: number(values.small ?? small, 'small', 1_000_000), bytes: 4_096 },
     large: { objects: number(values.large ?? large, 'large', 1_000), bytes: 200_000_000 },
     workers: Math.max(1, number(values.workers, 'workers', 512)), verify: number(values.verify, 'verify', 2) === 1 ? 1 : 2,
+    profile: values.profile, movers: moversOf(values.movers),
   }
+}
+
+function moversOf(text: string): ContenderName[] {
+  return text.split(',').map((name) => {
+    const known = CONTENDERS.find((one) => one === name)
+    if (known === undefined) throw new Error(`--movers: there is no ${name}`)
+    return known
+  })
 }

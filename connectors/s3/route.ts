@@ -1,10 +1,11 @@
 import type { IncomingMessage } from 'node:http'
 import type { S3Client } from '@aws-sdk/client-s3'
+import { signerFor } from './signature.ts'
 import { encodedKey } from './text.ts'
 
 /**
  * The SDK's middleware costs more CPU than all else that a small object takes (about 0.4 ms a request), so objects are read and written
- * without it: by the SDK's signer and over its sockets, to where it sends such requests itself, which the first one of a client shows.
+ * without it: with its credentials and over its sockets, to where it sends such requests itself, which the first one of a client shows.
  * What it would do beyond that (checksums, endpoints, expired credentials, clocks that differ) is done here, in ask(), or left to it.
  */
 export interface Route {
@@ -47,7 +48,7 @@ export function learnRoute(client: S3Client, learn: (route: Route) => void): voi
     const { Key: key } = args.input as { Key?: string }
     const request = args.request as Addressed
     const scheme = (context.endpointV2?.properties?.['authSchemes'] as Scheme[] | undefined)?.[0]
-    if (!known && key !== undefined && scheme?.name === 'sigv4' && request.path.endsWith(`/${encodedKey(key)}`)) {
+    if (!known && key !== undefined && scheme?.name === 'sigv4' && scheme.signingRegion !== undefined && request.path.endsWith(`/${encodedKey(key)}`)) {
       known = true
       learn(routeFrom(client, { ...request, path: request.path.slice(0, -encodedKey(key).length) }, scheme))
     }
@@ -55,27 +56,22 @@ export function learnRoute(client: S3Client, learn: (route: Route) => void): voi
   }, { step: 'build', name: 'learnRoute' })
 }
 
-type Signer = Awaited<ReturnType<S3Client['config']['signer']>>
-
 function routeFrom({ config }: S3Client, { protocol, hostname, port, path }: Addressed, scheme: Scheme): Route {
-  let signer: Promise<Signer> | null = null
+  const sign = signerFor({ region: scheme.signingRegion ?? '', service: scheme.signingName ?? 's3' })
   const host = port === undefined ? hostname : `${hostname}:${port}`
   return {
     async send({ method, key, query, headers, body, sha256, abortSignal }) {
-      signer ??= config.signer(scheme as Parameters<typeof config.signer>[0])
+      const unsigned = {
+        method, host, path: path + encodedKey(key), query, sha256,
+        headers: body === null ? headers : { ...headers, 'content-length': String(body.length) },
+      }
       const request = {
-        method, protocol, hostname, ...(port === undefined ? {} : { port }), path: path + encodedKey(key), query: { ...query },
-        headers: {
-          host, ...headers, 'x-amz-content-sha256': sha256, ...(body === null ? {} : { 'content-length': String(body.length) }),
-        },
+        method, protocol, hostname, ...(port === undefined ? {} : { port }), path: unsigned.path, query: { ...query },
+        headers: sign(unsigned, await config.credentials(), new Date(Date.now() + config.systemClockOffset)),
         ...(body === null ? {} : { body }),
       }
-      const signed = await (await signer).sign(request, {
-        signingDate: new Date(Date.now() + config.systemClockOffset),
-        ...(scheme.signingRegion === undefined ? {} : { signingRegion: scheme.signingRegion }), signingService: scheme.signingName ?? 's3',
-      })
       const { response } = await config.requestHandler.handle(
-        signed as Parameters<typeof config.requestHandler.handle>[0], abortSignal ? { abortSignal } : {})
+        request as Parameters<typeof config.requestHandler.handle>[0], abortSignal ? { abortSignal } : {})
       const answer = { headers: response.headers, body: response.body as IncomingMessage }
       if (response.statusCode < 300) return answer
       throw await errorOf(response.statusCode, answer.body)

@@ -83,12 +83,19 @@ async function read(session: Session, what: ObjectRead, signal: AbortSignal | un
   return { info, body: bodyOf(body), cancel: () => void body?.destroy() }
 }
 
-/** Whatever ends a body early is the network's fault. */
+/**
+ * Whatever ends a body early is the network's fault. One that was read to its end is not destroyed: a stream's own iterator would abort
+ * its request, which costs as much as the signature.
+ */
 async function* bodyOf(body: Readable | undefined): AsyncGenerator<Uint8Array> {
+  let whole = false
   try {
-    if (body) yield* body as AsyncIterable<Uint8Array>
+    if (body) yield* body.iterator({ destroyOnReturn: false }) as AsyncIterable<Uint8Array>
+    whole = true
   } catch (error) {
     throw failure(error, 'OBJECT_CHANGED')
+  } finally {
+    if (!whole) body?.destroy()
   }
 }
 

@@ -12,7 +12,7 @@ export function copySource(from: { readonly bucket: string; readonly key: string
 export const encodedKey = (key: string): string => key.split('/').map(encoded).join('/')
 
 /** encodeURIComponent leaves five characters that RFC 3986 reserves. */
-const encoded = (text: string): string =>
+export const encoded = (text: string): string =>
   encodeURIComponent(text).replace(/[!'()*]/g, (char) => `%${char.charCodeAt(0).toString(16).toUpperCase()}`)
 
 /** Tags as a query string (API Reference, `x-amz-tagging`). */

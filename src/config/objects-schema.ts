@@ -33,12 +33,14 @@ export const objectsSchema = z.strictObject({
     .describe('When another object is under the new key already: the job waits for a person, it stays, or it is replaced'),
   etags: z.enum(['keep',
     'free']).default('keep').describe('keep: copies have the ETags of their sources where that can be; free: the fastest way'),
+  threads: count(0, 64).optional().describe(
+    'Threads that copy; 0: the one that does all else. Default: 0 beside rows, with --role mirror one for each processor, 4 at most'),
   limits: z.strictObject({
     requests: count(1, 4_096).default(256).describe('Most requests at a time, of each store'),
     rate: count(1, 1_000_000).optional().describe('Most requests a second, of each store'),
     bandwidth: size.optional().describe('Most bytes a second, read and written'),
   }).prefault({}),
-  memory: size.prefault('256MiB').describe('Bytes of objects that are held in memory, all together'),
+  memory: size.prefault('128MiB').describe('Bytes of objects that are held in memory, all together'),
   deletes: z.strictObject({
     grace: duration.prefault('24h').describe('How long a copy stays after its row is gone'),
     max: count(0, 1_000_000).default(1_000).describe('Most copies that a run removes without being asked'),

@@ -100,19 +100,21 @@ async function copyPart(copying: Copying, upload: Upload, { number, way }: Which
     const part = await again(() => upload.part(number, { stored }, signal), signal)
     return { part, sha256: part.sha256 }
   }
-  const inMemory = way.partSize <= PART_IN_MEMORY
-  const give = inMemory ? await budget.take(size) : null
+  const held = way.partSize <= Math.min(PART_IN_MEMORY, budget.total) ? await budget.take(size) : null
+  // After a failure a connection may still read what it was to send: only memory that has arrived is used again.
+  let done: Uint8Array | undefined
   try {
     return await again(async () => {
       const { body } = await from.read({ ...request.from, etag: source.etag, range }, signal)
-      const { content, digest } = inMemory ? held(await gathered(body, size)) : flowing(body, size)
+      const { content, digest } = held ? gatheredPart(await gathered(body, size, held.memory)) : flowing(body, size)
       const part = await upload.part(number, content, signal)
       const was = digest()
-      if (was.size === size && arrived(part, was)) return { part, sha256: was.sha256 }
-      throw new RekeyError('OBJECT_CORRUPT', 'a part is not what was read')
+      if (was.size !== size || !arrived(part, was)) throw new RekeyError('OBJECT_CORRUPT', 'a part is not what was read')
+      if ('bytes' in content) done = content.bytes
+      return { part, sha256: was.sha256 }
     }, signal)
   } finally {
-    give?.()
+    held?.give(done)
   }
 }
 
@@ -121,7 +123,7 @@ interface Flow {
   readonly digest: () => Digest
 }
 
-function held({ bytes, digest }: Gathered): Flow {
+function gatheredPart({ bytes, digest }: Gathered): Flow {
   return { content: { bytes, sha256: digest.sha256 }, digest: () => digest }
 }
 

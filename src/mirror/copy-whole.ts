@@ -49,7 +49,7 @@ async function checked(read: () => Promise<ObjectBody>, wanted: Wanted, signal: 
 /** By way of memory: the digest is known before the write, stored with the object, and checked by the store. */
 export async function copyWhole(copying: Copying, condition: WriteIf, read: InMemory | null): Promise<Copied> {
   const { source, budget, signal } = copying
-  const give = read === null ? await budget.take(source.size) : null
+  const held = read === null ? await budget.take(source.size) : null
   try {
     const { bytes, digest } = read ?? await readWhole(copying)
     const { target, lost } = targetOf(copying, condition, digest.sha256)
@@ -59,7 +59,7 @@ export async function copyWhole(copying: Copying, condition: WriteIf, read: InMe
     const claim = { store: to, key: target.key, size: source.size, written, etag: digest.md5, checksum, ours: true, signal }
     return copied(copying, { path: 'whole', written, checksum, evidence: await prove(claim, request.verify), lost })
   } finally {
-    give?.()
+    held?.give()
   }
 }
 

@@ -9,9 +9,10 @@ export interface Digest {
   readonly sha256: string
 }
 
-function digestOf(bytes: Uint8Array): Digest {
-  const hash = (algorithm: string): string => createHash(algorithm).update(bytes).digest('hex')
-  return { size: bytes.length, md5: hash('md5'), sha256: hash('sha256') }
+/** MD5 costs more than SHA-256 on today's processors, and is not always asked for. */
+function digestOf(bytes: Uint8Array, sha256: string): Digest {
+  let md5: string | null = null
+  return { size: bytes.length, sha256, get md5() { return (md5 ??= createHash('md5').update(bytes).digest('hex')) } }
 }
 
 export interface Gathered {
@@ -21,23 +22,27 @@ export interface Gathered {
 
 /**
  * All bytes of a body, which must be `size`; rejects with OBJECT_CORRUPT when they are not. Each chunk is hashed and copied while the
- * processor still has it at hand, and is then forgotten.
+ * processor still has it at hand, and is then forgotten. What comes in one chunk stays where it is; the rest goes into `memory`.
  */
-export async function gathered(body: AsyncIterable<Uint8Array>, size: number): Promise<Gathered> {
-  const [md5, sha256] = [createHash('md5'), createHash('sha256')]
-  let bytes: Buffer | null = null
+export async function gathered(
+  body: AsyncIterable<Uint8Array>, size: number, memory: (size: number) => Uint8Array = Buffer.allocUnsafeSlow,
+): Promise<Gathered> {
+  const sha256 = createHash('sha256')
+  let bytes: Uint8Array | null = null
   let length = 0
   for await (const chunk of body) {
-    if (chunk.length === size && length === 0) return { bytes: chunk, digest: digestOf(chunk) }
-    if (length + chunk.length > size) break
-    bytes ??= Buffer.allocUnsafeSlow(size)
-    bytes.set(chunk, length)
+    if (length + chunk.length > size) {
+      length = -1
+      break
+    }
+    if (chunk.length === size) bytes = chunk
+    else (bytes ??= memory(size)).set(chunk, length)
     length += chunk.length
-    md5.update(chunk)
     sha256.update(chunk)
   }
   if (length !== size) throw new RekeyError('OBJECT_CORRUPT', 'a body has another size')
-  return { bytes: bytes ?? new Uint8Array(0), digest: { size, md5: md5.digest('hex'), sha256: sha256.digest('hex') } }
+  bytes ??= new Uint8Array(0)
+  return { bytes, digest: digestOf(bytes, sha256.digest('hex')) }
 }
 
 export interface Digesting {

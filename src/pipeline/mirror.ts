@@ -8,23 +8,23 @@ import type { Meter } from '../meter.ts'
 import { mirror } from '../mirror/mirror.ts'
 import { keysFor } from '../planning/object-keys.ts'
 import { abandonedUploads } from '../mirror/abandoned.ts'
-import { newBudget } from '../mirror/budget.ts'
-import { copyObject } from '../mirror/copy.ts'
 import type { ObjectJobs } from '../ports.ts'
 import type { RunEvents } from '../progress.ts'
+import { copyHere } from './copying.ts'
+import { startThreads } from './copy-threads.ts'
 import type { Opened } from './open.ts'
 import { openStores, type ObjectsConfig } from './stores.ts'
 
 const IDLE_MS = 500
 /** An upload this old that no job knows of is left from a worker that was lost. */
 const ABANDONED_MS = 24 * 3_600_000
-/** Parts of one object under way at a time. */
-const RANGES = 4
 
 export interface MirrorRun {
   readonly events: RunEvents
   readonly point: Point
   readonly meter: Pick<Meter, 'objects' | 'settled' | 'failed'>
+  /** Threads that copy; 0: this one does. */
+  readonly threads: number
 }
 
 /** The workers of a pipeline's objects, in this process, over a connection of their own; until the signal aborts. */
@@ -34,19 +34,24 @@ export async function mirrorObjects(opened: Opened, objects: ObjectsConfig, run:
   setMaxListeners(0, signal)
   const { config, mapping, minters, catalogs } = opened
   const session = await openSession(config.destination.url, 'destination')
-  const stores = await openStores(objects, mapping)
+  const rules = [...mapping.stores.values()]
+  const threads = run.threads > 0 ? startThreads(run.threads, { objects, rules }, signal) : null
+  const stores = await openStores(objects, rules).catch(async (error: unknown) => {
+    await threads?.close()
+    throw error
+  })
+  const copy = threads?.copy ?? copyHere(stores, objects.memory)
   const { query } = session
   const jobs = told(objectJobs(query, config.pipeline), run.meter)
-  const budget = newBudget(objects.memory)
   try {
     await mirror({
       jobs, source: stores.source, destination: stores.destination, workers: objects.workers, point: run.point,
       leaseMs: objects.lease, idleMs: IDLE_MS, firstMs: config.retry.first, mostMs: config.retry.most, run: config.pipeline,
-      copy: (job, begun, signal) => copyObject(
-        { from: { key: job.key, version: null }, to: job.newKey, run: config.pipeline, existing: objects.existing, verify: objects.verify,
-          etags: objects.etags, begun: job.begun,
-          size: job.size },
-        { from: stores.source(job.store), to: stores.destination(job.to), budget, ranges: RANGES, begun, signal }),
+      copy({ key, newKey, begun, size, store, to }, note, ended) {
+        const { existing, verify, etags } = objects
+        const request = { from: { key, version: null }, to: newKey, run: config.pipeline, existing, verify, etags, begun, size }
+        return copy({ request, store, to }, note, ended)
+      },
       keysFor: (store, keys) => keysFor(store, keys, {
         mapping, minters, idMap: { find: (entity, of) => findDecisions(query, config.pipeline, entity, of) },
         match: (question) => matchRows(query, question, tableOf(catalogs.destination, question.table)),
@@ -54,7 +59,7 @@ export async function mirrorObjects(opened: Opened, objects: ObjectsConfig, run:
       deletes: { graceMs: objects.deletes.grace, most: objects.deletes.max },
       sweep: {
         everyMs: objects.sweep,
-        prefixes: [...mapping.stores.values()].flatMap(({ name, to, sweep }) => sweep.map((prefix) => ({ store: name, to, prefix }))),
+        prefixes: rules.flatMap(({ name, to, sweep }) => sweep.map((prefix) => ({ store: name, to, prefix }))),
       },
       async copied() {
         const [row] = await query(
@@ -63,19 +68,20 @@ export async function mirrorObjects(opened: Opened, objects: ObjectsConfig, run:
       },
       async tidy() {
         let aborted = 0
-        for (const name of new Set([...mapping.stores.values()].map(({ to }) => to))) {
+        for (const name of new Set(rules.map(({ to }) => to))) {
           const options = { prefix: '', before: Date.now() - ABANDONED_MS,
             ours: (keys: readonly string[]) => jobs.notes.withoutUpload(name, keys), signal }
           aborted += await abandonedUploads(stores.destination(name), options)
         }
         return aborted
       },
-      onSeen: (seen) => run.meter.objects({ ...seen, inFlightLimit: stores.inFlightLimit() }), onNote: run.events.note,
+      onSeen: (seen) => run.meter.objects({ ...seen, inFlightLimit: (threads ?? stores).inFlightLimit() }), onNote: run.events.note,
     }, signal)
   } catch (error) {
     run.meter.failed('mirror', error)
     throw error
   } finally {
+    await threads?.close()
     stores.close()
     await session.close()
   }

@@ -96,7 +96,7 @@ export function operate<T>(config: Config, work: (operated: Operated) => Promise
         removeTopics: async () => (await kafkaTools()).removeMade(opened),
         async stores() {
           if (!objects || opened.mapping.stores.size === 0) throw new RekeyError('CONFIG', 'the mapping carries no objects')
-          open.push(await openStores(objects, opened.mapping))
+          open.push(await openStores(objects, opened.mapping.stores.values()))
           return open.at(-1)!
         },
       })

@@ -3,7 +3,7 @@ import { openS3Store } from '../../connectors/s3/store.ts'
 import type { Config } from '../config/config.ts'
 import type { StoreConfig } from '../config/objects-schema.ts'
 import { RekeyError } from '../core/errors.ts'
-import type { Mapping } from '../core/mapping.ts'
+import type { Mapping, StoreRule } from '../core/mapping.ts'
 import type { Problem } from '../core/problem.ts'
 import { newPace, type Pace } from '../mirror/pace.ts'
 import { pacedStore } from '../mirror/paced-store.ts'
@@ -21,7 +21,7 @@ export interface Stores {
 }
 
 /** Opening asks nothing of a store: one that does not answer is found out when it is used. */
-export async function openStores(objects: ObjectsConfig, mapping: Pick<Mapping, 'stores'>): Promise<Stores> {
+export async function openStores(objects: ObjectsConfig, rules: Iterable<Pick<StoreRule, 'name' | 'to'>>): Promise<Stores> {
   const closing: (() => void)[] = []
   const paces: Pace[] = []
   const { requests, rate, bandwidth } = objects.limits
@@ -52,10 +52,10 @@ export async function openStores(objects: ObjectsConfig, mapping: Pick<Mapping, 
       return found
     }
   }
-  const rules = [...mapping.stores.values()]
+  const used = [...rules]
   return {
-    source: await side(objects.source, rules.map(({ name }) => name)),
-    destination: await side(objects.destination, rules.map(({ to }) => to)),
+    source: await side(objects.source, used.map(({ name }) => name)),
+    destination: await side(objects.destination, used.map(({ to }) => to)),
     inFlightLimit: () => Math.min(objects.limits.requests, ...paces.map((one) => one.allowed)),
     close: () => closing.forEach((one) => one()),
   }

@@ -1,3 +1,4 @@
+import { availableParallelism } from 'node:os'
 import { destinationState } from '../../connectors/postgres-destination/state.ts'
 import { sleep } from '../clock.ts'
 import { RekeyError } from '../core/errors.ts'
@@ -15,7 +16,7 @@ export interface Workers {
   end(): Promise<void>
 }
 
-export function workersOf(opened: Opened, run: MirrorRun, signal: AbortSignal): Workers {
+export function workersOf(opened: Opened, run: Omit<MirrorRun, 'threads'>, signal: AbortSignal): Workers {
   const { objects } = opened.config
   const failed = new AbortController()
   const stop = new AbortController()
@@ -24,7 +25,9 @@ export function workersOf(opened: Opened, run: MirrorRun, signal: AbortSignal): 
     failed: failed.signal,
     begin() {
       if (objects === undefined || opened.mapping.stores.size === 0) return
-      running ??= mirrorObjects(opened, objects, run, AbortSignal.any([signal, stop.signal])).catch((error: unknown) => failed.abort(error))
+      const threads = objects.threads ?? 0
+      running ??= mirrorObjects(opened, objects, { ...run, threads }, AbortSignal.any([signal, stop.signal]))
+        .catch((error: unknown) => failed.abort(error))
     },
     async end() {
       stop.abort()
@@ -37,14 +40,21 @@ export function workersOf(opened: Opened, run: MirrorRun, signal: AbortSignal): 
 const LOOK_MS = 1_000
 
 /** The workers alone, for a process that carries no rows: it waits for one that does to begin. Resolves with that one's checkpoint. */
-export async function workAlone(opened: Opened, run: MirrorRun, signal: AbortSignal): Promise<Checkpoint> {
+export async function workAlone(opened: Opened, run: Omit<MirrorRun, 'threads'>, signal: AbortSignal): Promise<Checkpoint> {
   const { config, mapping, destination } = opened
   if (config.objects === undefined || mapping.stores.size === 0) throw new RekeyError('CONFIG', 'the mapping carries no objects')
   const state = destinationState(destination.query, config.pipeline)
   while (!signal.aborted && (await state.checkpoint()) === null) await sleep(LOOK_MS, signal)
-  if (!signal.aborted) await mirrorObjects(opened, config.objects, run, signal)
+  const threads = config.objects.threads ?? threadsHere()
+  if (!signal.aborted) await mirrorObjects(opened, config.objects, { ...run, threads }, signal)
   const checkpoint = await state.checkpoint()
   return checkpoint ?? NOTHING
+}
+
+/** A thread of its own for copies is worth it only where there is a processor for it. */
+function threadsHere(): number {
+  const processors = availableParallelism()
+  return processors === 1 ? 0 : Math.min(4, processors)
 }
 
 const NOTHING: Checkpoint = {

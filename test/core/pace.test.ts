@@ -55,14 +55,26 @@ describe('the memory that copies share', () => {
       const budget = newBudget(100)
       let held = 0
       await Promise.all(sizes.map(async (size) => {
-        const give = await budget.take(size)
+        const mine = await budget.take(size)
         held += Math.min(size, 100)
         expect(held).toBeLessThanOrEqual(100)
         await soon()
         held -= Math.min(size, 100)
-        give()
+        mine.give()
       }))
       expect(held).toBe(0)
     }), { numRuns: 50 })
+  })
+
+  it('gives memory again when its user is done with it, and never to two', async () => {
+    const budget = newBudget(100)
+    const [one, two] = [await budget.take(40), await budget.take(40)]
+    const [mine, theirs] = [one.memory(40), two.memory(40)]
+    expect(theirs).not.toBe(mine)
+    one.give(mine)
+    expect((await budget.take(40)).memory(40)).toBe(mine)
+    two.give(Buffer.from('not of this budget'))
+    const next = await budget.take(40)
+    expect([mine, theirs]).not.toContain(next.memory(40))
   })
 })

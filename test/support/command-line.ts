@@ -52,7 +52,7 @@ destination: { url: "${destination.url}" }
 mapping: ${resolve('mappings/demo')}
 heartbeat: 1s
 retry: { first: 50ms, most: 1s }
-objects: { source: { main: { folder: old-files } }, destination: { main: { folder: new-files } } }
+objects: { source: { main: { folder: old-files } }, destination: { main: { folder: new-files } }, threads: 0 }
 ${more}`)
   const rekey: CommandLine['rekey'] = (args, play = {}) => say(['--config', join(folder, 'rekey.yaml'), ...args], play)
   return {
