@@ -4,7 +4,7 @@ import { RekeyError } from '../../src/core/errors.ts'
 import type { Relation } from '../../src/core/relation.ts'
 import { chain, type Missing, type Place } from './chain.ts'
 import { decoder } from './decode.ts'
-import { type Header, parseHeader, parsePart, parseTx } from './header.ts'
+import { type Header, headerReader, parsePart, parseTx } from './header.ts'
 import { type StoredRecord, Unreadable } from './record.ts'
 
 export interface AssembleOptions {
@@ -39,6 +39,7 @@ export function assemble(options: AssembleOptions): Assembler {
   const { fragmentBytes = 4 << 20, fragmentChanges = 20_000 } = options
   const links = chain(options.start)
   const decode = decoder(options.relations)
+  const readHeader = headerReader()
   let out: Transaction[] = []
   let changes: Change[] = []
   let messages: string[] = []
@@ -73,7 +74,7 @@ export function assemble(options: AssembleOptions): Assembler {
   }
   return {
     add(record) {
-      const header = headerOf(record)
+      const header = readHeader(headerBytes(record))
       if (header.epoch !== options.epoch) {
         throw new RekeyError('TIMELINE', 'the change log holds changes of another server, another timeline of the source, or another pipeline', {
           hint: 'Delete the topic or set another kafka.prefix; `rekey remove`, then `rekey run` copies anew.',
@@ -109,9 +110,9 @@ export function assemble(options: AssembleOptions): Assembler {
   }
 }
 
-function headerOf(record: StoredRecord): Header {
+function headerBytes(record: StoredRecord): Buffer | string {
   const value = record.headers?.['rekey']
   if (value === undefined) throw new Unreadable('it has no rekey header')
   if (Array.isArray(value)) throw new Unreadable('it has several rekey headers')
-  return parseHeader(value)
+  return value
 }

@@ -45,20 +45,79 @@ export function formatHeader(h: Header): string {
   return `${h.epoch};${h.tx};${h.seq};${h.last ? 1 : 0};${h.absent};${h.from};${h.end};${h.source};${h.before};${h.part}${h.alone ? ';1' : ''}`
 }
 
-const FIELDS = 10
 const WHOLE = /^\d{1,15}$/
+const SEMICOLON = 59, ZERO = 48, NINE = 57
+const DIGITS = 15
+
+/** Reads one header after the other: what those of one transaction have in common is taken from the one before. Throws Unreadable. */
+export function headerReader(): (value: Buffer | string) => Header {
+  const at: Cursor = { buf: Buffer.alloc(0), p: 0 }
+  let common = Buffer.alloc(0)
+  let epoch = ''
+  let tx = ''
+  return (value) => {
+    const buf = typeof value === 'string' ? Buffer.from(value, 'latin1') : value
+    at.buf = buf
+    at.p = beginsWith(buf, common) ? common.length : 0
+    if (at.p === 0) {
+      epoch = field(at)
+      tx = field(at)
+      common = Buffer.from(buf.subarray(0, at.p))
+    }
+    const seq = number(at)
+    const last = number(at)
+    const absent = field(at)
+    const from = field(at)
+    const end = field(at)
+    const source = number(at)
+    const before = field(at)
+    const part = field(at)
+    const alone = at.p <= buf.length && field(at) === '1'
+    if (last > 1) throw noNumber()
+    if (before !== '' && before !== 'k' && before !== 'f') throw new Unreadable('its rekey header says an unknown kind of old row')
+    return { epoch, tx, seq, last: last === 1, absent, from, end, source, before, part, alone }
+  }
+}
 
 /** Throws Unreadable. */
 export function parseHeader(value: Buffer | string): Header {
-  const text = typeof value === 'string' ? value : value.toString('latin1')
-  const fields = text.split(';')
-  if (fields.length < FIELDS) throw new Unreadable('its rekey header is cut off')
-  const [epoch, tx, seq, last, absent, from, end, source, before, part, alone] = fields
-  if (!WHOLE.test(seq) || !WHOLE.test(source) || (last !== '0' && last !== '1')) {
-    throw new Unreadable('its rekey header has no number where one belongs')
-  }
-  if (before !== '' && before !== 'k' && before !== 'f') throw new Unreadable('its rekey header says an unknown kind of old row')
-  return { epoch, tx, seq: Number(seq), last: last === '1', absent, from, end, source: Number(source), before, part, alone: alone === '1' }
+  return headerReader()(value)
+}
+
+interface Cursor {
+  buf: Buffer
+  /** Where the next field begins; behind the end by more than one where there is none. */
+  p: number
+}
+
+function beginsWith(buf: Buffer, wanted: Buffer): boolean {
+  for (let i = 0; i < wanted.length; i++) if (buf[i] !== wanted[i]) return false
+  return wanted.length > 0
+}
+
+function field(at: Cursor): string {
+  const { buf, p } = at
+  if (p > buf.length) throw new Unreadable('its rekey header is cut off')
+  let end = p
+  while (end < buf.length && buf[end] !== SEMICOLON) end++
+  at.p = end + 1
+  return end === p ? '' : buf.toString('latin1', p, end)
+}
+
+function number(at: Cursor): number {
+  const { buf } = at
+  const begun = at.p
+  if (begun > buf.length) throw new Unreadable('its rekey header is cut off')
+  let value = 0
+  let p = begun
+  for (; p < buf.length && buf[p] >= ZERO && buf[p] <= NINE; p++) value = value * 10 + buf[p] - ZERO
+  if (p === begun || p - begun > DIGITS || (p < buf.length && buf[p] !== SEMICOLON)) throw noNumber()
+  at.p = p + 1
+  return value
+}
+
+function noNumber(): Unreadable {
+  return new Unreadable('its rekey header has no number where one belongs')
 }
 
 /** Throws Unreadable. */

@@ -2,6 +2,7 @@ import { createRequire } from 'node:module'
 import type { Message } from 'kafkajs'
 import { RekeyError } from '../../src/core/errors.ts'
 import { type RecordBatch, recordBatch } from './record-batch.ts'
+import { installLeanFetch } from './lean-fetch.ts'
 import type { Outgoing } from './outgoing.ts'
 import type { TableRecord } from './record.ts'
 
@@ -47,7 +48,7 @@ const SINCE = 3
 let installed = false
 
 /**
- * Lets the library send batches that are encoded already, see packed(); everything else goes its own way. Throws RekeyError CONFIG when the library is
+ * Lets the library send batches that are encoded already, see packed(), and decodes what it fetches; everything else goes its own way. Throws RekeyError CONFIG when the library is
  * another version than the one that was looked into.
  */
 export function installLean(): void {
@@ -64,6 +65,7 @@ export function installLean(): void {
       return { ...made, request: { ...made.request, encode: () => encodeProduce(options, Encoder) } }
     }
   }
+  installLeanFetch()
   installed = true
 }
 

@@ -2,7 +2,7 @@ import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { assemble } from '../../connectors/kafka/assemble.ts'
 import { encoder } from '../../connectors/kafka/encode.ts'
-import { epochOf, parseHeader } from '../../connectors/kafka/header.ts'
+import { epochOf, formatHeader, type Header, headerReader, parseHeader } from '../../connectors/kafka/header.ts'
 import { type NewRecord, type StoredRecord, Unreadable } from '../../connectors/kafka/record.ts'
 import type { Change, Transaction } from '../../src/core/change.ts'
 import { RekeyError } from '../../src/core/errors.ts'
@@ -215,4 +215,19 @@ describe('what is not as expected', () => {
       }
     }), { numRuns: 2_000 })
   })
+})
+
+test('headers that are read one after the other are what each of them says', () => {
+  const text = fc.string({ maxLength: 12 }).map((of) => of.replace(/[^ -:<-~]/g, ''))
+  const header: fc.Arbitrary<Header> = fc.record({
+    epoch: fc.constantFrom('1.abc', '1.abcd', ''), tx: fc.constantFrom('7:0/1', '7:0/11', '8:0/1'), seq: fc.nat(), last: fc.boolean(), absent: text, from: text, end: text,
+    source: fc.nat(), before: fc.constantFrom('', 'k', 'f'), part: text, alone: fc.boolean(),
+  })
+  fc.assert(fc.property(fc.array(header, { maxLength: 20 }), (headers) => {
+    const read = headerReader()
+    expect(headers.map((one) => read(Buffer.from(formatHeader(one), 'latin1')))).toEqual(headers)
+  }))
+  for (const damaged of ['1.a;7:0/1;x;0;;;;9;;', '1.a;7:0/1;1;2;;;;9;;', '1.a;7:0/1;1;0;;;;;;', '1.a;7:0/1;1;0;;;;9;z;', '1.a;7:0/1;1;0;;;;9', '1.a', '']) {
+    expect(() => parseHeader(damaged), damaged).toThrow(Unreadable)
+  }
 })
