@@ -104,9 +104,9 @@ async function bench(options: Options): Promise<KafkaResults> {
   }
 }
 
-function describe({ source, destination, processes }: StageRun): string {
+function describe({ source, destination, processes, others }: StageRun): string {
   const own = Object.entries(processes).map(([name, { seconds, peakMiB }]) => `${name} ${seconds} s ${peakMiB} MiB`)
-  return [`source ${source} s`, ...own, `destination ${destination} s`].join(', ')
+  return [`source ${source} s`, ...own, `destination ${destination} s`, `others ${others} s`].join(', ')
 }
 
 function say(line: string): void {

@@ -6,7 +6,7 @@ import { settle, warmWal } from '../servers.ts'
 import { copyDatabase, copySlot, dropDatabase, dropSlot, hasMarker, rowsOf, until } from '../sql.ts'
 import { round } from '../stats.ts'
 import type { Field, Half, Mover, MoverName, Trial } from './mover.ts'
-import { sampleProcesses, type ProcessUsage } from './usage.ts'
+import { sampleMachine, sampleProcesses, type ProcessUsage } from './usage.ts'
 
 export const STAGES = ['source to Kafka', 'Kafka to destination', 'source to destination'] as const
 export type Stage = (typeof STAGES)[number]
@@ -23,6 +23,8 @@ export interface StageRun {
   readonly source: number
   readonly destination: number
   readonly processes: Readonly<Record<string, ProcessUsage>>
+  /** CPU seconds of everything else on the machine, this process aside: where they are many, the rates are not of a quiet machine. */
+  readonly others: number
 }
 
 interface Work {
@@ -74,7 +76,7 @@ export async function measureStages(work: Work): Promise<StageRun[]> {
     const toKafka = await timed(work, 'source to Kafka', async (watch) => {
       const capture = watch(await mover.capture(trial))
       const begun = await slotIsRead(work)
-      await until('all records', orFail([capture], () => written(work, trial)), WAIT)
+      await withAdmin(work.field, (admin) => until('all records', orFail([capture], () => written(work, trial, admin)), WAIT))
       return { begun, halves: [capture] }
     })
     const fromKafka = await timed(work, 'Kafka to destination', async (watch) => {
@@ -102,6 +104,8 @@ async function timed({ field, mover, phase, pair }: Work, stage: Stage,
   work: (watch: Watch) => Promise<{ readonly begun: number; readonly halves: readonly Half[] }>): Promise<StageRun> {
   const sampler = sampleCpu({ source: field.place.source.pid, destination: field.place.destination.pid, exclude: new Set() })
   const processes = sampleProcesses()
+  const machine = sampleMachine()
+  const ours = process.cpuUsage()
   processes.add(mover.name === 'rekey' ? field.pids : { broker: field.pids.broker }, false)
   const halves: Half[] = []
   try {
@@ -112,10 +116,14 @@ async function timed({ field, mover, phase, pair }: Work, stage: Stage,
     })
     const seconds = (performance.now() - begun) / 1000
     const used = processes.read()
+    const { user, system } = process.cpuUsage(ours)
+    const everything = machine()
     const cpu = sampler.stop()
+    const known = [cpu?.source ?? 0, cpu?.destination ?? 0, (user + system) / 1e6, ...Object.values(used).map((one) => one.seconds)]
     return {
       phase: phase.name, mover: mover.name, stage, pair, rows: phase.rows, seconds: round(seconds, 3),
       rowsPerSecond: Math.round(phase.rows / seconds), source: cpu?.source ?? 0, destination: cpu?.destination ?? 0, processes: used,
+      others: round(everything - known.reduce((sum, one) => sum + one, 0), 2),
     }
   } finally {
     sampler.stop()
@@ -146,11 +154,9 @@ async function slotIsRead({ field, mover, phase }: Work): Promise<number> {
 }
 
 /** The rows of the phase and its marker. Heartbeats, a record every ten seconds, may take the place of the last few. */
-async function written({ field, mover, phase }: Work, { prefix }: Trial): Promise<boolean> {
-  return withAdmin(field, async (admin) => {
-    const ends = await Promise.all(mover.topics(prefix).map((topic) => admin.fetchTopicOffsets(topic)))
-    return ends.flat().reduce((sum, one) => sum + Number(one.high), 0) >= phase.rows + 1
-  })
+async function written({ mover, phase }: Work, { prefix }: Trial, admin: Admin): Promise<boolean> {
+  const ends = await Promise.all(mover.topics(prefix).map((topic) => admin.fetchTopicOffsets(topic)))
+  return ends.flat().reduce((sum, one) => sum + Number(one.high), 0) >= phase.rows + 1
 }
 
 /** The marker is there; with it, or soon after where topics have no order between them, everything else. */

@@ -36,9 +36,24 @@ function peak(pid: number): number {
 }
 
 function proc(pid: number, file: string): string | null {
+  return readIfThere(`/proc/${pid}/${file}`)
+}
+
+function readIfThere(file: string): string | null {
   try {
-    return readFileSync(`/proc/${pid}/${file}`, 'latin1')
+    return readFileSync(file, 'latin1')
   } catch {
     return null
   }
+}
+
+/** CPU seconds of all cores that were used since the start of the sampling, by whomever. */
+export function sampleMachine(): () => number {
+  const used = (): number => {
+    // user nice system idle iowait irq softirq steal, in ticks (proc(5)).
+    const fields = /^cpu +(.*)$/m.exec(readIfThere('/proc/stat') ?? '')?.[1].split(' ').map(Number) ?? []
+    return fields.slice(0, 8).reduce((sum, ticks, i) => (i === 3 || i === 4 ? sum : sum + ticks), 0)
+  }
+  const first = used()
+  return () => (used() - first) / TICKS
 }
