@@ -23,7 +23,7 @@ export interface Reader {
   close(): Promise<void>
 }
 
-const FETCH_BYTES = 2 << 20
+const FETCH_BYTES = 1 << 20
 /** How long a fetch waits for something to come, and so a reader that ends. */
 const WAIT_MS = 500
 const REMEMBER_MS = 1_000
@@ -42,7 +42,7 @@ export async function openReader(kafka: Kafka, options: ReaderOptions): Promise<
   const start = hint > options.high || hint < low ? low : hint
   const consumer = kafka.consumer({
     groupId: newReader(options.group), allowAutoTopicCreation: false, maxWaitTimeInMs: WAIT_MS,
-    maxBytesPerPartition: FETCH_BYTES, maxBytes: 2 * FETCH_BYTES, sessionTimeout: 30_000,
+    maxBytesPerPartition: FETCH_BYTES, maxBytes: FETCH_BYTES, sessionTimeout: 30_000,
     retry: { restartOnFailure: async () => false },
   })
   consumer.on(consumer.events.CRASH, ({ payload }) => options.failed(kafkaError(payload.error, `read topic ${topic}`)))
