@@ -43,6 +43,14 @@ function throughMaker(draft: Draft, place: Place, { maker, adopt, by }: Given): 
       fix: 'Make sure that it names the row that the trigger makes.',
     })
   }
+  const fills = maker.target!.triggers.some((t) => t.insert && t.row && t.before && t.enabled !== 'D')
+  if (!there.nullable && !fills) {
+    warn(draft, {
+      code: 'ADOPT', where: `${place.where}.adopt`,
+      message: `${adopt.by}.${column} may not be null at the destination, and no BEFORE INSERT trigger for each row could fill it: rows of ${adopt.by} will be parked`,
+      fix: 'Let the column be null until the trigger has run, or make the row in a BEFORE trigger.',
+    })
+  }
   return { by, column, from }
 }
 

@@ -1,7 +1,8 @@
-import type { Transaction } from '../core/change.ts'
+import type { Change, Transaction } from '../core/change.ts'
+import { composeKeys } from '../core/compose.ts'
 import { RekeyError, verdictOf } from '../core/errors.ts'
 import type { RowObjects } from '../core/named-objects.ts'
-import { nameOf } from '../core/relation.ts'
+import { nameOf, type Relation } from '../core/relation.ts'
 import type { Outcome } from '../core/totals.ts'
 import type { Item } from './careful.ts'
 import type { Planned, Planner } from '../planning/planner.ts'
@@ -42,7 +43,8 @@ export async function attempt(items: readonly Item[], context: Trying, how: 'att
   const { decisions } = context.planner
   const mark = decisions.mark()
   try {
-    const transactions = items.map(({ transaction, change }) => ({ ...transaction, changes: [change] }))
+    const composed = how === 'exchange' ? exchanged(items, context) : null
+    const transactions = composed?.transactions ?? items.map(({ transaction, change }) => ({ ...transaction, changes: [change] }))
     const planned = await tryOut(transactions, context, how)
     if (planned.conflicts.length > 0) {
       decisions.undo(mark)
@@ -50,7 +52,7 @@ export async function attempt(items: readonly Item[], context: Trying, how: 'att
       const [first] = planned.conflicts
       return { sqlstate: sqlstateOf(first), reason: first.reason, behind: first.behind, conflicts }
     }
-    context.outcomes.push(...planned.outcomes)
+    context.outcomes.push(...(composed?.outcomes(planned.outcomes) ?? planned.outcomes))
     context.objects.push(...planned.objects)
     return null
   } catch (error) {
@@ -59,6 +61,37 @@ export async function attempt(items: readonly Item[], context: Trying, how: 'att
     return fault
   }
 }
+
+interface Exchanged {
+  readonly transactions: Transaction[]
+  /** What the items count as: those of tables whose keys were exchanged as what they came as. */
+  outcomes(planned: Planned['outcomes']): Planned['outcomes']
+}
+
+/** Rows of one transaction that exchange keys are written as what stands under each key at its end. Null when there are none. */
+function exchanged(items: readonly Item[], { planner }: Trying): Exchanged | null {
+  const [{ transaction }] = items
+  if (items.some((item) => item.transaction.commitLsn !== transaction.commitLsn)) return null
+  const composed = new Map<Relation, readonly Change[]>()
+  for (const relation of new Set(items.map(({ change }) => change.relation))) {
+    const program = planner.programOf(relation)
+    const { verdict, adopt, where, entity } = program.rule
+    if (verdict !== 'move' || adopt !== null || where.length > 0 || (entity !== null && planner.scope.isDecided(entity))) continue
+    const changes = composeKeys(items.flatMap(({ change }) => (change.relation === relation ? [change] : [])), program)
+    if (changes !== null) composed.set(relation, changes)
+  }
+  if (composed.size === 0) return null
+  const others = items.filter(({ change }) => !composed.has(change.relation))
+  // Rows of other tables first, which these may point at; none may point at these: a key that is unique only at the end has no foreign keys.
+  const all = [...others.map(({ change }) => change), ...[...composed.values()].flat()]
+  const own = items.filter(({ change }) => composed.has(change.relation))
+  return {
+    transactions: all.map((change) => ({ ...transaction, changes: [change] })),
+    outcomes: (planned) => [...planned.slice(0, others.length), ...own.map(({ change: { op, relation } }) => ({ table: nameOf(relation), outcome: OWN[op] }))],
+  }
+}
+
+const OWN = { insert: 'inserted', update: 'updated', delete: 'deleted', truncate: 'deleted' } as const
 
 /** Plans and writes, or finds conflicts and writes nothing. Rows for which destination triggers make others go ahead of the plan that adopts those. */
 async function tryOut(transactions: readonly Transaction[], { planner, destination, converging }: Trying, how: 'attempt' | 'exchange'): Promise<Planned> {

@@ -51,6 +51,8 @@ interface Context extends Trying {
   readonly held: ReadonlyMap<string, RowObjects>
   /** Changes that would take a row away that others point at. */
   readonly kept: ReadonlySet<Change>
+  /** Updates of rows that pass their filter for the first time and that did not come whole. */
+  readonly late: ReadonlySet<Change>
   readonly failed: Failed[]
 }
 
@@ -69,6 +71,7 @@ export async function applyCarefully(items: readonly Item[], deps: Deps): Promis
   const all: Mutable = { failed: [], parked: [], outcomes: [], truncated: [], objects: [] }
   const held = await deps.planner.held(items.map(({ transaction, change }) => ({ ...transaction, changes: [change] })))
   const kept = deps.care ? await deps.planner.refused(items, deps.care) : NONE
+  const late = await deps.planner.late(items.map(({ change }) => change))
   let { parkedBefore } = deps
   for (let at = 0; at < items.length;) {
     const truncates = items[at].change.op === 'truncate'
@@ -82,7 +85,7 @@ export async function applyCarefully(items: readonly Item[], deps: Deps): Promis
       all.objects.push(...objects)
       parkedBefore = new Map([...parkedBefore].filter(([table]) => !all.truncated.includes(table)))
     } else {
-      const { failed, parked, outcomes, objects, blocked } = await applyPart(part, { ...deps, parkedBefore, held, kept })
+      const { failed, parked, outcomes, objects, blocked } = await applyPart(part, { ...deps, parkedBefore, held, kept, late })
       all.failed.push(...failed)
       all.parked.push(...parked)
       all.outcomes.push(...outcomes)
@@ -94,7 +97,7 @@ export async function applyCarefully(items: readonly Item[], deps: Deps): Promis
   return all
 }
 
-type Deps = Omit<Context, 'blocked' | 'outcomes' | 'objects' | 'failed' | 'exchanged' | 'held' | 'kept'> & {
+type Deps = Omit<Context, 'blocked' | 'outcomes' | 'objects' | 'failed' | 'exchanged' | 'held' | 'kept' | 'late'> & {
   readonly parkedBefore: Blocked
   /** Rows that must stay. */
   readonly care?: Refused
@@ -133,7 +136,7 @@ async function truncate(items: readonly Item[], { planner, destination, convergi
 
 type PartResult = Omit<Careful, 'truncated'> & { readonly blocked: Blocked }
 
-async function applyPart(items: readonly Item[], deps: Deps & Pick<Context, 'held' | 'kept'>): Promise<PartResult> {
+async function applyPart(items: readonly Item[], deps: Deps & Pick<Context, 'held' | 'kept' | 'late'>): Promise<PartResult> {
   const blocked: Blocked = copyBlocked(deps.parkedBefore)
   const context: Context = { ...deps, blocked, outcomes: [], objects: [], failed: [], exchanged: new Map() }
   await inTransactions(items, context)
@@ -238,6 +241,7 @@ function setAside(item: Item, context: Context): boolean {
   if (isBehind(item.change, program, context.mapping, context.blocked)) fail(item, { sqlstate: 'RK003', reason: 'waits behind a parked row', behind: true }, context)
   else if (item.change.op !== 'delete' && context.held.has(nameIn(item, context))) fail(item, { sqlstate: HELD, reason: 'waits for its object', behind: false }, context)
   else if (context.kept.has(item.change)) fail(item, { sqlstate: '23503', reason: 'rows that do not go with it point at it', behind: false }, context)
+  else if (context.late.has(item.change)) fail(item, { sqlstate: 'RK002', reason: 'its row passes the filter for the first time', behind: false }, context)
   else return false
   return true
 }

@@ -22,6 +22,7 @@ import { followKey, isUnsettled } from './decide.ts'
 import { apartFromCopy, resolveMade } from './adopt-made.ts'
 import { decisionCache, type Decisions } from './decisions.ts'
 import type { Destination, IdMap, Source } from '../ports.ts'
+import { lateRows } from './late.ts'
 import { refusedChanges, type Refusable, type Refused } from './refused.ts'
 import { type Conflict, resolveKeys, resolveNets, type ResolveDeps } from './resolve.ts'
 
@@ -85,6 +86,8 @@ export interface Planner {
   adoptMade(written: Transaction): Promise<void>
   /** Rows, by table and key, that must wait until their objects are verified, with what they name. Rows that go in the end need not. */
   held(transactions: readonly Transaction[]): Promise<ReadonlyMap<string, RowObjects>>
+  /** Updates with which rows pass their filter for the first time, and that do not bring all of them. */
+  late(changes: readonly Change[]): Promise<ReadonlySet<Change>>
   /** Changes that take one of these rows away from its key. */
   refused(items: readonly Refusable[], rows: Refused): Promise<ReadonlySet<Change>>
   programOf(relation: Relation): Program
@@ -163,6 +166,7 @@ export function createPlanner(options: PlannerOptions, shared?: Decisions): Plan
       for (const { nets } of gathered.groups) for (const net of nets.values()) await resolveMade(net, relationNamed, deps)
     },
     held: async (transactions) => (waits ? heldRows(transactions, { ...deps, since, verified: options.verified }) : NOBODY),
+    late: (changes) => lateRows(changes, deps),
     refused: (items, rows) => refusedChanges(items, rows, deps),
     async plan(given, converging, book) {
       const transactions = await apartFromCopy(given, { since, programOf, decisions })

@@ -38,8 +38,8 @@ export async function refusedChanges(items: readonly Refusable[], { until, refus
   return found
 }
 
-/** Null for a row of which nothing is decided: it has none. */
-async function destinationKey(program: Program, row: Row, { scope, decisions }: ResolveDeps): Promise<string | null> {
+/** Its key at the destination, as COPY text. Null for a row of which nothing is decided: it has none. */
+export async function destinationKey(program: Program, row: Row, { scope, decisions }: ResolveDeps): Promise<string | null> {
   const unknown: [entity: string, key: string][] = []
   collectUndecidedKey(program, row, scope, (entity, key) => void unknown.push([entity, key]))
   for (const [entity, key] of unknown) await decisions.load(entity, [key])

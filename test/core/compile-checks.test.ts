@@ -48,6 +48,19 @@ describe('compileMapping, table by table', () => {
     expect(merge(['mail'])).toEqual(['UNKNOWN_COLUMN', 'MERGE_INDEX'])
   })
 
+  it('wants a trigger that fills the column that a maker leaves null', () => {
+    const source = [users(), table('posts', { columns: { id: 'bigint', user_id: 'bigint' }, refs: { user_id: 'users.id' } })]
+    const judge = (type: string, trigger: Partial<CatalogTrigger> | null) => {
+      const triggers: CatalogTrigger[] | null = trigger && [{ name: 't', function: 'f', before: true, row: true, insert: true, update: false, delete: false, enabled: 'O', definition: '', ...trigger }]
+      const posts = table('posts', { columns: { id: 'bigint', user_id: type }, refs: { user_id: 'users.id' }, more: triggers ? { triggers } : {} })
+      return told({ source, destination: [usersThere(), posts], entities: { users: USR, posts: { id: 'keep' } }, tables: { users: { adopt: { by: 'posts', column: 'user_id' } } } })
+        .filter((one) => one.includes('ADOPT'))
+    }
+    expect(judge('text null', null)).toEqual([])
+    expect(judge('text', {})).toEqual([])
+    for (const trigger of [null, { before: false }, { row: false }, { insert: false }, { enabled: 'D' }] as const) expect(judge('text', trigger)).toEqual(['warning ADOPT tables.users.adopt'])
+  })
+
   it('checks renames, keeps, pins, adoption and merged parents', () => {
     const source = [users({ name: 'text', n: 'integer' }),
       table('posts', { columns: { id: 'bigint', user_id: 'bigint' }, refs: { user_id: 'users.id' } })]
@@ -61,7 +74,8 @@ describe('compileMapping, table by table', () => {
       .toEqual(['KEEP tables.users.columns.id.keep', 'UNKNOWN_COLUMN tables.users.keep'])
     expect(judge({ pinned: [{ source: [1, 2], destination: ['a', 'b'] }] })).toEqual(['PINNED tables.users.pinned'])
     expect(judge({ adopt: { by: 'posts', column: 'nope' } })).toEqual(['ADOPT tables.users.adopt'])
-    expect(judge({ adopt: { by: 'posts', column: 'user_id' } })).toEqual(['warning ADOPT tables.users.adopt'])
+    // It is no foreign key there, and may not be null.
+    expect(judge({ adopt: { by: 'posts', column: 'user_id' } })).toEqual(['warning ADOPT tables.users.adopt', 'warning ADOPT tables.users.adopt'])
     expect(judge({ adopt: { by: 'posts', column: 'user_id' } }, { triggers: 'off' })).toEqual(['ADOPT tables.users.adopt'])
     expect(judge({ adopt: { by: 'nowhere', column: 'user_id' } })).toEqual(['ADOPT tables.users.adopt'])
     expect(judge({ adopt: { by: 'posts', on: ['name'] } })).toEqual(['ADOPT tables.users.adopt'])

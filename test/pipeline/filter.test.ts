@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest'
+import { closes } from '../../src/core/totals.ts'
 import { client } from '../support/database.ts'
 import { createRig, type Rig } from '../support/rig.ts'
 import { scenario } from '../support/scenario.ts'
@@ -88,6 +89,26 @@ test('in a transaction that comes in fragments, rows pass the filter for the fir
     await running.stop()
     expect(await rig.differences()).toEqual([])
     expect(await rig.destination.query(`select key from rekey.parked where state <> 'done'`)).toEqual([])
+  } finally {
+    await rig.close()
+  }
+})
+
+test.each([
+  ['in one transaction', 'update docs set shown = 1'],
+  ['one by one, with changes that follow', 'do $$ begin for i in 1..3000 loop update docs set shown = 1 where id = i; commit; update docs set n = i where id = i; commit; end loop; end $$'],
+])('thousands of rows pass the filter late, %s', async (_, sql) => {
+  const rig = await filterRig()
+  try {
+    await rig.source.query(`alter table docs alter body set storage external; insert into docs select i, 0, i, repeat('b', 3000), null from generate_series(1, 3000) i`)
+    const running = rig.start()
+    await rig.caughtUp(running)
+    await rig.source.query(sql)
+    await rig.caughtUp(running)
+    await running.stop()
+    expect(await rig.differences()).toEqual([])
+    expect(await rig.destination.query(`select count(*)::text as n from docs where n > 0`)).toEqual([{ n: '3000' }])
+    for (const totals of Object.values(running.latest()!.totals)) expect(closes(totals)).toBe(true)
   } finally {
     await rig.close()
   }

@@ -1,0 +1,45 @@
+import { scenario } from '../support/scenario.ts'
+import { pair } from '../support/servers.ts'
+
+/** Rows that take each other's primary keys in one transaction: at the source each step is unique, or only the end is (a deferrable key). */
+const servers = await pair({ source: 15, destination: 18 })
+
+const family = (key: string): string => `
+  create table items (id ${key} primary key, name text not null unique, up ${key} references items on update cascade);
+  create table parts (id ${key} primary key, item_id ${key} not null references items on update cascade);`
+const before = `insert into items select i, 'n' || i, nullif(i / 3, 0) from generate_series(1, 30) i; insert into parts select i, 1 + i % 30 from generate_series(1, 60) i`
+
+scenario('two rows exchange keys over a third one', {
+  servers, schema: family, tables: ['items', 'parts'], before,
+  steps: [
+    'begin; update items set id = 100 where id = 1; update items set id = 1 where id = 2; update items set id = 2 where id = 100; commit',
+    'begin; update items set id = -1 where id = 1; update items set id = 1, up = 5 where id = 3; update items set id = 3 where id = -1; insert into parts values (100, 1), (101, 3); commit',
+    // The row that is deleted and made anew under the key of another, which takes its.
+    "begin; delete from parts where item_id = 30; delete from items where id = 30; update items set id = 30 where id = 29; insert into items values (29, 'n30', 1); commit",
+  ],
+})
+
+scenario('all rows take the key of the next', {
+  servers, schema: family, tables: ['items', 'parts'], before,
+  steps: [
+    'begin; update items set id = -id; update items set id = 1 - id; commit',
+    'do $$ begin for i in reverse 31..2 loop update items set id = id + 1 where id = i; end loop; end $$',
+    'do $$ begin for i in 3..32 loop update items set id = id - 1, name = $q$m$q$ || id where id = i; end loop; end $$',
+  ],
+})
+
+const deferred = (key: string, side: 'source' | 'destination'): string => `
+  create table items (id ${key} primary key ${side === 'source' ? 'deferrable' : ''}, name text, note text);
+  create table notes (id ${key} primary key, body text);
+  ${side === 'source' ? 'alter table items replica identity full;' : ''}`
+scenario('keys that are unique only at the end of the statement', {
+  servers, schema: deferred, tables: ['items', 'notes'], before: `insert into items select i, 'n' || i, 'x' from generate_series(1, 30) i`,
+  steps: [
+    'update items set id = 3 - id where id in (1, 2)',
+    'update items set id = 1 + id % 30',
+    "update items set id = id + 1; update items set name = 'after' where id > 20",
+    // n1 has 4 and n2 has 3 by now; others change in the same transaction.
+    "begin; set constraints all deferred; insert into notes values (1, 'a'); update items set id = 3 where id = 4; update items set id = 4 where name = 'n2'; insert into notes values (2, 'b'); commit",
+    'begin; delete from items where id = 5; update items set id = id - 1 where id > 5; insert into items values (31, $$new$$, null); update notes set body = $$c$$; commit',
+  ],
+})
