@@ -5,6 +5,7 @@ import type { TableName } from './core/relation.ts'
 import type { Row } from './core/row.ts'
 import type { Transaction } from './core/change.ts'
 import type { BegunUpload } from './core/object-copy.ts'
+import type { NamedObject } from './core/named-objects.ts'
 import type { FoundObject, JobResult, JobsSeen, ObjectJob } from './core/object-job.ts'
 import type { ListedObject, ObjectInfo, ObjectName, ObjectTarget, OpenUpload, UploadedPart, Written } from './core/object.ts'
 
@@ -258,6 +259,14 @@ export interface JobNotes {
   withoutUpload(store: string, keys: readonly string[]): Promise<ReadonlySet<string>>
   /** Counts by state, what is due to be removed, and how long jobs wait. */
   counts(graceMs: number): Promise<JobsSeen>
+}
+
+/** Keys that objects would have, as a dry run collects them. */
+export interface PlannedKeys {
+  /** Objects that have their new keys; each counts once, however often it is named. */
+  add(objects: readonly NamedObject[]): Promise<void>
+  /** Resolves with how many would find their key taken by another object, and some of the source keys that share one. At the end, once. */
+  clashes(samples: number): Promise<{ readonly objects: number; readonly samples: readonly string[] }>
 }
 
 /** A prefix of a source store, and the destination store that its objects go to. */

@@ -59,7 +59,7 @@ const storeOf = ({ url, region, credentials: { accessKeyId, secretAccessKey } }:
  * rekey's workers, as their users run them: jobs from the table, keys rewritten, each copy proven and recorded. The rows were carried
  * before, by a run that knew no stores and so left the jobs.
  */
-export function rekey(place: Place, { workers, verify, profile }: Options): Contender {
+export function rekey(place: Place, { workers, verify, profile, threads }: Options): Contender {
   if (!existsSync(CLI)) throw new Error(`${CLI} is missing: run \`npm run build\``)
   const { source, destination } = place.databases
   const config = async (set: ObjectSet, database: string, objects: object): Promise<string> => {
@@ -93,7 +93,7 @@ export function rekey(place: Place, { workers, verify, profile }: Options): Cont
       const database = bucket.replaceAll('-', '_')
       await copyDatabase(destination, `bench_${set.name}`, database)
       const [from, to] = [storeOf(place.source, `bench-${set.name}`), storeOf(place.destination, bucket)]
-      const file = await config(set, database, { objects: { source: from, destination: to, workers, verify } })
+      const file = await config(set, database, { objects: { source: from, destination: to, workers, verify, ...(threads === null ? {} : { threads }) } })
       const all = async (): Promise<boolean> => (await count(database, "state = 'verified'")) === set.objects
       const { program, args, env } = command('--config', file, '--role', 'mirror')
       const measured = await watch(place, { program, args: [...flags, ...args], env }, all)

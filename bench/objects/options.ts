@@ -13,6 +13,8 @@ export interface Options {
   readonly verify: 1 | 2
   /** CPU profiles of rekey go to bench/profiles. */
   readonly profile: boolean
+  /** rekey's `objects.threads`; null: its default. */
+  readonly threads: number | null
   readonly movers: readonly ContenderName[]
 }
 
@@ -24,6 +26,7 @@ export const USAGE = `Usage: npm run bench:objects -- [options]
   --workers N       objects at the same time, for both (default 32)
   --verify 1|2      what rekey proves: 1 size and ETag, 2 SHA-256 on both sides (default 2)
   --movers A,B      some of rclone, rclone-parts and rekey (default all)
+  --threads N       rekey's objects.threads (default: as it is without)
   --profile         CPU profiles of rekey in bench/profiles
 The disk must hold the objects once, and twice more while a pair runs.`
 
@@ -34,6 +37,7 @@ export function parseOptions(args: readonly string[]): Options {
     options: {
       quick: { type: 'boolean', default: false }, pairs: { type: 'string' }, small: { type: 'string' }, large: { type: 'string' },
       workers: { type: 'string', default: '32' }, verify: { type: 'string', default: '2' }, profile: { type: 'boolean', default: false },
+      threads: { type: 'string' },
       movers: { type: 'string', default: CONTENDERS.join(',') },
     },
   })
@@ -47,7 +51,7 @@ export function parseOptions(args: readonly string[]): Options {
     small: { objects: number(values.small ?? small, 'small', 1_000_000), bytes: 4_096 },
     large: { objects: number(values.large ?? large, 'large', 1_000), bytes: 200_000_000 },
     workers: Math.max(1, number(values.workers, 'workers', 512)), verify: number(values.verify, 'verify', 2) === 1 ? 1 : 2,
-    profile: values.profile, movers: moversOf(values.movers),
+    profile: values.profile, threads: values.threads === undefined ? null : number(values.threads, 'threads', 64), movers: moversOf(values.movers),
   }
 }
 

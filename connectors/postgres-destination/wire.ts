@@ -33,6 +33,7 @@ interface Pending {
 
 interface ErrorFields {
   readonly code?: string
+  readonly schema?: string
   readonly message: string
   readonly constraint?: string
   readonly table?: string
@@ -40,7 +41,8 @@ interface ErrorFields {
 }
 
 /** Server errors by SQLSTATE; the server's primary message holds names, never row values (those are in DETAIL, which is dropped). */
-function serverError(fields: ErrorFields): RekeyError {
+function serverError(said: ErrorFields): RekeyError {
+  const fields = isOurRace(said) ? { ...said, code: '40001' } : said
   const place = [fields.table, fields.column, fields.constraint].filter(Boolean).join('.')
   const known = KNOWN[fields.code ?? '']
   const data = /^2[23]/.test(fields.code ?? '')
@@ -50,6 +52,14 @@ function serverError(fields: ErrorFields): RekeyError {
   const other = verdictOf(fields.code) === 'stop' && fields.code !== '25P02' ? 'INTERNAL' : 'REMOTE'
   return new RekeyError(known ?? (data ? 'CONFLICT' : other), text, { sqlstate: fields.code ?? 'XX000' })
 }
+
+/**
+ * Two transactions gave two objects one key at the same time. No row is at fault: done again, the later one sees the other's job, and its
+ * own is parked.
+ */
+const isOurRace = ({ code, schema, constraint }: ErrorFields): boolean =>
+  code === '23505' && schema === 'rekey' && constraint === 'object_target'
+
 const KNOWN: Record<string, 'FENCED' | 'ROW_COUNT' | 'STALE' | 'PRIVILEGE' | 'SCHEMA_CHANGED'> = {
   RK001: 'FENCED', RK002: 'ROW_COUNT', RK004: 'STALE', '42501': 'PRIVILEGE',
   // Undefined column, undefined table, another type, no such unique key: the destination is not what it was when the run began.

@@ -42,6 +42,10 @@ function saidBy({ headers, body }: Answer): Said {
 
 const META = 'x-amz-meta-'
 
+/** Buckets that lock what is written want the algorithm named (API Reference, PutObject). */
+const checkedBy = (sha256: string): Record<string, string> =>
+  ({ 'x-amz-sdk-checksum-algorithm': 'SHA256', 'x-amz-checksum-sha256': base64Of(sha256) })
+
 interface Sent {
   readonly content: Extract<ObjectContent, { bytes: Uint8Array }>
   readonly signal: AbortSignal | undefined
@@ -67,7 +71,7 @@ export async function putByRoute(
       ...(condition === 'any' ? {} : condition === 'absent' ? { 'if-none-match': '*' } : { 'if-match': `"${condition.etag}"` }),
       ...(encryption === null ? {} : { 'x-amz-server-side-encryption': encryption.mode }),
       ...(encryption?.key ? { 'x-amz-server-side-encryption-aws-kms-key-id': encryption.key } : {}),
-      'x-amz-checksum-sha256': base64Of(content.sha256),
+      ...checkedBy(content.sha256),
     },
   }))
 }
@@ -81,7 +85,7 @@ interface SentPart extends Sent {
 /** UploadPart (API Reference). */
 export async function partByRoute(route: Route, { key, id, number, content, signal }: SentPart): Promise<PutSaid> {
   const { bytes: body, sha256 } = content
-  const headers = { 'x-amz-checksum-sha256': base64Of(sha256) }
+  const headers = checkedBy(sha256)
   const query = { partNumber: String(number), uploadId: id }
   return sent(await route.send({ method: 'PUT', key, query, headers, body, sha256, abortSignal: signal }))
 }

@@ -33,10 +33,13 @@ export const isSkewed = (error: unknown): boolean => answerOf(error).name === 'R
 
 export const isExpired = (error: unknown): boolean => /^(ExpiredToken(Exception)?|TokenRefreshRequired)$/.test(answerOf(error).name)
 
-/** True for a 404 of an object, a version, an upload; of a delete marker, too, which answers 405 to a reader of that very version. */
+/** What a 404 is called that is of an object, a version, an upload; without a body, as to HEAD, it has no name. versitygw has one of users. */
+const NOT_THERE = /^(NoSuch(Key|Version|Upload)|NotFound|UnknownError|Unknown)$/
+
+/** True for such a 404; of a delete marker, too, which answers 405 to a reader of that very version. */
 export function isMissing(error: unknown): boolean {
   const { name, status } = answerOf(error)
-  return (status === 404 && name !== 'NoSuchBucket') || (status === 405 && name === 'MethodNotAllowed')
+  return (status === 404 && NOT_THERE.test(name)) || (status === 405 && name === 'MethodNotAllowed')
 }
 
 /** Servers answer 501 to conditions and questions that they do not know. */

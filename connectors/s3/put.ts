@@ -37,6 +37,7 @@ export interface Body {
   readonly fields: {
     readonly Body: Uint8Array | Readable
     readonly ContentLength: number
+    readonly ChecksumAlgorithm?: 'SHA256'
     readonly ChecksumSHA256?: string
     readonly ContentMD5?: string
   }
@@ -48,7 +49,8 @@ export interface Body {
 export function bodyOf(content: Exclude<ObjectContent, { stored: StoredBytes }>, signal: AbortSignal | undefined): Body {
   if ('bytes' in content) {
     const { bytes, sha256 } = content
-    return { fields: { Body: bytes, ContentLength: bytes.length, ChecksumSHA256: base64Of(sha256) }, signal, broken: () => undefined }
+    const check = { ChecksumAlgorithm: 'SHA256' as const, ChecksumSHA256: base64Of(sha256) }
+    return { fields: { Body: bytes, ContentLength: bytes.length, ...check }, signal, broken: () => undefined }
   }
   const { stream, size, md5 } = content
   const end = new AbortController()

@@ -33,8 +33,8 @@ export interface ObjectsPlan {
   readonly longestKey: number
   /** Objects that were asked for at the source, and those of them that are not there. */
   readonly sampled: { readonly objects: number; readonly missing: number }
-  /** Objects that would be parked, by the fault of their keys, and a few of the keys. */
-  readonly faults: Readonly<Record<KeyFault, { readonly objects: number; readonly samples: readonly string[] }>>
+  /** Objects that would be parked, by the fault of their keys, and a few of the keys. CONFLICT: another object has the new key. */
+  readonly faults: Readonly<Record<KeyFault | 'CONFLICT', { readonly objects: number; readonly samples: readonly string[] }>>
 }
 
 export interface PlanFile {

@@ -1,6 +1,7 @@
 import { openSession, type SqlSession } from '../../connectors/postgres/session.ts'
 import { destinationState, type DestinationState } from '../../connectors/postgres-destination/state.ts'
 import { objectState, type ObjectState } from '../../connectors/postgres-destination/object-state.ts'
+import { plannedKeys } from '../../connectors/postgres-destination/planned-keys.ts'
 import { findDecisions, findIds, matchRows } from '../../connectors/postgres-destination/lookup.ts'
 import { dropPublication, readPublication } from '../../connectors/postgres-source/publication.ts'
 import { dropSlot, freeSlot, readSlot } from '../../connectors/postgres-source/slot.ts'
@@ -124,6 +125,7 @@ export async function planRun({ opened, destination, stores }: Pick<Operated, 'o
     const asked = config.objects && mapping.stores.size > 0 ? await stores() : null
     return await dryRun({
       ...(asked ? { sizeOf: async (store: string, key: string) => (await asked.source(store).head({ key, version: null }))?.size ?? null } : {}),
+      keys: plannedKeys(query, begun ? config.pipeline : null),
       mapping, minters, catalogs, ...options, relations: relationsOf(catalogs.source, mapping), read: source.read,
       copy: (table, columns) => source.copy({ table, index: 0, after: null, upTo: null }, columns),
       match: (question) => matchRows(query, question, tableOf(catalogs.destination, question.table)),

@@ -15,6 +15,8 @@ export type ObjectsConfig = NonNullable<Config['objects']>
 export interface Stores {
   source(name: string): ObjectStore
   destination(name: string): ObjectStore
+  /** Whether objects of this source store can have access lists of their own. */
+  hasAccessLists(name: string): boolean
   /** Requests that may be under way at the store that may be asked least: it falls while a store says that it is too much. */
   inFlightLimit(): number
   close(): void
@@ -56,6 +58,7 @@ export async function openStores(objects: ObjectsConfig, rules: Iterable<Pick<St
   return {
     source: await side(objects.source, used.map(({ name }) => name)),
     destination: await side(objects.destination, used.map(({ to }) => to)),
+    hasAccessLists: (name) => 's3' in objects.source[name],
     inFlightLimit: () => Math.min(objects.limits.requests, ...paces.map((one) => one.allowed)),
     close: () => closing.forEach((one) => one()),
   }

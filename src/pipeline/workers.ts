@@ -51,11 +51,8 @@ export async function workAlone(opened: Opened, run: Omit<MirrorRun, 'threads'>,
   return checkpoint ?? NOTHING
 }
 
-/** A thread of its own for copies is worth it only where there is a processor for it. */
-function threadsHere(): number {
-  const processors = availableParallelism()
-  return processors === 1 ? 0 : Math.min(4, processors)
-}
+/** This thread needs a processor for all that is not copying; more threads than there are others cost more than they give. */
+const threadsHere = (): number => Math.min(3, availableParallelism() - 1)
 
 const NOTHING: Checkpoint = {
   epoch: 0, commitLsn: 0n, endLsn: 0n, phase: 'new', convergeLsn: 0n, totals: {}, mappingDigest: '', sourceSystem: '', sourceTimeline: 0,

@@ -8,13 +8,15 @@ export interface CheckedStores {
   readonly rules: readonly StoreRule[]
   readonly source: (name: string) => ObjectStore
   readonly destination: (name: string) => ObjectStore
+  /** Whether objects of this source store can have access lists of their own. */
+  readonly hasAccessLists: (name: string) => boolean
 }
 
 /**
  * Whether every store does what a run asks of it: reading and listing at the source, and at the destination writing, reading and removing
  * an object under a name that nobody has, of which nothing is left.
  */
-export async function checkStores({ rules, source, destination }: CheckedStores): Promise<Finding[]> {
+export async function checkStores({ rules, source, destination, hasAccessLists }: CheckedStores): Promise<Finding[]> {
   const report = reportOf('objects')
   const tried = async (subject: string, doing: string, work: () => Promise<unknown>): Promise<boolean> => {
     try {
@@ -30,6 +32,10 @@ export async function checkStores({ rules, source, destination }: CheckedStores)
     const store = source(name)
     const subject = `source store ${name}`
     const key = probe()
+    if (hasAccessLists(name)) {
+      report.info({ code: 'NOT_CARRIED', subject, fix: '',
+        message: 'access lists, storage classes, locks and redirects of objects stay behind: copies have what the destination bucket gives' })
+    }
     if (await tried(subject, 'reading', () => store.head({ key, version: null }))) {
       const prefix = rules.find((rule) => rule.name === name)?.sweep[0] ?? key
       await tried(subject, 'listing', () => firstPage(store, prefix))

@@ -1,12 +1,13 @@
 import { createHash } from 'node:crypto'
 import type { KeyFault, NamedObject, RowObjects } from '../core/named-objects.ts'
 import type { ObjectsPlan } from '../core/plan-file.ts'
+import type { PlannedKeys } from '../ports.ts'
 
 /** Size of a source object, or null where there is none. */
 export type SizeOf = (store: string, key: string) => Promise<number | null>
 
 export interface ObjectTally {
-  add(objects: readonly RowObjects[]): void
+  add(objects: readonly RowObjects[]): Promise<void>
   /** Asks for the sizes of a sample, where rows do not say them. */
   finish(): Promise<ObjectsPlan>
 }
@@ -21,7 +22,7 @@ interface Asked {
 }
 
 /** What the objects of the planned rows come to. The sample is the same for the same keys. Without `sizeOf` no store is asked. */
-export function tallyObjects(samples: number, sizeOf: SizeOf | null): ObjectTally {
+export function tallyObjects(samples: number, keys: PlannedKeys, sizeOf: SizeOf | null): ObjectTally {
   const faults = Object.fromEntries(FAULTS.map((fault) => [fault, { objects: 0, samples: [] as string[] }])) as Record<KeyFault,
     { objects: number; samples: string[] }>
   const count = { object: 0, directory: 0 }
@@ -46,7 +47,12 @@ export function tallyObjects(samples: number, sizeOf: SizeOf | null): ObjectTall
     if (sample.length >= 4 * SAMPLE) cut()
   }
   return {
-    add: (objects) => objects.forEach(({ names }) => names.forEach(addOne)),
+    async add(objects) {
+      const named = objects.flatMap(({ names }) => names)
+      named.forEach(addOne)
+      const placed = named.filter(({ kind, newKey }) => kind === 'object' && newKey !== null)
+      if (placed.length > 0) await keys.add(placed)
+    },
     async finish() {
       cut()
       const sizes = sizeOf ? await Promise.all(sample.map(({ object }) => sizeOf(object.store, object.key))) : []
@@ -54,7 +60,8 @@ export function tallyObjects(samples: number, sizeOf: SizeOf | null): ObjectTall
       const mean = there.length > 0 ? there.reduce((sum, size) => sum + size, 0) / there.length : 0
       return {
         objects: count.object, directories: count.directory, bytes: Math.round(known + mean * unknown), longestKey: longest,
-        sampled: { objects: sizes.length, missing: sizes.length - there.length }, faults,
+        sampled: { objects: sizes.length, missing: sizes.length - there.length },
+        faults: { ...faults, CONFLICT: await keys.clashes(samples) },
       }
     },
   }

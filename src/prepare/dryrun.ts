@@ -16,7 +16,7 @@ import { type Overlay, overlayOf } from './dryrun-overlay.ts'
 import { type ObjectTally, type SizeOf, tallyObjects } from './dryrun-objects.ts'
 import { type Parents, parentsOf } from './dryrun-parents.ts'
 import { createPlanner, type Planned, type Planner } from '../planning/planner.ts'
-import type { Destination, IdMap, Source } from '../ports.ts'
+import type { Destination, IdMap, PlannedKeys, Source } from '../ports.ts'
 
 export interface DryRunOptions {
   readonly mapping: Mapping
@@ -29,6 +29,7 @@ export interface DryRunOptions {
   readonly read: Source['read']
   /** The rows of a table in blocks, all tables under one snapshot. */
   readonly copy: (table: TableName, columns: readonly string[]) => AsyncIterable<readonly Row[]>
+  readonly keys: PlannedKeys
   /** Sizes of objects that rows name; without it no store is asked. */
   readonly sizeOf?: SizeOf
   /** How many keys of each kind are told. Default 5. */
@@ -58,7 +59,7 @@ export async function dryRun(options: DryRunOptions): Promise<PlanFile> {
   })
   const parents = parentsOf({ ...options, source: catalogs.source, destination: catalogs.destination })
   const most = options.samples ?? 5
-  const run: Run = { ...options, planner, overlay, parents, conflicts: [], objects: tallyObjects(most, options.sizeOf ?? null), most }
+  const run: Run = { ...options, planner, overlay, parents, conflicts: [], objects: tallyObjects(most, options.keys, options.sizeOf ?? null), most }
   const { rank } = orderTables(catalogs.destination.tables)
   const rules = [...mapping.tables.values()].sort((a, b) => (rank.get(nameOf(a.target)) ?? -1) - (rank.get(nameOf(b.target)) ?? -1))
   const tables: TablePlan[] = []
@@ -113,7 +114,7 @@ async function planBlock(rows: readonly Row[], block: Block): Promise<void> {
     else tell(rows[0], 'invalid', block)
     return
   }
-  run.objects.add(planned.objects)
+  await run.objects.add(planned.objects)
   const decisions = run.planner.decisions.taken()
   run.overlay.remember(decisions)
   run.planner.decisions.committed(decisions)

@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import type pg from 'pg'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { findDecisions, matchRows } from '../../connectors/postgres-destination/lookup.ts'
+import { plannedKeys } from '../../connectors/postgres-destination/planned-keys.ts'
 import { SCHEMA_SQL } from '../../connectors/postgres-destination/schema.ts'
 import { copier } from '../../connectors/postgres-source/copy.ts'
 import { readCatalog } from '../../src/prepare/catalog.ts'
@@ -68,7 +69,7 @@ describe('the dry run', () => {
     const query = async (sql: string, params: readonly unknown[]) =>
       (await session.query<(string | null)[]>({ text: sql, values: [...params], rowMode: 'array' })).rows
     const running = dryRun({
-      mapping, minters, catalogs, relations, idMap, read: rows.read, match: (question) =>
+      mapping, minters, catalogs, relations, idMap, keys: plannedKeys(query, null), read: rows.read, match: (question) =>
         matchRows(query, question, tableOf(catalogs.destination, question.table)),
       async *copy(table, columns) {
         for await (const all of rows.copy({ table, index: 0, after: null, upTo: null }, columns)) {

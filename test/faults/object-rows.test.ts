@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { afterEach, describe, expect, test } from 'vitest'
 import { objectState } from '../../connectors/postgres-destination/object-state.ts'
 import { openSession } from '../../connectors/postgres/session.ts'
+import { operate, planRun } from '../../src/pipeline/operate.ts'
 import { content, target } from '../support/objects.ts'
 import { createObjectRig, type ObjectRig, type ObjectRigOptions } from '../support/object-rig.ts'
 import type { Running } from '../support/rig.ts'
@@ -59,16 +60,87 @@ describe('an object', () => {
 
   test('never takes the key of another one: the second is told and waits', async () => {
     const at = await make({ mapping: (m) => ({ ...notesNameObjects(m), tables: { ...(notesNameObjects(m) as typeof m).tables,
-      projects: { pinned: { 7: 'prj_one', 8: 'prj_one' } } } }) })
+      projects: { pinned: { 7: 'prj_one', 8: 'prj_one', 9: 'prj_one' } } } }) })
     await at.destination.query("insert into users values ('usr_x', 'x@lab.test'); insert into projects values ('prj_one', 'usr_x', 'theirs')")
     await add(at, '7/a')
     await at.put('8/a', 'another')
-    await at.source.query("insert into notes values (1, '7/a', '8/a')")
+    await at.put('8/only', 'one of a kind')
+    await at.source.query("insert into notes values (1, '7/a', '8/a'), (2, '7/a', '8/only'), (3, '7/a', '8/only')")
+    const planned = () => operate(at.config, (operated) => planRun(operated, { samples: 5, onBlock: () => {} }))
+    expect((await planned()).objects!.faults.CONFLICT).toEqual({ objects: 1, samples: ['7/a', '8/a'] })
     const running = start(at)
     await at.caughtUp(running)
     await at.settled(running)
-    expect(await at.jobs()).toEqual(['7/a verified', '8/a parked CONFLICT'])
+    expect(await at.jobs()).toEqual(['7/a verified', '8/a parked CONFLICT', '8/only verified'])
     expect(await at.text('prj_one/a')).toBe('text of 7/a')
+    // What was copied before counts, too.
+    await running.stop()
+    await at.source.query("delete from notes; delete from files; insert into projects values (9, 1, 'r'); insert into files values ('9/a', 7, 'v1')")
+    expect((await planned()).objects!.faults.CONFLICT).toEqual({ objects: 1, samples: ['9/a'] })
+  })
+
+  test('whose key another transaction is taking at the same time waits for that one, is parked, and stops nobody', async () => {
+    const at = await make()
+    await add(at, '7/before')
+    const running = start(at)
+    await at.caughtUp(running)
+    await at.settled(running)
+    const other = await openSession(at.destination.url, 'destination')
+    await other.query('begin')
+    await other.query(`insert into rekey.object (pipeline, kind, src_store, src_key, dst_store, dst_key, row_lsn, state)
+      values ($1, 'object', 'main', 'of another', 'main', 'shared/x', '0/0', 'verified')`, [at.config.pipeline])
+    await at.put('shared/x', 'x')
+    await at.put('7/after', 'after')
+    await at.source.query("insert into files values ('shared/x', 7, 'v1')")
+    const waits = "select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+    await expect.poll(() => at.destination.query(waits), { timeout: 20_000 }).toHaveLength(1)
+    await other.query('commit')
+    await other.close()
+    await at.source.query("insert into files values ('7/after', 7, 'v1')")
+    await at.caughtUp(running)
+    await at.settled(running)
+    expect(await at.jobs()).toEqual(['7/after verified', '7/before verified', 'of another verified', 'shared/x parked CONFLICT'])
+    expect(await at.destination.query("select 1 from files where path = 'shared/x'")).toHaveLength(1)
+    expect(await at.differences()).toEqual([])
+  })
+
+  test('whose listing is taking the key of another at the same time is put back, and then parked', async () => {
+    const at = await make({ mapping: SWEEP, objects: ', sweep: 1s' })
+    await add(at, '7/a')
+    const running = start(at)
+    await at.caughtUp(running)
+    await expect.poll(() => at.jobs(), { timeout: 20_000 }).toEqual(['7/a verified'])
+    const other = await openSession(at.destination.url, 'destination')
+    await other.query('begin')
+    await other.query(`insert into rekey.object (pipeline, kind, src_store, src_key, dst_store, dst_key, row_lsn, state)
+      values ($1, 'object', 'main', 'of another', 'main', 'shared/y', '0/0', 'verified')`, [at.config.pipeline])
+    await at.put('shared/y', 'y')
+    const waits = "select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+    await expect.poll(() => at.destination.query(waits), { timeout: 20_000 }).toHaveLength(1)
+    await other.query('commit')
+    await other.close()
+    await expect.poll(() => at.jobs(), { timeout: 30_000 }).toEqual(['7/a verified', 'of another verified', 'shared/y parked CONFLICT'])
+  })
+
+  test('below a directory that is empty, or was not listed yet: it is asked again, and what comes later goes with the next change', async () => {
+    const at = await make()
+    const running = start(at)
+    await at.caughtUp(running)
+    // So that there is time between the first listing and the next one.
+    await at.destination.query(`create function later() returns trigger language plpgsql as
+      'begin new.not_before := clock_timestamp() + interval ''3 seconds''; return new; end'`)
+    await at.destination.query(`create trigger later before update on rekey.object for each row when (new.error = 'EMPTY' and new.src_key = '7/dir')
+      execute function later()`)
+    await at.source.query("insert into files values ('7/dir', 7, 'v1', null, false, true), ('7/never', 7, 'v1', null, false, true)")
+    await at.caughtUp(running)
+    await expect.poll(() => at.jobs(), { timeout: 20_000 }).toContain('7/dir wanted EMPTY')
+    await at.put('7/dir/late', 'late')
+    await at.settled(running)
+    expect(await at.jobs()).toEqual(['7/dir verified', '7/dir/late verified', '7/never verified'])
+    await at.put('7/never/now', 'now')
+    await at.source.query("update files set etag = 'v2' where path like '7/never'")
+    await at.caughtUp(running)
+    await expect.poll(() => at.jobs(), { timeout: 10_000 }).toContain('7/never/now verified')
   })
 
   test('whose key holds no id, or one that nobody has, is parked and not guessed; what only looks like one, too', async () => {
