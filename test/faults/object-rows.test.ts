@@ -75,7 +75,7 @@ describe('an object', () => {
     expect(await at.text('prj_one/a')).toBe('text of 7/a')
     // What was copied before counts, too.
     await running.stop()
-    await at.source.query("delete from notes; delete from files; insert into projects values (9, 1, 'r'); insert into files values ('9/a', 7, 'v1')")
+    await at.source.query("delete from notes; update files set link = true; insert into projects values (9, 1, 'r'); insert into notes values (4, '7/a', '9/a')")
     expect((await planned()).objects!.faults.CONFLICT).toEqual({ objects: 1, samples: ['9/a'] })
   })
 
