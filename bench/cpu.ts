@@ -55,19 +55,24 @@ export function sampleCpu(of: { readonly source: number; readonly destination: n
       rssMiB = Math.max(rssMiB, peakMiB(pid))
     }
   }
+  const total = (role: Role): number => {
+    const own = [...watched.values()].filter((one) => (one.role ?? 'background') === role)
+    return own.reduce((sum, one) => sum + one.last - one.first, 0) / TICKS
+  }
   sample()
   begun = true
   const timer = setInterval(sample, EVERY_MS)
   return {
     add: (pid: number) => void added.add(pid),
+    /** What the destination's sessions have used so far, seconds. */
+    destination(): number {
+      sample()
+      return total('destination')
+    },
     stop(): Usage | null {
       clearInterval(timer)
       sample()
       if (watched.size === 0) return null
-      const total = (role: Role) => {
-        const own = [...watched.values()].filter((one) => (one.role ?? 'background') === role)
-        return own.reduce((sum, one) => sum + one.last - one.first, 0) / TICKS
-      }
       return {
         source: total('source'), destination: total('destination'), node: total('node'), background: total('background'),
         rssMiB: Math.round(rssMiB),
