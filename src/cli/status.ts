@@ -72,7 +72,7 @@ export async function readStatus(operated: Operated, config: Pick<Config, 'pipel
   const sum = <T>(all: readonly T[], of: (one: T) => number): number => all.reduce((n, one) => n + of(one), 0)
   const parkedIn = (state: string): number => sum(reasons.filter((r) => r.state === state), (r) => r.rows)
   if (checkpoint && checkpoint.mappingDigest !== opened.mapping.digest) {
-    warnings.push('the mapping files are not those that this run began with')
+    warnings.push('the mapping files were changed since this run last started: its next start takes them, or names what may not change')
   }
   return {
     pipeline: config.pipeline, deployment: config.deployment, state: writer ? 'running' : checkpoint ? 'stopped' : 'not started',

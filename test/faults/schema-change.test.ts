@@ -163,6 +163,36 @@ describe('unapplied changes from before and after', () => {
     }
   })
 
+  test('a column that is added while the copy is interrupted, with changes before and after', async () => {
+    const rig = await parentsRig(servers, { rows: 600, config: 'snapshot: { workers: 1, rowsPerChunk: 100 }' })
+    try {
+      let chunks = 0
+      const first = rig.start({ point: async (name) => {
+        if (name === 'snap.chunk_written' && ++chunks === 8) throw new Error('stopped here')
+      } })
+      await expect(first.ended).rejects.toThrow('stopped here')
+      const add = "alter table children add column extra text default 'given'"
+      await rig.source.query(`${work(700)} delete from children where id in (5, 595); ${add}; ${work(800)} update children set extra = '5' where id in (4, 590, 700, 800)`)
+      await rig.destination.query(add)
+      await goesOn(rig)
+      expect(await rig.destination.query("select count(*) filter (where extra = '5')::text as five, count(*) filter (where extra is null)::text as none from children")).toEqual([{ five: '4', none: '0' }])
+    } finally {
+      await rig.close()
+    }
+  })
+
+  test('a column that is added in the middle of a large transaction', async () => {
+    const rig = await stoppedThen(`begin; insert into children select i, 1, i, 'n' from generate_series(1000, 26000) i; ${work(100)} alter table children add column extra text default 'given';
+      insert into children select i, 1, i, 'n', 'own' from generate_series(30000, 55000) i; update children set extra = '5' where id in (4, 100, 1001); commit`)
+    try {
+      await rig.destination.query("alter table children add column extra text default 'given'")
+      await goesOn(rig)
+      expect(await rig.destination.query("select extra, count(*)::text as n from children where extra in ('5', 'own') group by 1 order by 1")).toEqual([{ extra: '5', n: '3' }, { extra: 'own', n: '25001' }])
+    } finally {
+      await rig.close()
+    }
+  })
+
   test('a change that was parked before: its row gets what the source gave it', async () => {
     const rig = await parentsRig(servers)
     try {
