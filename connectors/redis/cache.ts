@@ -1,6 +1,7 @@
 import { ledgerChanges } from '../../src/core/ledger.ts'
 import type { Decision } from '../../src/core/plan.ts'
 import type { Cached, CacheUpkeep, IdCache, PairShelf } from '../../src/ports.ts'
+import type { ClientOptions } from './client.ts'
 import { chunksOf } from './debts.ts'
 import { type EntryCodec, entryCodec } from './entry.ts'
 import { fillerName, goOnFilling, type Keys, keysOf, setFull, stateOf, stopFilling } from './keys.ts'
@@ -8,8 +9,7 @@ import { type Link, MOST_WRITING, openLink, type Sent } from './link.ts'
 import { FIELDS, isMark, type Marks, marks } from './marks.ts'
 import { pairShelf } from './shelf.ts'
 
-export interface RedisCacheOptions {
-  readonly url: string
+export interface RedisCacheOptions extends Pick<ClientOptions, 'url' | 'ca'> {
   /** In front of every key, with the pipeline's name: several pipelines share a server. */
   readonly prefix: string
   readonly pipeline: string
@@ -47,7 +47,7 @@ const UNKNOWN: Cached = { entries: new Map(), learn: () => {} }
  * after a mark was seen replaces just that mark; so an old value never comes back over a newer commit, whichever process writes it.
  */
 export function redisCache(options: RedisCacheOptions): RedisCache {
-  const link = openLink({ url: options.url, timeoutMs: options.timeoutMs, name: `rekey_${options.pipeline}` }, options.onSure)
+  const link = openLink({ url: options.url, ca: options.ca ?? null, timeoutMs: options.timeoutMs, name: `rekey_${options.pipeline}` }, options.onSure)
   const { client, busy, sure, become, failed, send } = link
   const keys = keysOf(options)
   const asking = { keys, generation: options.generation, filler: options.fills === false ? null : fillerName() }

@@ -32,14 +32,16 @@ const resolver = z.strictObject({
 }).superRefine(needsToken)
 
 const redis = z.strictObject({
-  url: z.string().regex(/^rediss?:\/\/[^\s]+$/, 'expected redis://[user:password@]host:port[/number], or rediss:// for TLS'),
+  url: z.string().regex(/^rediss?:\/\/[^\s?#]+$/, 'expected redis://[user:password@]host:port[/number], or rediss:// for TLS, and nothing behind it'),
+  ca: z.string().min(1).nullable().default(null)
+    .describe('For rediss://: PEM file of the authorities; without it those that Node knows. The certificate and its name are always checked'),
   prefix: z.string().regex(/^[A-Za-z0-9_.-]{1,40}$/, '1 to 40 letters, digits, _, . and -').default('rekey')
     .describe('In front of every key; the name of the pipeline follows it'),
   record: z.enum(['exceptions', 'all']).default('exceptions')
     .describe('all: ids that are computed are put there, too, for other readers; rekey itself does not read them'),
   timeout: duration.prefault('250ms').describe('An answer that takes longer is not waited for; the ledger is asked'),
   compare: duration.prefault('5s').describe('How often some entries are compared with the ledger'),
-})
+}).refine(({ url, ca }) => ca === null || url.startsWith('rediss:'), 'ca goes with rediss:// alone')
 
 const ssl = z.union([z.boolean(), z.strictObject({
   ca: z.string().min(1).nullable().default(null).describe('PEM file of the authorities; without it those that Node knows'),

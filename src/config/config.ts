@@ -18,13 +18,17 @@ export async function readConfig(file: string, env: Environment): Promise<Config
   return withPaths(config, dirname(file))
 }
 
-/** Folders are relative to the file that names them. */
+/** Folders and files are relative to the file that names them. */
 function withPaths(config: Config, folder: string): Config {
-  const { objects } = config
+  const { objects, redis, kafka } = config
+  const file = (path: string | null): string | null => (path === null ? null : resolve(folder, path))
+  const ssl = typeof kafka?.ssl === 'object' ? { ca: file(kafka.ssl.ca), cert: file(kafka.ssl.cert), key: file(kafka.ssl.key) } : kafka?.ssl
   const absolute = (stores: Stores): Stores => Object.fromEntries(Object.entries(stores).map(([name, store]) =>
     [name, 'folder' in store ? { folder: resolve(folder, store.folder) } : store]))
   return {
     ...config, mapping: resolve(folder, config.mapping),
+    ...(redis && { redis: { ...redis, ca: file(redis.ca) } }),
+    ...(kafka && { kafka: { ...kafka, ssl: ssl! } }),
     ...(objects && { objects: { ...objects, source: absolute(objects.source), destination: absolute(objects.destination) } }),
   }
 }

@@ -56,7 +56,7 @@ export async function openCache({ config, destination }: Pick<Opened, 'config' |
   // A client library is loaded where it is used: a command should not wait for those of others.
   const { redisCache } = await import('../../connectors/redis/cache.ts')
   return redisCache({
-    url: redis.url, prefix: redis.prefix, pipeline, timeoutMs: redis.timeout, generation: life, key: cacheKey(config, life), fills,
+    url: redis.url, ca: redis.ca, prefix: redis.prefix, pipeline, timeoutMs: redis.timeout, generation: life, key: cacheKey(config, life), fills,
     onForeign: (entity) => events.corrected(entity, 1), onSure: (sure) => events.copyAnswers(sure),
   })
 }

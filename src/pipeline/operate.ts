@@ -91,8 +91,8 @@ export function operate<T>(config: Config, work: (operated: Operated) => Promise
       return await work({
         opened, source, destination: destinationState(opened.destination.query, pipeline), objects: objectState(opened.destination.query, pipeline),
         lookedUp: (asking) => lookedUp(opened, asking),
-        redisFacts: async () => (redis ? (await redisTools()).redisFacts(redis.url) : null),
-        removeCopy: async () => (redis ? (await redisTools()).removeCopy(redis.url, { prefix: redis.prefix, pipeline }) : 'not there'),
+        redisFacts: async () => (redis ? (await redisTools()).redisFacts(redis) : null),
+        removeCopy: async () => (redis ? (await redisTools()).removeCopy(redis, { prefix: redis.prefix, pipeline }) : 'not there'),
         kafkaFacts: async () => (await kafkaTools()).askBrokers(opened),
         removeTopics: async () => (await kafkaTools()).removeMade(opened),
         async stores() {

@@ -50,7 +50,7 @@ describe('check asks the brokers, too', () => {
 
   it('names a file of certificates that cannot be read', async () => {
     await kafka('ssl: { ca: nowhere.pem }')
-    expect((await found()).map(({ text, message }) => [text, message])).toEqual([['connectivity error KAFKA_CONFIG kafka', 'kafka.ssl.ca: nowhere.pem cannot be read']])
+    expect((await found()).map(({ text, message }) => [text, message])).toEqual([['connectivity error KAFKA_CONFIG kafka', `kafka.ssl.ca: ${join(line.folder, 'nowhere.pem')} cannot be read`]])
   })
 
   it.each([

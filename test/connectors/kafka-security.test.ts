@@ -1,7 +1,5 @@
 import { execFile } from 'node:child_process'
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { readFile, writeFile } from 'node:fs/promises'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type ClientOptions, openClient } from '../../connectors/kafka/client.ts'
@@ -9,23 +7,12 @@ import { kafkaFacts } from '../../connectors/kafka/facts.ts'
 import { makeTopic, readTopic } from '../../connectors/kafka/topics.ts'
 import { judgeKafka } from '../../src/core/check-kafka.ts'
 import type { RekeyError } from '../../src/core/errors.ts'
+import { makeCertificates } from '../support/certificates.ts'
 import { kafkaJars, startKafka, type Kafka } from '../support/services/kafka.ts'
 
 const run = promisify(execFile)
-const folder = await mkdtemp(join(tmpdir(), 'rekey-tls-'))
-afterAll(() => rm(folder, { recursive: true, force: true }))
-const at = (name: string): string => join(folder, name)
-
-/** A certificate authority, and certificates of it for the address 127.0.0.1 and for a client. */
-async function makeCertificates(): Promise<void> {
-  const openssl = (...args: string[]): Promise<unknown> => run('openssl', args)
-  await openssl('req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-days', '2', '-subj', '/CN=tests', '-keyout', at('ca.key'), '-out', at('ca.pem'))
-  await writeFile(at('san'), 'subjectAltName=IP:127.0.0.1\n')
-  for (const name of ['broker', 'client']) {
-    await openssl('req', '-newkey', 'rsa:2048', '-nodes', '-subj', `/CN=${name}`, '-keyout', at(`${name}.key`), '-out', at(`${name}.csr`))
-    await openssl('x509', '-req', '-days', '2', '-in', at(`${name}.csr`), '-CA', at('ca.pem'), '-CAkey', at('ca.key'), '-CAcreateserial', '-extfile', at('san'), '-out', at(`${name}.pem`))
-  }
-}
+const { at, remove } = await makeCertificates(['broker', 'client'])
+afterAll(remove)
 
 const PASSWORD = 'correct horse'
 const files = { ca: at('ca.pem'), cert: at('client.pem'), key: at('client.key') }
@@ -35,7 +22,6 @@ let broker: Kafka
 
 /** TLS with certificates on both sides, and a user name with a password: on the one listener that there is. */
 beforeAll(async () => {
-  await makeCertificates()
   const pem = async (name: string): Promise<string> => (await readFile(at(name), 'utf8')).trim().replaceAll('\n', '\\n')
   const login = 'org.apache.kafka.common.security'
   broker = await startKafka({

@@ -150,6 +150,6 @@ describe('the copy', () => {
 })
 
 test('what a server says of itself', async () => {
-  expect(await redisFacts(redis.url)).toMatchObject({ policy: 'noeviction', role: 'master' })
-  expect(await redisFacts('redis://127.0.0.1:1')).toBeNull()
+  expect(await redisFacts({ url: redis.url })).toMatchObject({ policy: 'noeviction', role: 'master' })
+  expect(await redisFacts({ url: 'redis://127.0.0.1:1' })).toBeNull()
 })

@@ -53,7 +53,12 @@ describe('rekey.yaml', () => {
     expect(fault(`${GOOD}idMap: redis\n`).message).toContain('redis: is needed for idMap: redis')
     expect(fault(`${GOOD}idMap: redis\nredis: { url: "http://h" }\n`).message).toContain('redis.url: expected redis://')
     const { redis } = parseConfig('rekey.yaml', `${GOOD}idMap: redis\nredis: { url: "rediss://u:p@h:1" }\n`, ENV)
-    expect(redis).toEqual({ url: 'rediss://u:p@h:1', prefix: 'rekey', record: 'exceptions', timeout: 250, compare: 5_000 })
+    // What a URL says behind the address would go to the client library as it is.
+    for (const end of ['?tls=false', '?family=6', '#x', '/0?rejectUnauthorized=false']) {
+      expect(fault(`${GOOD}idMap: redis\nredis: { url: "rediss://h:1${end}" }\n`).message).toContain('redis.url: expected redis://')
+    }
+    expect(fault(`${GOOD}idMap: redis\nredis: { url: "redis://h:1", ca: a.pem }\n`).message).toContain('ca goes with rediss:// alone')
+    expect(redis).toEqual({ url: 'rediss://u:p@h:1', ca: null, prefix: 'rekey', record: 'exceptions', timeout: 250, compare: 5_000 })
   })
 
   it('a log in Kafka needs brokers, and knows what it may be told', () => {
