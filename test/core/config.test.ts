@@ -49,6 +49,12 @@ describe('rekey.yaml', () => {
     ])
   })
 
+  it('a Debezium connector writes into one partition, and nothing else is said of it', () => {
+    const kafka = (more: string): string => `${GOOD}log: kafka\nkafka: { brokers: [a:1], format: debezium${more} }\n`
+    expect(fault(kafka(', partitions: 2')).message).toContain('kafka: format: debezium needs partitions: 1')
+    expect(parseConfig('rekey.yaml', kafka(''), ENV).kafka).toMatchObject({ format: 'debezium', partitions: 1 })
+  })
+
   it('an id map in Redis needs a server', () => {
     expect(fault(`${GOOD}idMap: redis\n`).message).toContain('redis: is needed for idMap: redis')
     expect(fault(`${GOOD}idMap: redis\nredis: { url: "http://h" }\n`).message).toContain('redis.url: expected redis://')

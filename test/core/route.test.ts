@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { partitionFor, router } from '../../src/core/route.ts'
-import { rootsOf } from '../../src/core/roots.ts'
+import { onePartitionOnly, rootsOf } from '../../src/core/roots.ts'
 import type { TableSpec } from '../../src/core/mapping-source.ts'
 import { catalog, table } from '../support/catalog-literals.ts'
 import { deleteOf, insertOf, relation, transaction, truncateOf, updateOf } from '../support/core-literals.ts'
@@ -89,4 +89,15 @@ describe('the way of a change', () => {
     expect(['', 'public.users\n1', 'public.users\n2', 'public.users\n-9223372036854775808'].map((text) => partitionFor(text, 1000)))
       .toEqual([923, 413, 814, 736])
   })
+})
+
+it('filters and adopted rows go through one partition alone, and each place is named', () => {
+  const spec = (tables: Record<string, TableSpec>) => onePartitionOnly({
+    application: 'test', digest: '', schemas: { source: 'public', destination: 'public' }, defaults: {}, entities: {}, tables, contexts: [] })
+  const found = spec({ projects: { where: { name: ['a'] } }, tasks: { adopt: { by: 'projects', column: 'task_id' } }, notes: { root: 'project_id' } })
+  expect(found.map(({ severity, code, where, fix }) => [severity, code, where, fix])).toEqual([
+    ['error', 'ONE_PARTITION', 'tables.projects.where', 'Set kafka.partitions to 1, or do without it.'],
+    ['error', 'ONE_PARTITION', 'tables.tasks.adopt', 'Set kafka.partitions to 1, or do without it.'],
+  ])
+  expect(spec({ notes: { root: 'project_id' } })).toEqual([])
 })
