@@ -1,4 +1,5 @@
 import { check, type Finding } from '../prepare/check.ts'
+import type { PlacedProblem } from '../core/check-mapping.ts'
 import { ERRORS } from '../core/errors.ts'
 import type { Session } from './session.ts'
 import { counted, plain } from './text.ts'
@@ -16,7 +17,7 @@ export async function checkVerb(session: Session): Promise<number> {
   const config = await session.config()
   const findings = await session.world.operate(config, async ({ opened, source, redisFacts, kafkaFacts, stores }) => check({
     source: opened.source.query, destination: opened.destination.query, catalogs: opened.catalogs, mapping: opened.mapping,
-    problems: opened.problems, slot: source.slotName, publication: source.publicationName,
+    problems: [...opened.problems, ...opened.edited.map(edited)], slot: source.slotName, publication: source.publicationName,
     checks: config.checks, workers: config.snapshot.workers, indexes: config.snapshot.indexes,
     ...(config.kafka ? { kafka: { brokers: config.kafka.brokers, tls: config.kafka.ssl !== false, sasl: config.kafka.sasl?.mechanism ?? null, facts: await kafkaFacts() } } : {}),
     ...(config.idMap === 'redis' ? { redis: { url: config.redis!.url, facts: await redisFacts() } } : {}),
@@ -26,6 +27,13 @@ export async function checkVerb(session: Session): Promise<number> {
   const checked = checkedOf(findings)
   session.answer(checked, renderChecked(checked))
   return checked.ok ? 0 : ERRORS.PREFLIGHT.exit
+}
+
+function edited(message: string): PlacedProblem {
+  return {
+    severity: 'error', code: 'EDITED', where: 'mapping', message: `rows were carried by another mapping: ${message}`,
+    fix: 'Take that back, in the mapping files or the tables, or `rekey remove` and begin anew.',
+  }
 }
 
 export function checkedOf(findings: readonly Finding[]): Checked {

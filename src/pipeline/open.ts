@@ -8,7 +8,7 @@ import { compileMapping } from '../core/compile.ts'
 import { RekeyError } from '../core/errors.ts'
 import { parseLsn, type Lsn } from '../core/lsn.ts'
 import type { Mapping } from '../core/mapping.ts'
-import { withHistory } from '../core/meaning.ts'
+import { changedMeaning, withHistory } from '../core/meaning.ts'
 import type { Problem } from '../core/problem.ts'
 import type { Minters } from '../core/program.ts'
 import type { TableName } from '../core/relation.ts'
@@ -23,6 +23,8 @@ export interface Opened {
   readonly destination: SqlSession
   readonly catalogs: { readonly source: Catalog; readonly destination: Catalog }
   readonly mapping: Mapping
+  /** What the mapping says otherwise than the run under way has carried by: it will not go on. */
+  readonly edited: readonly string[]
   readonly problems: readonly (Problem & { readonly place: string })[]
   readonly minters: Minters
 }
@@ -48,7 +50,7 @@ export async function withDatabases<T>(config: Config, work: (opened: Opened) =>
       const mapping = meant === null ? compiled.mapping : withHistory(compiled.mapping, meant, await walEnd(source))
       const minters = mintersFor(mapping, config, catalogs.source)
       const all = [...compiled.problems, ...storeProblems(mapping, config), ...((config.kafka?.partitions ?? 1) > 1 ? onePartitionOnly(files.source) : [])]
-      return await work({ config, source, destination, catalogs, mapping, minters, problems: all.map((p) => ({ ...p, place: files.place(p.where) })) })
+      return await work({ config, source, destination, catalogs, mapping, minters, edited: meant === null ? [] : changedMeaning(meant, mapping, catalogs), problems: all.map((p) => ({ ...p, place: files.place(p.where) })) })
     } finally {
       await destination.close()
     }
@@ -59,7 +61,7 @@ export async function withDatabases<T>(config: Config, work: (opened: Opened) =>
 
 /** Behind everything that made the catalog what it is. */
 async function walEnd({ query }: SqlSession): Promise<Lsn> {
-  return parseLsn((await query('select pg_current_wal_insert_lsn()'))[0][0]!)
+  return parseLsn((await query('select case when pg_is_in_recovery() then pg_last_wal_replay_lsn() else pg_current_wal_insert_lsn() end'))[0][0]!)
 }
 
 /** Tables whose changes are captured: those that are carried. */

@@ -1,6 +1,7 @@
 import { appendFile, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
+import { withDatabases } from '../../src/pipeline/open.ts'
 import { failureOf, PARENTS, parentsRig } from '../support/accident.ts'
 import type { Rig } from '../support/rig.ts'
 import { pair } from '../support/servers.ts'
@@ -272,6 +273,8 @@ describe('a mapping that is edited while its run is under way', () => {
         const { code, exit, message } = await failureOf(rig.start())
         expect(`${code} ${exit} ${message}`).toMatch(/^CONFIG 2 /)
         expect(message.split('\n').slice(1)).toEqual(told)
+        // `rekey check` tells the same.
+        expect(await withDatabases(rig.config, async ({ edited }) => edited)).toEqual(told)
       }
       await writeFile(file, before)
       await goesOn(rig)
