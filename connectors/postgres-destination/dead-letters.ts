@@ -22,6 +22,11 @@ export async function keepLetter(query: Query, pipeline: string, letter: StoredL
     [pipeline, topic, partition, offset, reason, hex(key), hex(value), JSON.stringify(headers)])
 }
 
+export async function isKept(query: Query, pipeline: string, { topic, partition, offset }: Pick<StoredLetter, 'topic' | 'partition' | 'offset'>): Promise<boolean> {
+  const sql = 'select 1::text from rekey.dead_letter where pipeline = $1 and topic = $2 and partition = $3 and "offset" = $4'
+  return (await query(sql, [pipeline, topic, partition, offset])).length > 0
+}
+
 /** How many there are. A database that an earlier rekey has set up has no place for them, and none. */
 export async function countLetters(query: Query, pipeline: string): Promise<number> {
   if ((await query("select (to_regclass('rekey.dead_letter') is not null)::text", []))[0][0] !== 'true') return 0

@@ -69,6 +69,8 @@ const kafka = z.strictObject({
     .describe('1: everything in the order of the source; more: that many deliver processes may share the work, see `root` in the mapping'),
   foreign: z.enum(['stop', 'dead-letter']).default('stop')
     .describe('A record in the topic that rekey did not write: stop, or keep it in rekey.dead_letter and go on'),
+  deadLetterTopic: z.string().regex(/^[A-Za-z0-9._-]{1,249}$/, '1 to 249 of A-Z, a-z, 0-9, ., _ and -').optional()
+    .describe('With foreign: dead-letter, such records also go to this topic, as they were, with the headers of Kafka Connect (KIP-298)'),
   ssl: ssl.default(false).describe('true, or files; the name of the broker is always checked'),
   sasl: z.strictObject({
     mechanism: z.enum(['plain', 'scram-sha-256', 'scram-sha-512']),
@@ -76,6 +78,7 @@ const kafka = z.strictObject({
     password: z.string().min(1),
   }).optional(),
 }).refine(({ topics, schemas }) => schemas === 'none' || topics === 'per-table', 'schemas: inline needs topics: per-table')
+  .refine(({ foreign, deadLetterTopic }) => foreign === 'dead-letter' || deadLetterTopic === undefined, 'deadLetterTopic needs foreign: dead-letter')
   .refine(({ format, partitions }) => format === 'rekey' || partitions === 1, 'format: debezium needs partitions: 1')
 
 /** The file rekey.yaml. `${NAME}` in any text stands for an environment variable. */

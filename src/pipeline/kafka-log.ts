@@ -2,10 +2,11 @@ import { type ClientOptions, openClient } from '../../connectors/kafka/client.ts
 import { epochOf } from '../../connectors/kafka/header.ts'
 import { kafkaReads, type ReadOptions } from '../../connectors/kafka/log.ts'
 import { allParts } from '../../connectors/kafka/part-logs.ts'
+import { letterTopic, makeLetterTopic } from '../../connectors/kafka/dead-letters.ts'
 import { readerGroup } from '../../connectors/kafka/groups.ts'
 import { makeTableTopics, tableTopics, type TableTopicsWish } from '../../connectors/kafka/table-topics.ts'
 import { changesTopic, makeTopic, readTopic, type TopicWish } from '../../connectors/kafka/topics.ts'
-import { keepLetter } from '../../connectors/postgres-destination/dead-letters.ts'
+import { isKept, keepLetter } from '../../connectors/postgres-destination/dead-letters.ts'
 import { noteTopics } from '../../connectors/postgres-destination/made-topics.ts'
 import type { Config } from '../config/config.ts'
 import { RekeyError } from '../core/errors.ts'
@@ -47,7 +48,8 @@ export function tableTopicsOf({ config, mapping }: Pick<Opened, 'config' | 'mapp
 /** The names of all topics that a run writes to. */
 export function topicsUsed(opened: Pick<Opened, 'config' | 'mapping'>): string[] {
   const tables = tableTopicsOf(opened)
-  return [topicOf(opened.config).topic, ...(tables ? tableTopics(tables) : [])]
+  const { deadLetterTopic } = kafkaOf(opened.config)
+  return [topicOf(opened.config).topic, ...(tables ? tableTopics(tables) : []), ...(deadLetterTopic === undefined ? [] : [deadLetterTopic])]
 }
 
 /** Makes the topics of a run that begins, or takes those that are there: what they hold of earlier runs is older than the new slot. */
@@ -55,11 +57,18 @@ export async function beginTopics({ opened }: Bridge): Promise<void> {
   const { config } = opened
   const kafka = clientOf(kafkaOf(config))
   if ((await readTopic(kafka, topicOf(config))) === null) await makeNoted(opened, () => makeTopic(kafka, topicOf(config)))
-  await beginTableTopics(opened)
+  await beginOthers(opened)
 }
 
-async function makeNoted({ config, destination }: Opened, make: () => Promise<boolean>): Promise<void> {
-  if (await make()) await noteTopics(destination.query, config.pipeline, [topicOf(config).topic])
+async function makeNoted({ config, destination }: Opened, make: () => Promise<boolean>, topic = topicOf(config).topic): Promise<void> {
+  if (await make()) await noteTopics(destination.query, config.pipeline, [topic])
+}
+
+/** Topics that are not read here. */
+async function beginOthers(opened: Opened): Promise<void> {
+  const { deadLetterTopic, replication } = kafkaOf(opened.config)
+  if (deadLetterTopic !== undefined) await makeNoted(opened, () => makeLetterTopic(clientOf(kafkaOf(opened.config)), deadLetterTopic, replication ?? null), deadLetterTopic)
+  await beginTableTopics(opened)
 }
 
 /** Capture would make them, too, and could not note them: it knows nothing of the destination. */
@@ -76,7 +85,7 @@ async function beginTableTopics(opened: Opened): Promise<void> {
  */
 export async function judgeTopic({ opened, events }: Bridge, { endLsn }: Checkpoint, confirmed: Lsn): Promise<void> {
   const { config } = opened
-  await beginTableTopics(opened)
+  await beginOthers(opened)
   const kafka = clientOf(kafkaOf(config))
   const wish = topicOf(config)
   const state = await readTopic(kafka, wish)
@@ -105,13 +114,22 @@ export function readOptions({ opened, meter, events }: Pick<Bridge, 'opened' | '
     epoch: epochOf({ systemId: checkpoint.sourceSystem, timeline: checkpoint.sourceTimeline, pipeline: config.pipeline }),
     relations: relationsOf(catalogs.source, mapping), maxBytes: config.memory.queue, onRead: meter.consumed,
     debezium: format === 'debezium' ? { keepsNulls } : null,
-    deadLetter: foreign === 'stop' ? null : async (letter) => {
-      const headers = Object.entries(letter.headers ?? {}).flatMap(([name, value]) =>
-        [value].flat().map((one) => [name, one === undefined ? '' : Buffer.from(one).toString('hex')]))
-      await keepLetter(opened.destination.query, config.pipeline, { ...letter, headers: Object.fromEntries(headers) as Record<string, string> })
-      meter.deadLetter()
-      const where = `topic ${letter.topic}, partition ${letter.partition}, offset ${letter.offset}`
-      events.note({ level: 'warn', event: 'dead-letter', text: `${where}: ${letter.reason}; it is kept in rekey.dead_letter` })
-    },
+    deadLetter: foreign === 'stop' ? null : deadLetters({ opened, meter, events }),
+  }
+}
+
+/** Keeps what cannot be read, in the destination and, where that is wanted, in a topic for others. */
+function deadLetters({ opened: { config, destination: { query } }, meter, events }: Pick<Bridge, 'opened' | 'meter' | 'events'>): NonNullable<ReadOptions['deadLetter']> {
+  const { pipeline } = config
+  const { deadLetterTopic } = kafkaOf(config)
+  const put = deadLetterTopic === undefined ? null : letterTopic(clientOf(kafkaOf(config)), { topic: deadLetterTopic, pipeline })
+  return async (letter) => {
+    const headers = Object.entries(letter.headers ?? {}).flatMap(([name, value]) =>
+      [value].flat().map((one) => [name, one === undefined ? '' : Buffer.from(one).toString('hex')]))
+    if (put && !(await isKept(query, pipeline, letter))) await put(letter)
+    await keepLetter(query, pipeline, { ...letter, headers: Object.fromEntries(headers) as Record<string, string> })
+    meter.deadLetter()
+    const where = `topic ${letter.topic}, partition ${letter.partition}, offset ${letter.offset}`
+    events.note({ level: 'warn', event: 'dead-letter', text: `${where}: ${letter.reason}; it is kept in rekey.dead_letter` })
   }
 }

@@ -53,6 +53,22 @@ async function setGroup(rig: Rig, offset: number): Promise<number> {
   return Number(had?.partitions[0].offset ?? -1)
 }
 
+/** So many records of a topic. */
+async function everyRecord(topic: string, many: number): Promise<{ key: string | null; value: string | null; headers: Record<string, string> }[]> {
+  const found: { key: string | null; value: string | null; headers: Record<string, string> }[] = []
+  const consumer = clientOf(broker).consumer({ groupId: `${topic}.look` })
+  await consumer.connect()
+  await consumer.subscribe({ topic, fromBeginning: true })
+  await new Promise<void>((resolve) => {
+    void consumer.run({ eachMessage: async ({ message: { key, value, headers } }) => {
+      found.push({ key: key?.toString() ?? null, value: value?.toString() ?? null, headers: Object.fromEntries(Object.entries(headers ?? {}).map(([name, one]) => [name, String(one)])) })
+      if (found.length === many) resolve()
+    } })
+  })
+  await consumer.disconnect()
+  return found
+}
+
 /** Caught up and stopped; then changes that capture alone has brought to the topic. */
 async function withUnread(rig: Rig): Promise<void> {
   const { running } = startBoth(rig)
@@ -191,7 +207,8 @@ test('a record of somebody else stops delivery, or is kept aside and passed; the
     expect(await failureOf(both.deliver)).toMatchObject({ code: 'LOG_RECORD', exit: 5, message: expect.stringMatching(/partition 0, offset \d+: it has no rekey header$/) as string })
     await rig.source.query("update parents set name = 'behind it'")
     expect(await failureOf(rig.start({ role: 'deliver' }))).toMatchObject({ code: 'LOG_RECORD' })
-    Object.assign(rig.config.kafka!, { foreign: 'dead-letter' })
+    const letters = `${rig.config.pipeline}.letters`
+    Object.assign(rig.config.kafka!, { foreign: 'dead-letter', deadLetterTopic: letters })
     const deliver = rig.start({ role: 'deliver' })
     await rig.caughtUp(deliver)
     await deliver.stop()
@@ -202,6 +219,16 @@ test('a record of somebody else stops delivery, or is kept aside and passed; the
       { reason: 'it has no rekey header', key: null, value: 'hello', headers: '{}' }, { reason: 'it has no rekey header', key: 'k', value: null, headers: '{}' },
       { reason: 'its rekey header is cut off', key: null, value: '{"before":null}', headers: '{"rekey":"613b62"}' },
     ])
+    // The same in a topic, as tools for Kafka Connect's dead letters read them (KIP-298).
+    const found = await everyRecord(letters, 3)
+    expect(found.map(({ key, value }) => [key, value])).toEqual([[null, 'hello'], ['k', null], [null, '{"before":null}']])
+    expect(found[2].headers).toEqual({
+      'rekey': 'a;b', '__connect.errors.topic': topicOf(rig), '__connect.errors.partition': '0', '__connect.errors.offset': expect.stringMatching(/^\d+$/) as string,
+      '__connect.errors.connector.name': rig.config.pipeline, '__connect.errors.task.id': '0', '__connect.errors.stage': 'VALUE_CONVERTER',
+      '__connect.errors.class.name': 'rekey', '__connect.errors.exception.class.name': 'LOG_RECORD',
+      '__connect.errors.exception.message': 'its rekey header is cut off', '__connect.errors.exception.stacktrace': '',
+    })
+    expect(await rig.destination.query('select topic from rekey.topic order by 1')).toEqual([{ topic: topicOf(rig) }, { topic: letters }])
   } finally {
     await rig.close()
   }
