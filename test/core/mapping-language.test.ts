@@ -132,7 +132,7 @@ const destination = catalog([
   table('groups', { columns: { id: ID, name: 'text' } }),
   table('users', {
     columns: {
-      id: ID, ...PEOPLE, about: 'text', full: 'text', origin: 'text', nothing: 'text null', stripe_id: 'text', group_id: ID, status: 'text',
+      id: ID, ...PEOPLE, about: 'text', full: 'text', origin: 'text', nothing: 'text null', stripe_id: 'text', group_id: `${ID} null`, status: 'text',
       deleted: 'text null', role: 'text', born: 'text null', robot: 'boolean',
     },
     unique: [['name'], ['lower(email)'], ['first', 'last']], refs: { group_id: 'groups.id' },
