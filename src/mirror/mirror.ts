@@ -23,6 +23,8 @@ export interface MirrorOptions extends Omit<JobDeps, 'listed' | 'notes'> {
 
 /** How often the leases of jobs under way are prolonged, in their length. */
 const RENEWALS = 3
+/** Reports under way, for each worker. */
+const REPORTS = 4
 const LOOK_MS = 1_000
 const SWEEP_LOOK_MS = 10_000
 const TIDY_MS = 3_600_000
@@ -40,10 +42,19 @@ export async function mirror(options: MirrorOptions, signal: AbortSignal): Promi
   })
   const looking = lookAround(options, signal)
   const pool = poolOf(options.workers)
+  // A worker goes on while what it has done is written down: that takes the disk of the destination, not ours.
+  const reports = poolOf(REPORTS * options.workers)
   let failure: unknown = null
-  const run = async (job: ObjectJob): Promise<void> => {
+  const doing = async (job: ObjectJob): Promise<JobResult | null> => {
     try {
-      const result = await doJob(job, { ...options, listed: jobs.listed, notes: jobs.notes }, signal)
+      return await doJob(job, { ...options, listed: jobs.listed, notes: jobs.notes }, signal)
+    } catch (error) {
+      if (!passes(error)) failure ??= error
+      return null
+    }
+  }
+  const report = async (job: ObjectJob, result: JobResult | null): Promise<void> => {
+    try {
       if (result !== null) await settle({ job, result })
     } catch (error) {
       // A job whose report was lost is taken again when its lease ends.
@@ -51,6 +62,11 @@ export async function mirror(options: MirrorOptions, signal: AbortSignal): Promi
     } finally {
       under.delete(job.id)
     }
+  }
+  const run = async (job: ObjectJob): Promise<void> => {
+    const result = await doing(job)
+    await reports.room()
+    reports.add(report(job, result))
   }
   const ahead = jobsAhead(options, (job) => under.set(job.id, job))
   try {
@@ -62,9 +78,10 @@ export async function mirror(options: MirrorOptions, signal: AbortSignal): Promi
     }
     for (const job of await ahead.rest()) {
       const state = job.state === 'copied' ? 'copied' : 'wanted'
-      pool.add(settle({ job, result: { state, error: null, afterMs: 0 } }).catch(() => {}))
+      reports.add(settle({ job, result: { state, error: null, afterMs: 0 } }).catch(() => {}))
     }
     await pool.empty()
+    await reports.empty()
   } finally {
     stopRenewing()
     await looking
