@@ -2,6 +2,7 @@ import { createRequire } from 'node:module'
 import type { Message } from 'kafkajs'
 import { RekeyError } from '../../src/core/errors.ts'
 import { type RecordBatch, recordBatch } from './record-batch.ts'
+import { Framed, HEAD, int16, int32, keepFrames, text } from './frame.ts'
 import { installLeanFetch } from './lean-fetch.ts'
 import type { Outgoing } from './outgoing.ts'
 import type { TableRecord } from './record.ts'
@@ -34,15 +35,6 @@ interface ProduceModule {
   protocol: (of: { readonly version: number }) => (options: ProduceOptions) => { readonly request: Request }
 }
 
-/** `protocol/encoder`: what requests are made of. */
-type EncoderModule = new (bytes?: number) => Encoder
-interface Encoder {
-  writeString(text: string | null | undefined): Encoder
-  writeInt16(value: number): Encoder
-  writeInt32(value: number): Encoder
-  writeBuffer(bytes: Buffer): Encoder
-}
-
 /** The version of Produce from which on records have headers, as kafkajs's encoder of batches has them. */
 const SINCE = 3
 let installed = false
@@ -55,17 +47,17 @@ export function installLean(): void {
   if (installed) return
   checkVersion((require('kafkajs/package.json') as { version: string }).version)
   const produce = require('kafkajs/src/protocol/requests/produce') as ProduceModule
-  const Encoder = require('kafkajs/src/protocol/encoder') as EncoderModule
   const { protocol } = produce
   produce.protocol = ({ version: of }) => {
     const make = protocol({ version: of })
     return of < SINCE ? make : (options) => {
       const made = make(options)
       if (!options.topicData.some(({ partitions }) => partitions.some(({ messages }) => messages instanceof PackedPartition))) return made
-      return { ...made, request: { ...made.request, encode: () => encodeProduce(options, Encoder) } }
+      return { ...made, request: { ...made.request, encode: () => encodeProduce(options) } }
     }
   }
   installLeanFetch()
+  keepFrames()
   installed = true
 }
 
@@ -77,20 +69,26 @@ export function checkVersion(version: string): void {
 }
 
 /** Produce requests of versions 3 to 8 are laid out alike. */
-async function encodeProduce({ transactionalId = null, acks, timeout, topicData, ...head }: ProduceOptions, Encoder: EncoderModule): Promise<Encoder> {
-  const bytes = topicData.reduce((sum, { partitions }) => sum + partitions.reduce((s, { messages }) => s + (messages as PackedPartition).batch.bytes(), 256), 256)
-  const out = new Encoder(bytes).writeString(transactionalId).writeInt16(acks).writeInt32(timeout).writeInt32(topicData.length)
+async function encodeProduce({ transactionalId = null, acks, timeout, topicData, ...head }: ProduceOptions): Promise<Framed> {
+  const pieces: Buffer[] = []
+  let before = Buffer.concat([text(transactionalId), int16(acks), int32(timeout), int32(topicData.length)])
   for (const { topic, partitions } of topicData) {
-    out.writeString(topic).writeInt32(partitions.length)
+    before = Buffer.concat([before, text(topic), int32(partitions.length)])
     for (const { partition, firstSequence, messages } of partitions) {
       const sealed = await (messages as PackedPartition).batch.seal({
         compression: head.compression === 1 ? 'gzip' : 'none', timestamp: Date.now(), producerId: BigInt(head.producerId),
         producerEpoch: head.producerEpoch, firstSequence,
       })
-      out.writeInt32(partition).writeInt32(sealed.length).writeBuffer(sealed)
+      before = Buffer.concat([before, int32(partition), int32(sealed.length - ROOM)])
+      pieces.push(before, sealed)
+      before = Buffer.alloc(0)
     }
   }
-  return out
+  if (pieces.length > 2) return new Framed(Buffer.concat([Buffer.alloc(HEAD), ...pieces.map((piece, i) => (i % 2 === 0 ? piece : piece.subarray(ROOM)))]), HEAD)
+  // Mostly it is one batch, and what goes before it has its room there.
+  const [start, sealed] = pieces
+  sealed.set(start, ROOM - start.length)
+  return new Framed(sealed, ROOM - start.length)
 }
 
 /** In place of the messages of a partition: what kafkajs asks of them is how many they are. */
@@ -128,12 +126,14 @@ class PackedTopic {
   }
   batchOf(partition: number): RecordBatch {
     let batch = this.partitions.get(partition)
-    if (!batch) this.partitions.set(partition, (batch = recordBatch(FIRST_BYTES)))
+    if (!batch) this.partitions.set(partition, (batch = recordBatch(FIRST_BYTES, ROOM)))
     return batch
   }
 }
 
 const FIRST_BYTES = 16 << 10
+/** In front of a batch: for the head of a request, and what goes before its only batch, with a topic's name of at most 249 bytes. */
+const ROOM = HEAD + 512
 
 /** Encodes records as they come, for a library where installLean() was called. In the pipeline's topic the record says its partition; in those of tables the key chooses. */
 export function packed(own: string): Outgoing {

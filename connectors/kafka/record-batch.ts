@@ -25,10 +25,11 @@ export interface BatchHead {
 /** Records in the form that brokers store, format 2 (manual of Kafka, "Record Batch"), one partition's. */
 export interface RecordBatch {
   count(): number
-  /** About what it takes, before compression. */
-  bytes(): number
   add(record: BatchRecord): void
-  /** The whole batch, with its checksum. Bytes of it are those of the next one after clear(). May be asked for again, with another head. */
+  /**
+   * The whole batch, with its checksum, behind so many bytes for whoever sends it. It stays as it is until clear(), after which its memory is the
+   * next one's; for another head it may be asked for again, and is then another buffer.
+   */
   seal(head: BatchHead): Promise<Buffer>
   clear(): void
 }
@@ -40,11 +41,14 @@ const GZIP = 1
 /** A varint's most; lengths are 31 bits. */
 const VARINT = 5
 
-/** `bytes`: how much it is expected to hold; it grows. */
-export function recordBatch(bytes: number): RecordBatch {
-  let buf = Buffer.allocUnsafeSlow(RECORDS + bytes)
-  let at = RECORDS
+/** `bytes`: how much it is expected to hold; it grows. `room`: bytes in front of it that seal() leaves to its caller. */
+export function recordBatch(bytes: number, room = 0): RecordBatch {
+  const first = room + RECORDS
+  let buf = Buffer.allocUnsafeSlow(first + bytes)
+  let at = first
   let count = 0
+  /** Somebody has its bytes. */
+  let lent = false
 
   const reserve = (more: number): void => {
     if (buf.length - at >= more) return
@@ -66,7 +70,6 @@ export function recordBatch(bytes: number): RecordBatch {
   }
   return {
     count: () => count,
-    bytes: () => at,
     add({ key, value, headers }) {
       const names = Object.keys(headers)
       let size = 2 + sizeOfVarint(count) + sizeOfBytes(key) + sizeOfBytes(value) + sizeOfVarint(names.length)
@@ -89,19 +92,26 @@ export function recordBatch(bytes: number): RecordBatch {
       count++
     },
     async seal(head) {
-      if (head.compression === 'none') return finish(buf.subarray(0, at), count, head)
-      const packed = await deflate(buf.subarray(RECORDS, at))
-      return finish(Buffer.concat([Buffer.allocUnsafe(RECORDS), packed]), count, head)
+      let sealed: Buffer
+      if (head.compression === 'gzip') sealed = Buffer.concat([Buffer.allocUnsafe(first), await deflate(buf.subarray(first, at))])
+      else {
+        if (lent) buf = Buffer.from(buf)
+        lent = true
+        sealed = buf.subarray(0, at)
+      }
+      finish(sealed.subarray(room), count, head)
+      return sealed
     },
     clear() {
-      at = RECORDS
+      at = first
       count = 0
+      lent = false
     },
   }
 }
 
 /** Fills in what stands before the records. */
-function finish(batch: Buffer, count: number, { compression, timestamp, producerId, producerEpoch, firstSequence }: BatchHead): Buffer {
+function finish(batch: Buffer, count: number, { compression, timestamp, producerId, producerEpoch, firstSequence }: BatchHead): void {
   batch.fill(0, 0, LENGTH)
   batch.writeInt32BE(batch.length - LEADER_EPOCH, LENGTH)
   batch.writeInt32BE(0, LEADER_EPOCH)
@@ -115,7 +125,6 @@ function finish(batch: Buffer, count: number, { compression, timestamp, producer
   batch.writeInt32BE(firstSequence, SEQUENCE)
   batch.writeInt32BE(count, COUNT)
   batch.writeUInt32BE(crc32c(batch, ATTRIBUTES, batch.length), CRC)
-  return batch
 }
 
 /** Signed, so that small ones of either sign are short (zigzag); ours are never negative, and -1 stands for null. */

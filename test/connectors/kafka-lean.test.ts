@@ -19,7 +19,10 @@ interface Produce {
 const produce = require('kafkajs/src/protocol/requests/produce') as Produce
 const theirs = produce.protocol
 const group = require('kafkajs/src/producer/groupMessagesPerPartition') as (of: object) => Record<string, unknown>
+type Frame = (of: object) => Promise<{ readonly buffer: Buffer; size(): number }>
+const theirFrame = require('kafkajs/src/protocol/request') as Frame
 installLean()
+const ourFrame = require('kafkajs/src/protocol/request') as Frame
 
 beforeAll(() => void vi.useFakeTimers({ toFake: ['Date'], now: 1_700_000_000_123 }))
 afterAll(() => void vi.useRealTimers())
@@ -74,9 +77,12 @@ describe('batches that are encoded as they fill', () => {
         const want = await requestOf(theirs, version, plain(records), head)
         const found = await requestOf(produce.protocol, version, ours.topicMessages(), head)
         expect(found.equals(want)).toBe(true)
+        const sent = Buffer.from(found)
         // Sent once more after a failure, as another producer.
         const again = { ...head, producerId: '99', producerEpoch: 3 }
         expect((await requestOf(produce.protocol, version, ours.topicMessages(), again)).equals(await requestOf(theirs, version, plain(records), again))).toBe(true)
+        // The first may still be on its way.
+        expect(found.equals(sent)).toBe(true)
       }), { numRuns: 150 })
   })
 
@@ -97,6 +103,22 @@ describe('batches that are encoded as they fill', () => {
     ours.add({ key: null, value: Buffer.from('x'), headers: { rekey: 'h' } })
     ours.clear()
     expect(ours.topicMessages()).toEqual([])
+  })
+
+  test('have the head of a request that the library gives them', async () => {
+    expect(ourFrame).not.toBe(theirFrame)
+    for (const topic of ['t', 'ü'.repeat(124)]) {
+      const ours = packed(topic)
+      ours.add({ key: null, value: Buffer.from('x'), headers: { rekey: 'h' } })
+      const topicData = (messages: unknown): object[] => [{ topic, partitions: [{ partition: 0, firstSequence: 0, messages }] }]
+      const [{ messages }] = ours.topicMessages()
+      const [grouped] = Object.values(group({ topic, partitionMetadata: [1], messages, partitioner: () => 0 }))
+      const of = (of: object[]): object => ({
+        correlationId: 77, clientId: 'rekey', request: produce.protocol({ version: 7 })({ acks: -1, timeout: 30_000, producerId: '5', producerEpoch: 0, compression: 0, topicData: of }).request })
+      const want = await theirFrame(of(topicData([{ key: null, value: Buffer.from('x'), headers: { rekey: 'h' } }])))
+      for (const frame of [ourFrame, theirFrame]) expect((await frame(of(topicData(grouped)))).buffer.equals(want.buffer)).toBe(true)
+      expect((await ourFrame(of(topicData([{ key: null, value: Buffer.from('x'), headers: { rekey: 'h' } }])))).buffer.equals(want.buffer)).toBe(true)
+    }
   })
 
   test('messages of others are encoded by the library', async () => {
