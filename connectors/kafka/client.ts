@@ -15,7 +15,7 @@ export interface ClientOptions {
   readonly sasl: { readonly mechanism: 'plain' | 'scram-sha-256' | 'scram-sha-512'; readonly username: string; readonly password: string } | null
 }
 
-/** A client without a connection. Throws RekeyError CONFIG for a file that cannot be read, or where `codec: lean` does not fit the library. */
+/** A client without a connection. Throws RekeyError CONFIG for a file that cannot be read, or a library that `codec: lean` does not fit. */
 export function openClient({ brokers, ssl, sasl, codec }: ClientOptions): Kafka {
   if (codec === 'lean') installLean()
   const { Kafka: Client, logLevel } = library()

@@ -19,8 +19,8 @@ const LITTLE_ENDIAN = new Uint8Array(new Int32Array([1]).buffer)[0] === 1
 const [T0, T1, T2, T3, T4, T5, T6, T7, T8, T9, T10, T11, T12, T13, T14, T15] = TABLES
 
 /**
- * CRC-32C of the bytes `from` to `to`, unsigned. Sixteen bytes a step ("slicing", Kounavis and Berry 2005) on the words of the memory: about six times
- * as fast as a byte a step. On a big-endian machine it takes bytes.
+ * CRC-32C of the bytes `from` to `to`, unsigned. Sixteen bytes a step ("slicing", Kounavis and Berry 2005) on the words of the memory:
+ * about six times as fast as a byte a step. On a big-endian machine it takes bytes.
  */
 export function crc32c(buf: Uint8Array, from: number, to: number): number {
   let crc = -1

@@ -38,8 +38,8 @@ const PRODUCER = 43, PRODUCER_EPOCH = 51, SEQUENCE = 53, COUNT = 57, RECORDS = 6
 const CODEC = 7, GZIP = 1, APPEND_TIME = 8, TRANSACTIONAL = 16, CONTROL = 32
 
 /**
- * Records of ascending offsets, none of which is a control record. kafkajs asks twice which ones are to be kept: those from an offset on, and
- * those that are no control records. So what is kept begins somewhere and goes on to the end.
+ * Records of ascending offsets, none of which is a control record. kafkajs asks twice which ones are to be kept: those from an offset on,
+ * and those that are no control records. So what is kept begins somewhere and goes on to the end.
  */
 class Ascending extends Array<FetchedRecord> {
   override filter(keep: (record: FetchedRecord, at: number, all: FetchedRecord[]) => unknown): FetchedRecord[] {
@@ -50,8 +50,8 @@ class Ascending extends Array<FetchedRecord> {
 }
 
 /**
- * Records of the batches in these bytes, of which the last one may be cut off: it is then left out. Null for what is not format 2, or compressed
- * otherwise than by gzip. `aborted`: records of transactions that were given up may be among them.
+ * Records of the batches in these bytes, of which the last one may be cut off: it is then left out. Null for what is not format 2, or
+ * compressed otherwise than by gzip. `aborted`: records of transactions that were given up may be among them.
  */
 export async function recordsIn(buf: Buffer, aborted: boolean): Promise<FetchedRecord[] | null> {
   const out = new Ascending()
@@ -75,8 +75,9 @@ function contextAt(buf: Buffer, at: number): BatchContext {
   const attributes = buf.readInt16BE(at + ATTRIBUTES)
   return {
     firstOffset: String(buf.readBigInt64BE(at)), firstTimestamp: String(buf.readBigInt64BE(at + FIRST_TIME)),
-    partitionLeaderEpoch: buf.readInt32BE(at + LEADER_EPOCH), inTransaction: (attributes & TRANSACTIONAL) > 0, isControlBatch: (attributes & CONTROL) > 0,
-    lastOffsetDelta: buf.readInt32BE(at + LAST_OFFSET), producerId: String(buf.readBigInt64BE(at + PRODUCER)), producerEpoch: buf.readInt16BE(at + PRODUCER_EPOCH),
+    partitionLeaderEpoch: buf.readInt32BE(at + LEADER_EPOCH), lastOffsetDelta: buf.readInt32BE(at + LAST_OFFSET),
+    inTransaction: (attributes & TRANSACTIONAL) > 0, isControlBatch: (attributes & CONTROL) > 0,
+    producerId: String(buf.readBigInt64BE(at + PRODUCER)), producerEpoch: buf.readInt16BE(at + PRODUCER_EPOCH),
     firstSequence: buf.readInt32BE(at + SEQUENCE), maxTimestamp: String(buf.readBigInt64BE(at + LAST_TIME)),
     timestampType: (attributes & APPEND_TIME) > 0 ? 1 : 0, magicByte: buf.readInt8(at + MAGIC),
   }

@@ -6,8 +6,8 @@ const require = createRequire(import.meta.url)
 export const HEAD = 256
 
 /**
- * A request that is encoded, with room for its head in front of it. For the library it is like one of its encoders, which it would copy into
- * a second and a third one.
+ * A request that is encoded, with room for its head in front of it. For the library it is like one of its encoders, which it would copy
+ * into a second and a third one.
  */
 export class Framed {
   readonly buf: Buffer
@@ -36,8 +36,8 @@ interface Sending {
 }
 
 /**
- * Lets `protocol/request` of the library, which puts the head before a request, leave a Framed one where it is. The library's connections take that function when
- * they are loaded: where they were loaded before this, frames are copied, and nothing else differs.
+ * Lets `protocol/request` of the library, which puts the head before a request, leave a Framed one where it is. The library's connections take
+ * that function when they are loaded: where they were loaded before this, frames are copied, and nothing else differs.
  */
 export function keepFrames(): void {
   const module = require.cache[require.resolve('kafkajs/src/protocol/request')] ?? load('kafkajs/src/protocol/request')

@@ -36,7 +36,10 @@ interface FetchModule {
 const VERSION = 11
 let installed = false
 
-/** Lets the library decode what it fetched by recordsIn(). What that does not know, the library decodes by itself. Only for the version that lean.ts has checked. */
+/**
+ * Lets the library decode what it fetched by recordsIn(). What that does not know, the library decodes by itself. Only for the version that
+ * lean.ts has checked.
+ */
 export function installLeanFetch(): void {
   if (installed) return
   const fetch = require('kafkajs/src/protocol/requests/fetch') as FetchModule

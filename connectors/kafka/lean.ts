@@ -26,8 +26,14 @@ interface ProduceOptions {
   readonly producerEpoch: number
   readonly topicData: readonly {
     readonly topic: string
-    readonly partitions: readonly { readonly partition: number; readonly firstSequence: number; readonly messages: PackedPartition | readonly Message[] }[]
+    readonly partitions: readonly PartitionData[]
   }[]
+}
+
+interface PartitionData {
+  readonly partition: number
+  readonly firstSequence: number
+  readonly messages: PackedPartition | readonly Message[]
 }
 
 /** Of `protocol/requests/produce`: the library looks it up there for each request. */
@@ -40,8 +46,8 @@ const SINCE = 3
 let installed = false
 
 /**
- * Lets the library send batches that are encoded already, see packed(), and decodes what it fetches; everything else goes its own way. Throws RekeyError CONFIG when the library is
- * another version than the one that was looked into.
+ * Lets the library send batches that are encoded already, see packed(), and decodes what it fetches; everything else goes its own way.
+ * Throws RekeyError CONFIG when the library is another version than the one that was looked into.
  */
 export function installLean(): void {
   if (installed) return
@@ -84,7 +90,10 @@ async function encodeProduce({ transactionalId = null, acks, timeout, topicData,
       before = Buffer.alloc(0)
     }
   }
-  if (pieces.length > 2) return new Framed(Buffer.concat([Buffer.alloc(HEAD), ...pieces.map((piece, i) => (i % 2 === 0 ? piece : piece.subarray(ROOM)))]), HEAD)
+  if (pieces.length > 2) {
+    const bare = pieces.map((piece, i) => (i % 2 === 0 ? piece : piece.subarray(ROOM)))
+    return new Framed(Buffer.concat([Buffer.alloc(HEAD), ...bare]), HEAD)
+  }
   // Mostly it is one batch, and what goes before it has its room there.
   const [start, sealed] = pieces
   sealed.set(start, ROOM - start.length)
@@ -122,7 +131,8 @@ class PackedTopic {
       this.batchOf(Number(partition)).add({ key, value, headers })
     }
     this.unplaced.length = 0
-    return Object.fromEntries([...this.partitions].filter(([, batch]) => batch.count() > 0).map(([partition, batch]) => [partition, new PackedPartition(batch)]))
+    const filled = [...this.partitions].filter(([, batch]) => batch.count() > 0)
+    return Object.fromEntries(filled.map(([partition, batch]) => [partition, new PackedPartition(batch)]))
   }
   batchOf(partition: number): RecordBatch {
     let batch = this.partitions.get(partition)
@@ -135,7 +145,7 @@ const FIRST_BYTES = 16 << 10
 /** In front of a batch: for the head of a request, and what goes before its only batch, with a topic's name of at most 249 bytes. */
 const ROOM = HEAD + 512
 
-/** Encodes records as they come, for a library where installLean() was called. In the pipeline's topic the record says its partition; in those of tables the key chooses. */
+/** Encodes records as they come, for a library where installLean() was called. */
 export function packed(own: string): Outgoing {
   const topics = new Map<string, PackedTopic>()
   const topicOf = (name: string): PackedTopic => {
@@ -143,13 +153,15 @@ export function packed(own: string): Outgoing {
     if (!topic) topics.set(name, (topic = new PackedTopic()))
     return topic
   }
-  const isFull = (topic: PackedTopic): boolean => topic.unplaced.length > 0 || [...topic.partitions.values()].some((batch) => batch.count() > 0)
+  const isFull = ({ unplaced, partitions }: PackedTopic): boolean =>
+    unplaced.length > 0 || [...partitions.values()].some((batch) => batch.count() > 0)
   return {
     add(record) {
       if ('topic' in record) topicOf(record.topic).unplaced.push(record)
       else topicOf(own).batchOf(record.partition ?? 0).add(record)
     },
-    topicMessages: () => [...topics].filter(([, topic]) => isFull(topic)).map(([topic, messages]) => ({ topic, messages: messages as unknown as Message[] })),
+    topicMessages: () => [...topics].filter(([, topic]) => isFull(topic))
+      .map(([topic, messages]) => ({ topic, messages: messages as unknown as Message[] })),
     clear() {
       for (const topic of topics.values()) for (const batch of topic.partitions.values()) batch.clear()
     },

@@ -43,8 +43,9 @@ function sizeOf(record: NewRecord | TableRecord): number {
 }
 
 /**
- * Writes to the topic, and to topics of tables where records name them, one batch at a time: a batch that follows another may never be there without it, and one that failed may be
- * there after all. So after a failure nothing more is sent; the next writer begins again at what is certain, and readers drop repetitions.
+ * Writes to the topic, and to topics of tables where records name them, one batch at a time: a batch that follows another may never be
+ * there without it, and one that failed may be there after all. So after a failure nothing more is sent; the next writer begins again at what
+ * is certain, and readers drop repetitions.
  */
 export function writer(kafka: Kafka, options: WriterOptions): Writer {
   const { topic, batchBytes } = options

@@ -27,8 +27,8 @@ export interface RecordBatch {
   count(): number
   add(record: BatchRecord): void
   /**
-   * The whole batch, with its checksum, behind so many bytes for whoever sends it. It stays as it is until clear(), after which its memory is the
-   * next one's; for another head it may be asked for again, and is then another buffer.
+   * The whole batch, with its checksum, behind `room` bytes for whoever sends it. It stays as it is until clear(), after which its memory is
+   * the next one's; for another head it may be asked for again, and is then another buffer.
    */
   seal(head: BatchHead): Promise<Buffer>
   clear(): void

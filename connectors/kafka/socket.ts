@@ -4,7 +4,7 @@ import type { ISocketFactory } from 'kafkajs'
 
 const KEEP_ALIVE_MS = 60_000
 
-/** The library's own sockets, but that the last piece of a request does not wait for the acknowledgement of those before it (Nagle's algorithm). */
+/** The library's own sockets, but that the last piece of a request does not wait for what was sent before it (Nagle's algorithm). */
 export const openSocket: ISocketFactory = ({ host, port, ssl, onConnect }) => {
   const socket = ssl
     ? tls.connect({ host, port, ...(net.isIP(host) ? {} : { servername: host }), ...ssl }, onConnect)
