@@ -66,6 +66,8 @@ export function writer(kafka: Kafka, options: WriterOptions): Writer {
     await made.connect()
     return made
   })())
+  // At once: the first batch should not wait for it. An error is the first batch's.
+  connected().catch(() => {})
   const add = (record: NewRecord | TableRecord, size: number): void => {
     filling.records.add(record)
     filling.count++
