@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { Admin, ConfigResourceTypes, ITopicConfig, Kafka } from 'kafkajs'
 import { RekeyError } from '../../src/core/errors.ts'
 import { type TopicFacts, topicProblems, topicSettings, type TopicWish } from '../../src/core/topic.ts'
@@ -64,10 +65,25 @@ export async function describeTopic(admin: Admin, topic: string): Promise<TopicF
   }
 }
 
+const KNOWN_TRIES = 200
+const KNOWN_EVERY_MS = 50
+
 /** Makes the topic if there is none. Resolves with false when there was one. Rejects with LOG_TOPIC, PRIVILEGE. */
 export function makeTopic(kafka: Kafka, wish: TopicWish): Promise<boolean> {
-  return withAdmin(kafka, `make topic ${wish.topic}`, async (admin) =>
-    admin.createTopics({ waitForLeaders: true, topics: [newTopic(wish, (await admin.describeCluster()).brokers.length)] }))
+  return withAdmin(kafka, `make topic ${wish.topic}`, async (admin) => {
+    const topics = [newTopic(wish, (await admin.describeCluster()).brokers.length)]
+    if (!(await admin.createTopics({ waitForLeaders: false, topics }))) return false
+    // Brokers hear of a topic a moment after the controller has made it. Until then they know of none, or do not lead it, and the library gives up.
+    const isServed = (): Promise<boolean> => admin.fetchTopicOffsets(wish.topic).then(() => true, (error: unknown) => {
+      if ((error as { retriable?: unknown }).retriable === true) return false
+      throw error
+    })
+    for (let tries = 0; tries < KNOWN_TRIES; tries++) {
+      if (await isServed()) return true
+      await sleep(KNOWN_EVERY_MS)
+    }
+    throw new RekeyError('REMOTE', `topic ${wish.topic} was made, but no broker serves it yet`)
+  })
 }
 
 /** How the topic is made. */
