@@ -34,7 +34,7 @@ export const objectsSchema = z.strictObject({
   etags: z.enum(['keep',
     'free']).default('keep').describe('keep: copies have the ETags of their sources where that can be; free: the fastest way'),
   threads: count(0, 64).optional().describe(
-    'Threads that copy; 0: the one that does all else. Default: 0 beside rows, with --role mirror one less than processors, 3 at most'),
+    'Threads that copy; 0: the one that does all else. Default: 0 beside rows, with --role mirror two less than processors, 3 at most'),
   limits: z.strictObject({
     requests: count(1, 4_096).default(256).describe('Most requests at a time, of each store'),
     rate: count(1, 1_000_000).optional().describe('Most requests a second, of each store'),

@@ -51,8 +51,8 @@ export async function workAlone(opened: Opened, run: Omit<MirrorRun, 'threads'>,
   return checkpoint ?? NOTHING
 }
 
-/** This thread needs a processor for all that is not copying; more threads than there are others cost more than they give. */
-const threadsHere = (): number => Math.min(3, availableParallelism() - 1)
+/** This thread needs a processor for all that is not copying, and stores and databases may be near: see docs/decisions.md. */
+const threadsHere = (): number => Math.max(0, Math.min(3, availableParallelism() - 2))
 
 const NOTHING: Checkpoint = {
   epoch: 0, commitLsn: 0n, endLsn: 0n, phase: 'new', convergeLsn: 0n, totals: {}, mappingDigest: '', sourceSystem: '', sourceTimeline: 0,
