@@ -98,7 +98,7 @@ async function copyFast(chunk: CopyChunk, made: Decision[], context: ChunkContex
     context.signal.throwIfAborted()
     // Its look-ups wait for what this connection writes: not while others wait for their turn.
     if (ledger) await landed()
-    const mayExist = chunk.pass === 2 || context.converging
+    const mayExist = mayBeThere(chunk, context)
     const planning = shared.turn(chunk.pass, context.writer, () => planBlock(planner, { block, book, mayExist }))
     const { planned, decisions } = await planning.catch(async (error: unknown) => {
       await landed()
@@ -126,6 +126,11 @@ async function copyFast(chunk: CopyChunk, made: Decision[], context: ChunkContex
   planner.decisions.committed(made)
   onChunk({ table, pass: chunk.pass, rows: 0, finished: true })
   await context.point('snap.chunk_written')
+}
+
+/** Whether a row of ours may be there already. Otherwise one under its id is somebody else's, and must not be written over. */
+function mayBeThere({ pass }: CopyChunk, { converging }: ChunkContext): boolean {
+  return pass === 2 || converging
 }
 
 const NOTHING: Pick<Planned, 'parts' | 'checks' | 'rows' | 'objects'> = { parts: [], checks: 'engine', rows: 0, objects: [] }
@@ -189,7 +194,7 @@ async function copyCarefully(chunk: CopyChunk, context: ChunkContext): Promise<v
   let rows = 0
   for await (const read of blocks(chunk, context)) {
     context.signal.throwIfAborted()
-    const deps = { planner, destination, mapping, converging: true, leave: context.converging, parkedBefore: blocked }
+    const deps = { planner, destination, mapping, converging: mayBeThere(chunk, context), leave: context.converging, parkedBefore: blocked }
     const result = await applyCarefully(itemsOf([read]), deps)
     const fresh = result.parked.filter((one) => chunk.pass === 1 || !waits.get(one.table)?.has(one.key))
     parked.push(...fresh.map(({ table: of, key, left }) => ({ table: of, key, left })))
