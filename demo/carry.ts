@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { ObjectProgress } from '../src/core/object-job.ts'
+import type { ObjectProgress } from '../src/core/objects/job.ts'
 import type { Checkpoint } from '../src/core/plan.ts'
 import { run } from '../src/pipeline.ts'
 import type { Progress } from '../src/progress.ts'

@@ -1,7 +1,7 @@
 import { check } from '../src/prepare/check.ts'
 import { checkedOf, renderChecked } from '../src/cli/check.ts'
 import { formatBytes, formatCount, formatSeconds, renderTable } from '../src/cli/text.ts'
-import { refuseFindings } from '../src/core/finding.ts'
+import { refuseFindings } from '../src/core/check/finding.ts'
 import type { PlanFile } from '../src/core/plan-file.ts'
 import { operate, planRun, type Operated } from '../src/pipeline/operate.ts'
 import type { Stage } from './stage.ts'

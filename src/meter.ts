@@ -1,6 +1,6 @@
 import type { Transaction } from './core/change.ts'
 import type { Lsn } from './core/lsn.ts'
-import type { JobResult, JobsSeen } from './core/object-job.ts'
+import type { JobResult, JobsSeen } from './core/objects/job.ts'
 import type { Checkpoint } from './core/plan.ts'
 import type { Applied } from './deliver/delivery.ts'
 import type { CopyChunk } from './ports.ts'

@@ -4,10 +4,10 @@ import type { Lsn } from './core/lsn.ts'
 import type { TableName } from './core/relation.ts'
 import type { Row } from './core/row.ts'
 import type { Transaction } from './core/change.ts'
-import type { BegunUpload } from './core/object-copy.ts'
-import type { NamedObject } from './core/named-objects.ts'
-import type { FoundObject, JobResult, JobsSeen, ObjectJob } from './core/object-job.ts'
-import type { ListedObject, ObjectInfo, ObjectName, ObjectTarget, OpenUpload, UploadedPart, Written } from './core/object.ts'
+import type { BegunUpload } from './core/objects/copy.ts'
+import type { NamedObject } from './core/objects/named.ts'
+import type { FoundObject, JobResult, JobsSeen, ObjectJob } from './core/objects/job.ts'
+import type { ListedObject, ObjectInfo, ObjectName, ObjectTarget, OpenUpload, UploadedPart, Written } from './core/objects/object.ts'
 
 /** A part of a table, by key: rows above `after` and up to and including `upTo` (COPY text key fields); null is open. */
 export interface Chunk {

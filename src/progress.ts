@@ -1,5 +1,5 @@
 import { lagOf } from './core/lag.ts'
-import { jobTotals, objectSpeed, type ObjectProgress } from './core/object-job.ts'
+import { jobTotals, objectSpeed, type ObjectProgress } from './core/objects/job.ts'
 import { formatLsn, type Lsn } from './core/lsn.ts'
 import type { Checkpoint, Totals } from './core/plan.ts'
 import { nameOf } from './core/relation.ts'

@@ -1,7 +1,7 @@
 import type { Dirent } from 'node:fs'
 import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { ListedObject } from '../../src/core/object.ts'
+import type { ListedObject } from '../../src/core/objects/object.ts'
 import { ifThere } from './files.ts'
 import { bytesOf } from './names.ts'
 import { pathsOf, readRecord } from './record.ts'

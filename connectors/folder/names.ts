@@ -1,5 +1,5 @@
 import { RekeyError } from '../../src/core/errors.ts'
-import { isObjectKey } from '../../src/core/object.ts'
+import { isObjectKey } from '../../src/core/objects/object.ts'
 
 /**
  * File names for keys, one path for each key and one key for each path, on file systems that fold case or normalise unicode, too.

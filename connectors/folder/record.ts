@@ -1,7 +1,7 @@
 import { link, readFile, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { RekeyError } from '../../src/core/errors.ts'
-import type { ObjectInfo, ObjectTarget, WriteIf, Written } from '../../src/core/object.ts'
+import type { ObjectInfo, ObjectTarget, WriteIf, Written } from '../../src/core/objects/object.ts'
 import { codeOf, failure, ifThere, syncFolder, unique, writeNew } from './files.ts'
 import { placeOf } from './names.ts'
 

@@ -1,7 +1,7 @@
 import { open, rm } from 'node:fs/promises'
 import { resolve } from 'node:path'
 import { RekeyError } from '../../src/core/errors.ts'
-import type { ObjectInfo, ObjectName, ObjectTarget, Written } from '../../src/core/object.ts'
+import type { ObjectInfo, ObjectName, ObjectTarget, Written } from '../../src/core/objects/object.ts'
 import type { ObjectBody, ObjectContent, ObjectRead, ObjectStore } from '../../src/ports.ts'
 import { duplicate, find, store } from './content.ts'
 import { codeOf, failure, syncFolder, unique } from './files.ts'

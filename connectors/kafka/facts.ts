@@ -1,5 +1,5 @@
 import type { Admin, ConfigResourceTypes, ITopicConfig, Kafka } from 'kafkajs'
-import type { AskedTopic, KafkaFacts, Refusal } from '../../src/core/check-kafka.ts'
+import type { AskedTopic, KafkaFacts, Refusal } from '../../src/core/check/kafka.ts'
 import type { TopicWish } from '../../src/core/topic.ts'
 import { kafkaError, withAdmin } from './client.ts'
 import { isReader, newReader } from './groups.ts'

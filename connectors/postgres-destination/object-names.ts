@@ -1,5 +1,5 @@
 import { formatLsn, type Lsn } from '../../src/core/lsn.ts'
-import type { RowObjects } from '../../src/core/named-objects.ts'
+import type { RowObjects } from '../../src/core/objects/named.ts'
 import { Lines } from '../../src/core/out.ts'
 import { quoteLiteral } from '../../src/core/quote.ts'
 import { fromRaw } from './ledger.ts'

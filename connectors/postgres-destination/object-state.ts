@@ -1,4 +1,4 @@
-import { noCounts, type JobCounts, type JobState } from '../../src/core/object-job.ts'
+import { noCounts, type JobCounts, type JobState } from '../../src/core/objects/job.ts'
 import type { Query } from './lookup.ts'
 
 /** A job as it is shown to people and written to the manifest. */

@@ -1,4 +1,4 @@
-import type { NamedObject } from '../../src/core/named-objects.ts'
+import type { NamedObject } from '../../src/core/objects/named.ts'
 import type { PlannedKeys } from '../../src/ports.ts'
 import type { Query } from './lookup.ts'
 

@@ -1,4 +1,4 @@
-import type { RedisFacts } from '../../src/core/check-redis.ts'
+import type { RedisFacts } from '../../src/core/check/redis.ts'
 import { type ClientOptions, openClient } from './client.ts'
 import { clear, keysOf } from './keys.ts'
 

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import type { GetObjectCommandOutput } from '@aws-sdk/client-s3'
-import type { ObjectTarget } from '../../src/core/object.ts'
+import type { ObjectTarget } from '../../src/core/objects/object.ts'
 import type { ObjectContent, ObjectRead } from '../../src/ports.ts'
 import type { S3Options } from './client.ts'
 import type { Answer, Route } from './route.ts'

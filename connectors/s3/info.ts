@@ -1,5 +1,5 @@
 import type { GetObjectCommandOutput, HeadObjectCommandOutput } from '@aws-sdk/client-s3'
-import type { ContentHeaders, ObjectInfo, ObjectTarget } from '../../src/core/object.ts'
+import type { ContentHeaders, ObjectInfo, ObjectTarget } from '../../src/core/objects/object.ts'
 import { withHeaders } from './headers.ts'
 import { etagOf, hexOf, receivedValue, sentValue, tagging } from './text.ts'
 

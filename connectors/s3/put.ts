@@ -1,6 +1,6 @@
 import { Readable } from 'node:stream'
 import { RekeyError } from '../../src/core/errors.ts'
-import type { ObjectTarget, WriteIf, Written } from '../../src/core/object.ts'
+import type { ObjectTarget, WriteIf, Written } from '../../src/core/objects/object.ts'
 import type { ObjectContent, StoredBytes } from '../../src/ports.ts'
 import { ask } from './ask.ts'
 import { putByRoute } from './by-route.ts'

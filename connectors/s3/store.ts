@@ -1,7 +1,7 @@
 import type { Readable } from 'node:stream'
 import type { ListObjectsV2CommandOutput } from '@aws-sdk/client-s3'
 import { RekeyError } from '../../src/core/errors.ts'
-import { etagMeans, isObjectKey, type ListedObject, type ObjectInfo, type ObjectName } from '../../src/core/object.ts'
+import { etagMeans, isObjectKey, type ListedObject, type ObjectInfo, type ObjectName } from '../../src/core/objects/object.ts'
 import type { ObjectBody, ObjectRead, ObjectStore } from '../../src/ports.ts'
 import { ask } from './ask.ts'
 import { getByRoute } from './by-route.ts'

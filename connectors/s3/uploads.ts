@@ -1,6 +1,6 @@
 import type { ListMultipartUploadsCommandOutput, ListPartsCommandOutput } from '@aws-sdk/client-s3'
 import { RekeyError } from '../../src/core/errors.ts'
-import type { ObjectTarget, OpenUpload, UploadedPart, Written } from '../../src/core/object.ts'
+import type { ObjectTarget, OpenUpload, UploadedPart, Written } from '../../src/core/objects/object.ts'
 import type { ObjectContent, ObjectUploads, Upload } from '../../src/ports.ts'
 import { ask } from './ask.ts'
 import { partByRoute } from './by-route.ts'

@@ -1,5 +1,5 @@
 import { check, type Finding } from '../prepare/check.ts'
-import type { PlacedProblem } from '../core/check-mapping.ts'
+import type { PlacedProblem } from '../core/check/mapping.ts'
 import { ERRORS } from '../core/errors.ts'
 import type { Session } from './session.ts'
 import { counted, plain } from './text.ts'

@@ -1,4 +1,4 @@
-import { jobTotals, JOB_STATES, type JobState, type JobTotals } from '../core/object-job.ts'
+import { jobTotals, JOB_STATES, type JobState, type JobTotals } from '../core/objects/job.ts'
 import { merkleTree } from '../mirror/manifest.ts'
 import type { ObjectState, StoredJob } from '../pipeline/operate.ts'
 import type { FoundProblem } from '../mirror/verify-objects.ts'

@@ -1,6 +1,6 @@
 import type { Totals } from '../core/plan.ts'
 import { addTotals, noTotals, skippedOf } from '../core/totals.ts'
-import type { ObjectProgress } from '../core/object-job.ts'
+import type { ObjectProgress } from '../core/objects/job.ts'
 import type { Progress } from '../progress.ts'
 import { counted, fit, formatBytes, formatCount, formatSeconds, plain } from './text.ts'
 

@@ -1,7 +1,7 @@
 import type { Config } from '../config/config.ts'
 import { RekeyError } from '../core/errors.ts'
 import { formatLsn, type Lsn } from '../core/lsn.ts'
-import { jobTotals, type JobCounts, type JobTotals } from '../core/object-job.ts'
+import { jobTotals, type JobCounts, type JobTotals } from '../core/objects/job.ts'
 import type { Totals } from '../core/plan.ts'
 import { judgeSlot } from '../core/slot-health.ts'
 import { closes } from '../core/totals.ts'

@@ -3,7 +3,7 @@ import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { z } from 'zod'
 import { RekeyError } from '../core/errors.ts'
-import type { MappingSource } from '../core/mapping-source.ts'
+import type { MappingSource } from '../core/compile/mapping-source.ts'
 import { mappingPartSchema, mappingSchema } from './mapping-schema.ts'
 import { describeIssues, parseYaml, placeOf, type YamlFile } from './problems.ts'
 

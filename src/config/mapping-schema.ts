@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import type { ColumnSpec, JsonEditSpec, MapSpec } from '../core/mapping-source.ts'
+import type { ColumnSpec, JsonEditSpec, MapSpec } from '../core/compile/mapping-source.ts'
 
 const name = z.string().min(1)
 const reason = z.string().trim().min(3, 'say why in a few words')

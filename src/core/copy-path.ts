@@ -1,4 +1,4 @@
-import { etagMeans } from './object.ts'
+import { etagMeans } from './objects/object.ts'
 
 const MiB = 2 ** 20
 const GiB = 2 ** 30

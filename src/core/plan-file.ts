@@ -1,5 +1,5 @@
 import type { ConflictRow } from './conflicts-csv.ts'
-import type { KeyFault } from './named-objects.ts'
+import type { KeyFault } from './objects/named.ts'
 
 /** What the dry run found of one table: rows = new + matched + skipped + conflict + orphan + invalid. Keys are COPY text fields. */
 export interface TablePlan {

@@ -1,7 +1,7 @@
 import type { CatalogTable } from './catalog.ts'
 import type { Lsn } from './lsn.ts'
 import type { MergeKeyPart, TableRule } from './mapping.ts'
-import type { RowObjects } from './named-objects.ts'
+import type { RowObjects } from './objects/named.ts'
 import type { Lines } from './out.ts'
 import type { TableName } from './relation.ts'
 

@@ -1,9 +1,9 @@
 import { tableOf, type Catalog, type CatalogColumn, type CatalogTable, type ForeignKey, type UniqueKey } from './catalog.ts'
-import { resolveTable } from './compile-draft.ts'
-import { wholeIds } from './compile-fit.ts'
-import { compileMapping } from './compile.ts'
+import { resolveTable } from './compile/draft.ts'
+import { wholeIds } from './compile/fit.ts'
+import { compileMapping } from './compile/compile.ts'
 import type { Mapping } from './mapping.ts'
-import type { MappingSource, TableSpec } from './mapping-source.ts'
+import type { MappingSource, TableSpec } from './compile/mapping-source.ts'
 import { nameOf, type TableName } from './relation.ts'
 
 /** A table of the source and the one that the mapping makes of it. */

@@ -1,6 +1,6 @@
 import { tableOf, type Catalog, type CatalogTable, type ForeignKey } from './catalog.ts'
-import { resolveTable } from './compile-draft.ts'
-import type { MappingSource, TableSpec } from './mapping-source.ts'
+import { resolveTable } from './compile/draft.ts'
+import type { MappingSource, TableSpec } from './compile/mapping-source.ts'
 import type { Problem } from './problem.ts'
 import { nameOf, type TableName } from './relation.ts'
 

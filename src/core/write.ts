@@ -1,6 +1,6 @@
 import type { CatalogTable, ForeignKey } from './catalog.ts'
 import { isWhole, keyOf, type Net, type RelationNet } from './coalesce.ts'
-import { IntegerSet } from './integer-set.ts'
+import { IntegerSet } from './ids/integer-set.ts'
 import { Lines } from './out.ts'
 import type { TableWrite } from './plan.ts'
 import type { Program, Step } from './program.ts'

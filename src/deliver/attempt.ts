@@ -1,7 +1,7 @@
 import type { Change, Transaction } from '../core/change.ts'
 import { composeKeys } from '../core/compose.ts'
 import { RekeyError, verdictOf } from '../core/errors.ts'
-import type { RowObjects } from '../core/named-objects.ts'
+import type { RowObjects } from '../core/objects/named.ts'
 import { nameOf, type Relation } from '../core/relation.ts'
 import type { Outcome } from '../core/totals.ts'
 import type { Item } from './careful.ts'

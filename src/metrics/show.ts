@@ -1,4 +1,4 @@
-import { JOB_STATES, type JobResult } from '../core/object-job.ts'
+import { JOB_STATES, type JobResult } from '../core/objects/job.ts'
 import type { SourceSample } from '../core/samples.ts'
 import type { ObjectsSeen } from '../meter.ts'
 import type { Metrics } from './registry.ts'

@@ -1,6 +1,6 @@
-import type { Checksum, ObjectInfo, ObjectTarget, WriteIf, Written } from '../core/object.ts'
-import type { BegunUpload, Copied, CopyPath, CopyRequest, Evidence, Loss } from '../core/object-copy.ts'
-import { lossesOf, marked } from '../core/object-marks.ts'
+import type { Checksum, ObjectInfo, ObjectTarget, WriteIf, Written } from '../core/objects/object.ts'
+import type { BegunUpload, Copied, CopyPath, CopyRequest, Evidence, Loss } from '../core/objects/copy.ts'
+import { lossesOf, marked } from '../core/objects/marks.ts'
 import type { ObjectStore } from '../ports.ts'
 import type { Budget } from './budget.ts'
 

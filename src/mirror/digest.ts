@@ -1,6 +1,6 @@
 import { createHash, type Hash } from 'node:crypto'
 import { RekeyError } from '../core/errors.ts'
-import type { Checksum } from '../core/object.ts'
+import type { Checksum } from '../core/objects/object.ts'
 
 export interface Digest {
   readonly size: number

@@ -1,9 +1,9 @@
 import { RekeyError } from '../core/errors.ts'
-import type { NewKey } from '../core/named-objects.ts'
-import { isObjectKey } from '../core/object.ts'
-import { isOurs } from '../core/object-marks.ts'
-import type { BegunUpload, Copied } from '../core/object-copy.ts'
-import type { FoundObject, JobResult, ObjectJob } from '../core/object-job.ts'
+import type { NewKey } from '../core/objects/named.ts'
+import { isObjectKey } from '../core/objects/object.ts'
+import { isOurs } from '../core/objects/marks.ts'
+import type { BegunUpload, Copied } from '../core/objects/copy.ts'
+import type { FoundObject, JobResult, ObjectJob } from '../core/objects/job.ts'
 import type { JobNotes, ListedJobs, ObjectStore } from '../ports.ts'
 
 /** A job whose object has its key. */

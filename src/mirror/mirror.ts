@@ -1,6 +1,6 @@
 import { sleep } from '../clock.ts'
 import { RekeyError } from '../core/errors.ts'
-import type { JobResult, JobsSeen, ObjectJob } from '../core/object-job.ts'
+import type { JobResult, JobsSeen, ObjectJob } from '../core/objects/job.ts'
 import { doJob, type JobDeps } from './mirror-job.ts'
 import type { ObjectJobs, SweptPrefix } from '../ports.ts'
 

@@ -1,5 +1,5 @@
 import { RekeyError } from '../core/errors.ts'
-import type { Checksum } from '../core/object.ts'
+import type { Checksum } from '../core/objects/object.ts'
 import type { ObjectStore } from '../ports.ts'
 import { checksumOf } from './digest.ts'
 

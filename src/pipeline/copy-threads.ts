@@ -2,7 +2,7 @@ import { setMaxListeners } from 'node:events'
 import { Worker } from 'node:worker_threads'
 import { RekeyError, type ErrorCode } from '../core/errors.ts'
 import type { StoreRule } from '../core/mapping.ts'
-import type { BegunUpload, Copied } from '../core/object-copy.ts'
+import type { BegunUpload, Copied } from '../core/objects/copy.ts'
 import type { Copy, CopyOrder } from './copying.ts'
 import type { ObjectsConfig } from './stores.ts'
 

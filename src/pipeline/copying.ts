@@ -1,6 +1,6 @@
 import { newBudget } from '../mirror/budget.ts'
 import { copyObject } from '../mirror/copy.ts'
-import type { BegunUpload, Copied, CopyRequest } from '../core/object-copy.ts'
+import type { BegunUpload, Copied, CopyRequest } from '../core/objects/copy.ts'
 import type { Stores } from './stores.ts'
 
 /** Parts of one object under way at a time. */

@@ -2,7 +2,7 @@ import { kafkaFacts } from '../../connectors/kafka/facts.ts'
 import { readerGroup } from '../../connectors/kafka/groups.ts'
 import { removeTopics, type TopicsRemoved } from '../../connectors/kafka/remove.ts'
 import { notedTopics } from '../../connectors/postgres-destination/made-topics.ts'
-import type { KafkaFacts } from '../core/check-kafka.ts'
+import type { KafkaFacts } from '../core/check/kafka.ts'
 import { clientOf, kafkaOf, prefixOf, tableTopicsOf, topicOf, topicsUsed } from './kafka-log.ts'
 import type { Opened } from './open.ts'
 

@@ -1,7 +1,7 @@
 import { createHmac } from 'node:crypto'
 import { v5, v7 } from 'uuid'
 import type { Catalog } from '../core/catalog.ts'
-import { mintOrderedText, orderedKey, unmintOrdered, writeBase32 } from '../core/ids.ts'
+import { mintOrderedText, orderedKey, unmintOrdered, writeBase32 } from '../core/ids/ids.ts'
 import type { Entity, Mapping } from '../core/mapping.ts'
 import type { Minter, Minters } from '../core/program.ts'
 import { nameOf } from '../core/relation.ts'

@@ -1,5 +1,5 @@
 import type { Mapping } from '../core/mapping.ts'
-import { rewriteKey, type NewKey } from '../core/named-objects.ts'
+import { rewriteKey, type NewKey } from '../core/objects/named.ts'
 import type { MatchQuestion } from '../core/plan.ts'
 import type { Minters } from '../core/program.ts'
 import { escapeField, unescapeField } from '../core/row.ts'

@@ -1,6 +1,6 @@
 import type { Catalog } from '../core/catalog.ts'
-import type { DestinationFacts, PublicationFact, RoleFact, SideFacts, SourceFacts, TableFact } from '../core/check-facts.ts'
-import type { Finding } from '../core/finding.ts'
+import type { DestinationFacts, PublicationFact, RoleFact, SideFacts, SourceFacts, TableFact } from '../core/check/facts.ts'
+import type { Finding } from '../core/check/finding.ts'
 import { quoteIdent, quoteName } from '../core/quote.ts'
 import { nameOf, type TableName } from '../core/relation.ts'
 import { readTypes, type TextQuery } from './ddl-facts.ts'

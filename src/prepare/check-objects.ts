@@ -1,6 +1,6 @@
 import { createHash, randomUUID } from 'node:crypto'
 import { RekeyError } from '../core/errors.ts'
-import { reportOf, type Finding } from '../core/finding.ts'
+import { reportOf, type Finding } from '../core/check/finding.ts'
 import type { StoreRule } from '../core/mapping.ts'
 import type { ObjectStore } from '../ports.ts'
 

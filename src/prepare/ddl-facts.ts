@@ -1,4 +1,4 @@
-import type { DdlFacts, TypeFact } from '../core/ddl-facts.ts'
+import type { DdlFacts, TypeFact } from '../core/ddl/facts.ts'
 
 /** A read with parameters: rows as positional text. All reads of one call must go to one session. */
 export type TextQuery = (sql: string, params: readonly unknown[]) => Promise<(string | null)[][]>

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import type { KeyFault, NamedObject, RowObjects } from '../core/named-objects.ts'
+import type { KeyFault, NamedObject, RowObjects } from '../core/objects/named.ts'
 import type { ObjectsPlan } from '../core/plan-file.ts'
 import type { PlannedKeys } from '../ports.ts'
 

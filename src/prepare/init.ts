@@ -1,13 +1,13 @@
 import type { Catalog } from '../core/catalog.ts'
-import { isInteger } from '../core/compile-draft.ts'
-import { mappingText } from '../core/mapping-text.ts'
+import { isInteger } from '../core/compile/draft.ts'
+import { mappingText } from '../core/compile/mapping-text.ts'
 import { RekeyError } from '../core/errors.ts'
-import { propose, type Seen } from '../core/propose.ts'
+import { propose, type Seen } from '../core/propose/propose.ts'
 import { quoteIdent, quoteName } from '../core/quote.ts'
 import { nameOf } from '../core/relation.ts'
 import type { TextQuery } from './ddl-facts.ts'
 
-export { todosOf } from '../core/mapping-text.ts'
+export { todosOf } from '../core/compile/mapping-text.ts'
 
 export interface InitOptions {
   readonly catalogs: { readonly source: Catalog; readonly destination: Catalog }

@@ -6,7 +6,7 @@ import { workload } from '../../bench/workloads.ts'
 import { readCatalog } from '../../src/prepare/catalog.ts'
 import { parseConfig } from '../../src/config/config.ts'
 import { parseMapping } from '../../src/config/mapping-files.ts'
-import { compileMapping } from '../../src/core/compile.ts'
+import { compileMapping } from '../../src/core/compile/compile.ts'
 import { createDatabase } from '../support/database.ts'
 import { server } from '../support/servers.ts'
 

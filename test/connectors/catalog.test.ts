@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { readCatalog } from '../../src/prepare/catalog.ts'
 import { readMapping } from '../../src/config/mapping-files.ts'
 import { tableOf, type Catalog } from '../../src/core/catalog.ts'
-import { compileMapping } from '../../src/core/compile.ts'
+import { compileMapping } from '../../src/core/compile/compile.ts'
 import { startPostgres, type Server } from '../support/postgres.ts'
 
 const SCHEMA = `

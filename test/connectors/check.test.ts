@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { readCatalog } from '../../src/prepare/catalog.ts'
 import { check, type CheckOptions, type Finding } from '../../src/prepare/check.ts'
 import { readMapping } from '../../src/config/mapping-files.ts'
-import { compileMapping } from '../../src/core/compile.ts'
+import { compileMapping } from '../../src/core/compile/compile.ts'
 import { client, createDatabase, type Database } from '../support/database.ts'
 import { startPostgres, type Server } from '../support/postgres.ts'
 

@@ -1,7 +1,7 @@
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import type { Finding } from '../../src/core/finding.ts'
+import type { Finding } from '../../src/core/check/finding.ts'
 import { type CommandLine, commandLine } from '../support/command-line.ts'
 import { freePort } from '../support/free-port.ts'
 import { administered } from '../support/kafka-rig.ts'

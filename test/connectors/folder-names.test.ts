@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { bytesOf, placeOf } from '../../connectors/folder/names.ts'
-import { isObjectKey } from '../../src/core/object.ts'
+import { isObjectKey } from '../../src/core/objects/object.ts'
 
 const unit = fc.oneof(fc.constantFrom('/', '.', '..', '+', '~', '%', '=', ',', ';', '!', 'A', 'a', '\\', '\0'), fc.string({ unit: 'binary', maxLength: 3 }))
 const key = fc.array(unit, { maxLength: 300 }).map((units) => units.join('')).filter(isObjectKey)

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import type { CatalogTable, CatalogTrigger } from '../../src/core/catalog.ts'
-import { compileMapping } from '../../src/core/compile.ts'
-import type { MappingSource, TableSpec } from '../../src/core/mapping-source.ts'
+import { compileMapping } from '../../src/core/compile/compile.ts'
+import type { MappingSource, TableSpec } from '../../src/core/compile/mapping-source.ts'
 import { catalog, table } from '../support/catalog-literals.ts'
 import { compile, told, users, USR, usersThere } from '../support/mapping-literals.ts'
 

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import type { IdSpec, TableSpec } from '../../src/core/mapping-source.ts'
+import type { IdSpec, TableSpec } from '../../src/core/compile/mapping-source.ts'
 import { table } from '../support/catalog-literals.ts'
 import { compile, told, users, USR, usersThere } from '../support/mapping-literals.ts'
 

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { mintOrdered, mintOrderedText, orderedKey, readBase32, unmintOrdered } from '../../src/core/ids.ts'
-import { hash, siphash8 } from '../../src/core/siphash.ts'
+import { mintOrdered, mintOrderedText, orderedKey, readBase32, unmintOrdered } from '../../src/core/ids/ids.ts'
+import { hash, siphash8 } from '../../src/core/ids/siphash.ts'
 
 const counting = Uint8Array.from({ length: 16 }, (_, i) => i)
 const key = orderedKey('usr', counting)

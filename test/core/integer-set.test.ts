@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { IntegerSet } from '../../src/core/integer-set.ts'
+import { IntegerSet } from '../../src/core/ids/integer-set.ts'
 
 test('says of each integer whether it is new, as a Set does', () => {
   const integers = fc.oneof(fc.nat(50), fc.nat(2 ** 31 - 1), fc.nat(100_000).map((n) => n * 64), fc.constantFrom(0, 2 ** 31 - 1))

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { formatJsonPath, parseJsonPath } from '../../src/core/json-path.ts'
+import { formatJsonPath, parseJsonPath } from '../../src/core/json/path.ts'
 import type { JsonStep } from '../../src/core/mapping.ts'
 
 test('every kind of step', () => {

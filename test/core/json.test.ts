@@ -1,8 +1,8 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { rewriteJson } from '../../src/core/json.ts'
-import { parseJsonPath } from '../../src/core/json-path.ts'
-import { NotJson } from '../../src/core/json-scan.ts'
+import { rewriteJson } from '../../src/core/json/json.ts'
+import { parseJsonPath } from '../../src/core/json/path.ts'
+import { NotJson } from '../../src/core/json/scan.ts'
 import { parseTemplate, Unmatched } from '../../src/core/template.ts'
 import type { JsonEdit } from '../../src/core/mapping.ts'
 

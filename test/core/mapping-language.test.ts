@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { parseMapping } from '../../src/config/mapping-files.ts'
-import { compileMapping } from '../../src/core/compile.ts'
+import { compileMapping } from '../../src/core/compile/compile.ts'
 import type { TableRule } from '../../src/core/mapping.ts'
 import { catalog, table } from '../support/catalog-literals.ts'
 

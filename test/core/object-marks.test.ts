@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
-import type { ObjectInfo } from '../../src/core/object.ts'
-import { lossesOf, marked, verdictOn } from '../../src/core/object-marks.ts'
+import type { ObjectInfo } from '../../src/core/objects/object.ts'
+import { lossesOf, marked, verdictOn } from '../../src/core/objects/marks.ts'
 
 const ONE = '11111111111111111111111111111111'
 const TWO = '22222222222222222222222222222222'

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { etagMeans, isObjectKey } from '../../src/core/object.ts'
+import { etagMeans, isObjectKey } from '../../src/core/objects/object.ts'
 
 describe('object keys', () => {
   it('are measured in bytes of UTF-8, as S3 does', () => {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { judgeCycles } from '../../src/core/check-cycles.ts'
+import { judgeCycles } from '../../src/core/check/cycles.ts'
 import { copyDeadlocks, planPasses } from '../../src/core/passes.ts'
 import type { CatalogTable } from '../../src/core/catalog.ts'
 import { catalog, table } from '../support/catalog-literals.ts'

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
-import { guessReference, isFramework, naturalKey, prefixFor, singular } from '../../src/core/propose-names.ts'
-import { todosOf } from '../../src/core/mapping-text.ts'
+import { guessReference, isFramework, naturalKey, prefixFor, singular } from '../../src/core/propose/names.ts'
+import { todosOf } from '../../src/core/compile/mapping-text.ts'
 import { table } from '../support/catalog-literals.ts'
 
 describe('names', () => {

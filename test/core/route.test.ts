@@ -2,7 +2,7 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { partitionFor, router } from '../../src/core/route.ts'
 import { onePartitionOnly, rootsOf } from '../../src/core/roots.ts'
-import type { TableSpec } from '../../src/core/mapping-source.ts'
+import type { TableSpec } from '../../src/core/compile/mapping-source.ts'
 import { catalog, table } from '../support/catalog-literals.ts'
 import { deleteOf, insertOf, relation, transaction, truncateOf, updateOf } from '../support/core-literals.ts'
 

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { evaluateExpression } from '../../src/core/expression.ts'
-import { parseJsonPath } from '../../src/core/json-path.ts'
+import { parseJsonPath } from '../../src/core/json/path.ts'
 import type { JsonEdit, ValueMap } from '../../src/core/mapping.ts'
 import { parseTemplate, Unmatched } from '../../src/core/template.ts'
 import { columnsOf, referencesOf, rewriteValue } from '../../src/core/value.ts'

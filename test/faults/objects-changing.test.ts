@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import type { Copied, CopyRequest } from '../../src/core/object-copy.ts'
+import type { Copied, CopyRequest } from '../../src/core/objects/copy.ts'
 import { copyObject } from '../../src/mirror/copy.ts'
 import { newBucket } from '../support/buckets.ts'
 import { between, requestFor } from '../support/copying.ts'

@@ -1,4 +1,4 @@
-import type { CopyRequest } from '../../src/core/object-copy.ts'
+import type { CopyRequest } from '../../src/core/objects/copy.ts'
 import { newBudget } from '../../src/mirror/budget.ts'
 import type { CopyContext } from '../../src/mirror/copying.ts'
 import type { ObjectStore } from '../../src/ports.ts'

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import type { ObjectInfo } from '../../src/core/object.ts'
+import type { ObjectInfo } from '../../src/core/objects/object.ts'
 import type { ObjectStore } from '../../src/ports.ts'
 
 /** As a bucket with SSE-KMS or SSE-C answers: ETags that look like an MD5 and are the digest of something else. */

@@ -1,6 +1,6 @@
 import type { CatalogTable } from '../../src/core/catalog.ts'
-import { compileMapping } from '../../src/core/compile.ts'
-import type { IdSpec, MappingSource, TableSpec } from '../../src/core/mapping-source.ts'
+import { compileMapping } from '../../src/core/compile/compile.ts'
+import type { IdSpec, MappingSource, TableSpec } from '../../src/core/compile/mapping-source.ts'
 import { catalog, table } from './catalog-literals.ts'
 
 export const users = (columns: Record<string, string> = {}, more = {}) => table('users', { columns: { id: 'bigint', ...columns }, ...more })

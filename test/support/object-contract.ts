@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest'
 import type { ErrorCode } from '../../src/core/errors.ts'
-import { CONTENT_HEADERS, type ListedObject } from '../../src/core/object.ts'
+import { CONTENT_HEADERS, type ListedObject } from '../../src/core/objects/object.ts'
 import type { ObjectStore } from '../../src/ports.ts'
 import { HOSTILE_KEYS, bytesIn, bytesOf, content, md5, partsEtag, sha256, target } from './objects.ts'
 import { random } from './random.ts'

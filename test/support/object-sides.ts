@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, beforeEach } from 'vitest'
 import { openS3Store } from '../../connectors/s3/store.ts'
-import type { OpenUpload } from '../../src/core/object.ts'
+import type { OpenUpload } from '../../src/core/objects/object.ts'
 import type { ObjectStore } from '../../src/ports.ts'
 import { newBucket, optionsFor } from './buckets.ts'
 import { bytesIn, content, target } from './objects.ts'

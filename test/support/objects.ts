@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import type { ObjectTarget } from '../../src/core/object.ts'
+import type { ObjectTarget } from '../../src/core/objects/object.ts'
 import type { ObjectBody, ObjectContent } from '../../src/ports.ts'
 import type { Random } from './random.ts'
 
