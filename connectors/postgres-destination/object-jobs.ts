@@ -6,10 +6,14 @@ import { fromRaw } from './ledger.ts'
 import type { Query } from './lookup.ts'
 import { allVerified } from './object-names.ts'
 
-/** The jobs as workers see them. Every change of a job raises its turn; a report that names another turn changes nothing. */
-export function objectJobs(query: Query, pipeline: string): ObjectJobs {
+/**
+ * The jobs as workers see them. Every change of a job raises its turn; a report that names another turn changes nothing. `record` takes and
+ * reports jobs, where that is not to wait for the other questions: what it has committed may be lost with the server, for such a job is done
+ * again and finds its copy.
+ */
+export function objectJobs(query: Query, pipeline: string, record = query): ObjectJobs {
   const take = async (where: string, most: number, leaseMs: number, more: readonly unknown[] = []): Promise<ObjectJob[]> => {
-    const rows = await query(
+    const rows = await record(
       `with due as (select id from rekey.object where pipeline = $1 and ${where} and not_before <= clock_timestamp()
          order by not_before limit $2 for update skip locked)
        update rekey.object o set state = case when o.state = 'wanted' then 'copying' else o.state end, turn = turn + 1, attempts =
@@ -24,16 +28,16 @@ export function objectJobs(query: Query, pipeline: string): ObjectJobs {
       "state = 'tombstone' and buried_at + make_interval(secs => $4) <= clock_timestamp() and (approved or not $5)", most, leaseMs,
         [graceMs / 1_000, approved]),
     async renew(jobs, leaseMs) {
-      await query(
+      await record(
         `update rekey.object o set not_before = clock_timestamp() + make_interval(secs => $3)
            from json_to_recordset($2) j(id bigint, turn bigint) where o.pipeline = $1 and o.id = j.id and o.turn = j.turn`,
         [pipeline, JSON.stringify(jobs.map(({ id, turn }) => ({ id, turn }))), leaseMs / 1_000])
     },
     async settle(results) {
-      const settled = await query(SETTLE, [pipeline, JSON.stringify(results.map(recordOf))])
+      const settled = await record(SETTLE, [pipeline, JSON.stringify(results.map(recordOf))])
       const verified = settled.filter(([, state]) => state === 'verified').map(([id]) => id!)
       // A statement of its own: it must see rows that were parked while the first one waited for the job.
-      if (verified.length > 0) await query(WAKE, [pipeline, verified])
+      if (verified.length > 0) await record(WAKE, [pipeline, verified])
     },
     listed: listedJobs(query, pipeline),
     notes: jobNotes(query, pipeline),

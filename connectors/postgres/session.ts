@@ -23,16 +23,18 @@ interface Question {
 const asText = { getTypeParser: () => (value: string | Buffer) => value.toString() }
 
 /**
- * `side` names the database in errors. Rejects with RekeyError: PRIVILEGE or CONFIG when the server refuses, REMOTE when it does not
+ * `side` names the database in errors; `settings` are added to the session's. Rejects with RekeyError: PRIVILEGE or CONFIG when the server refuses, REMOTE when it does not
  * answer.
  */
-export async function openSession(url: string, side: 'source' | 'destination'): Promise<SqlSession> {
+export async function openSession(
+  url: string, side: 'source' | 'destination', settings: Readonly<Record<string, string>> = {},
+): Promise<SqlSession> {
   let live: pg.Client | null = null
   let last: Promise<unknown> = Promise.resolve()
   let closed = false
   const connected = async (): Promise<pg.Client> => {
     if (live) return live
-    const client = new pg.Client({ ...connectionSettings(url), types: asText })
+    const client = new pg.Client({ ...connectionSettings(url, settings), types: asText })
     const gone = (): void => {
       if (live === client) live = null
     }

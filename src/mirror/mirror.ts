@@ -103,7 +103,7 @@ interface JobsAhead {
 
 /** Jobs are taken while others are done, several by one statement: no worker waits for the table as long as it has many. */
 function jobsAhead({ jobs, leaseMs, workers }: MirrorOptions, onTaken: (job: ObjectJob) => void): JobsAhead {
-  const most = Math.max(4, workers)
+  const most = Math.max(4, 2 * workers)
   const ahead: ObjectJob[] = []
   let many = false
   let taking: Promise<void> | null = null

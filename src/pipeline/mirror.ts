@@ -34,6 +34,10 @@ export async function mirrorObjects(opened: Opened, objects: ObjectsConfig, run:
   setMaxListeners(0, signal)
   const { config, mapping, minters, catalogs } = opened
   const session = await openSession(config.destination.url, 'destination')
+  const record = await openSession(config.destination.url, 'destination', { synchronous_commit: 'off' }).catch(async (error: unknown) => {
+    await session.close()
+    throw error
+  })
   const rules = [...mapping.stores.values()]
   const threads = run.threads > 0 ? startThreads(run.threads, { objects, rules }, signal) : null
   const stores = await openStores(objects, rules).catch(async (error: unknown) => {
@@ -42,7 +46,7 @@ export async function mirrorObjects(opened: Opened, objects: ObjectsConfig, run:
   })
   const copy = threads?.copy ?? copyHere(stores, objects.memory)
   const { query } = session
-  const jobs = told(objectJobs(query, config.pipeline), run.meter)
+  const jobs = told(objectJobs(query, config.pipeline, record.query), run.meter)
   try {
     await mirror({
       jobs, source: stores.source, destination: stores.destination, workers: objects.workers, point: run.point,
@@ -83,7 +87,7 @@ export async function mirrorObjects(opened: Opened, objects: ObjectsConfig, run:
   } finally {
     await threads?.close()
     stores.close()
-    await session.close()
+    await Promise.all([session.close(), record.close()])
   }
 }
 
