@@ -20,8 +20,12 @@ const ENVIRONMENT = {
   VGW_HEALTH: '/health', VGW_QUIET: 'true', VGW_REGION: REGION,
 }
 
-/** Starts an S3 server over a folder. It checks signatures and checksums; keys are file names, so hostile keys are for startMoto(). */
-export async function startS3(): Promise<S3> {
+/**
+ * Starts an S3 server over a folder. It checks signatures and checksums; keys are file names, so hostile keys are for startMoto(). With
+ * `keepAlive` it serves many requests over a connection, as S3 does; by itself it closes each.
+ */
+export async function startS3({ keepAlive = false } = {}): Promise<S3> {
+  const environment = { ...ENVIRONMENT, VGW_KEEP_ALIVE: String(keepAlive) }
   const served = await serve({
     name: 'versitygw',
     ready: async (port) => (await fetch(`http://127.0.0.1:${port}/health`)).ok,
@@ -29,11 +33,11 @@ export async function startS3(): Promise<S3> {
       const [root, versions] = [path.join(folder, 'root'), path.join(folder, 'versions')]
       await mkdir(root)
       await mkdir(versions)
-      const env = { ...ENVIRONMENT, VGW_PORT: `127.0.0.1:${port}`, VGW_VERSIONING_DIR: versions }
+      const env = { ...environment, VGW_PORT: `127.0.0.1:${port}`, VGW_VERSIONING_DIR: versions }
       return { command: [await versitygw(), 'posix', root], env }
     },
     container: () => ({
-      image: `versity/versitygw:${VERSION}`, port: 7070, env: { ...ENVIRONMENT, VGW_VERSIONING_DIR: '/srv/versions' },
+      image: `versity/versitygw:${VERSION}`, port: 7070, env: { ...environment, VGW_VERSIONING_DIR: '/srv/versions' },
       entrypoint: ['sh', '-c'], command: ['mkdir -p /srv/root /srv/versions && exec versitygw posix /srv/root'],
     }),
   })
