@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
@@ -94,7 +95,16 @@ describe('remove takes the topics along that the pipeline has made', () => {
     await kafka('topics: per-table')
     await make('clitest.public.users')
     await make('clitest2.changes')
-    await line.rekey(['run', '--json'], { on: (text, signal) => text.includes('"phase":"stream"') && signal() })
+    let streams = false
+    // Its reader joins a group a moment later, and a run that ends before has none.
+    const joined = async (): Promise<void> => {
+      while (!(await groups()).some((id) => id.startsWith('clitest.rekey.'))) await sleep(100)
+    }
+    await line.rekey(['run', '--json'], {
+      on(text, signal) {
+        if (!streams && (streams = text.includes('"phase":"stream"'))) void joined().then(signal)
+      },
+    })
   })
 
   it('not while Kafka is away, and says how to go on', async () => {
@@ -109,9 +119,6 @@ describe('remove takes the topics along that the pipeline has made', () => {
     const asked = await line.rekey(['remove'], { answer: 'no' })
     expect(asked.exit).toBe(2)
     expect((await topics()).length).toBeGreaterThan(5)
-    // The run may have ended before it noted how far it had read.
-    const noted = { groupId: 'clitest.rekey.earlier', topic: TOPIC, partitions: [{ partition: 0, offset: '0' }] }
-    await administered(broker, (admin) => admin.setOffsets(noted))
     expect((await groups()).some((id) => id.startsWith('clitest.rekey.'))).toBe(true)
     const { topics: said, destination } = await line.json(['remove', '--yes'])
     expect(said).toEqual({ removed: expect.arrayContaining([TOPIC, 'clitest.public.groups']) as string[], left: ['clitest.public.users'], groups: expect.any(Number) as number })
