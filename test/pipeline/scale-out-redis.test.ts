@@ -60,6 +60,8 @@ test('several deliver processes share one Redis, which is emptied, killed and co
     await redis.restart()
     await expect.poll(() => filled().catch(() => false), { timeout: 20_000 }).toBe(true)
     await sleep(1_000)
+    // How long that takes depends on what else the machine does.
+    await expect.poll(() => count.known.redis, { timeout: 30_000 }).toBeGreaterThan(100)
     stop.abort()
     await working
     await drained(rig, { seconds: 60 })
@@ -73,8 +75,7 @@ test('several deliver processes share one Redis, which is emptied, killed and co
     expect(wrong).toEqual([])
     expect(said.filter((one) => one !== null && !one.startsWith('?')).length).toBeGreaterThan(entries.length / 2)
     expect([count.conflicts, count.rebuilds]).toEqual([0, expect.toSatisfy((n: number) => n >= 3, 'filled three times')])
-    // How often depends on how much came meanwhile.
-    expect(count.known.redis).toBeGreaterThan(10)
+    expect(count.known.redis).toBeGreaterThan(100)
   } finally {
     stop.abort()
     client.disconnect()
