@@ -15,17 +15,27 @@ export interface ClientOptions {
   readonly sasl: { readonly mechanism: 'plain' | 'scram-sha-256' | 'scram-sha-512'; readonly username: string; readonly password: string } | null
 }
 
+/** Clients of the version whose inside is known, and that may be looked into. */
+const open = new WeakSet<Kafka>()
+
+/** Whether a client was opened with `codec: lean`. */
+export function mayLookInside(kafka: Kafka): boolean {
+  return open.has(kafka)
+}
+
 /** A client without a connection. Throws RekeyError CONFIG for a file that cannot be read, or a library that `codec: lean` does not fit. */
 export function openClient({ brokers, ssl, sasl, codec }: ClientOptions): Kafka {
   if (codec === 'lean') installLean()
   const { Kafka: Client, logLevel } = library()
-  return new Client({
+  const client = new Client({
     clientId: 'rekey', brokers: [...brokers], logLevel: logLevel.NOTHING, socketFactory: openSocket,
     connectionTimeout: 5_000, authenticationTimeout: 5_000, requestTimeout: 30_000,
     retry: { initialRetryTime: 100, maxRetryTime: 2_000, retries: 6 },
     ...(ssl ? { ssl: pemFiles(ssl) } : {}),
     ...(sasl ? { sasl: sasl as SASLOptions } : {}),
   })
+  if (codec === 'lean') open.add(client)
+  return client
 }
 
 function pemFiles(ssl: NonNullable<ClientOptions['ssl']>): { ca?: string; cert?: string; key?: string } {

@@ -11,6 +11,8 @@ const BROKER = 4 as ConfigResourceTypes
 
 export interface FactsWish {
   readonly changes: TopicWish
+  /** Id of the topic of changes that was noted. */
+  readonly knownId: string | null
   readonly tables: TableTopicsWish | null
   readonly group: string
 }
@@ -24,20 +26,26 @@ export async function kafkaFacts(open: () => Kafka, wish: FactsWish): Promise<Ka
   const nothing = { brokers: 0, requestBytes: null, topics: [], producer: null, group: null }
   try {
     const kafka = open()
-    const facts = await withAdmin(kafka, 'connect to the brokers', (admin) => askAdmin(admin, wish))
+    const facts = await withAdmin(kafka, 'connect to the brokers', (admin) => askAdmin({ kafka, admin }, wish))
     return { refusal: null, ...facts, producer: await refusalOf('begin a producer', () => beginProducer(kafka)) }
   } catch (error) {
     return { ...nothing, refusal: refusalFrom(error, 'connect to the brokers') }
   }
 }
 
-async function askAdmin(admin: Admin, { changes, tables, group }: FactsWish): Promise<Omit<KafkaFacts, 'refusal' | 'producer'>> {
+interface Asking {
+  readonly kafka: Kafka
+  readonly admin: Admin
+}
+
+async function askAdmin(asking: Asking, { changes, knownId, tables, group }: FactsWish): Promise<Omit<KafkaFacts, 'refusal' | 'producer'>> {
+  const { admin } = asking
   const cluster = await admin.describeCluster()
   const brokers = cluster.brokers.length
-  const topics = [await askTopic(admin, { wish: changes, kind: 'changes', made: newTopic(changes, brokers) })]
+  const topics = [await askTopic(asking, { wish: changes, kind: 'changes', knownId, made: newTopic(changes, brokers) })]
   for (const topic of tables ? tableTopics(tables) : []) {
     const wish = { topic, batchBytes: tables!.batchBytes, replication: tables!.replication }
-    topics.push(await askTopic(admin, { wish, kind: 'table', made: newTableTopic(topic, wish, brokers) }))
+    topics.push(await askTopic(asking, { wish, kind: 'table', knownId: null, made: newTableTopic(topic, wish, brokers) }))
   }
   return {
     brokers, topics, requestBytes: await requestBytes(admin, cluster.brokers.map((one) => String(one.nodeId))),
@@ -45,15 +53,16 @@ async function askAdmin(admin: Admin, { changes, tables, group }: FactsWish): Pr
   }
 }
 
-async function askTopic(admin: Admin, { wish, kind, made }: Pick<AskedTopic, 'wish' | 'kind'> & { readonly made: ITopicConfig }): Promise<AskedTopic> {
+async function askTopic(asking: Asking, { made, ...asked }: Pick<AskedTopic, 'wish' | 'kind' | 'knownId'> & { readonly made: ITopicConfig }): Promise<AskedTopic> {
+  const { wish } = asked
   try {
-    const facts = await describeTopic(admin, wish.topic)
-    if (facts) return { wish, kind, facts, refusal: null }
+    const facts = await describeTopic(asking, wish.topic)
+    if (facts) return { ...asked, facts, refusal: null }
   } catch (error) {
-    return { wish, kind, facts: null, refusal: refusalFrom(error, `read topic ${wish.topic}`) }
+    return { ...asked, facts: null, refusal: refusalFrom(error, `read topic ${wish.topic}`) }
   }
-  const refusal = await refusalOf(`make topic ${wish.topic}`, () => admin.createTopics({ validateOnly: true, waitForLeaders: false, topics: [made] }))
-  return { wish, kind, facts: null, refusal }
+  const refusal = await refusalOf(`make topic ${wish.topic}`, () => asking.admin.createTopics({ validateOnly: true, waitForLeaders: false, topics: [made] }))
+  return { ...asked, facts: null, refusal }
 }
 
 /** The smallest of the largest requests that brokers take; null where we may not ask. */

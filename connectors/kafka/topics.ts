@@ -3,6 +3,7 @@ import type { Admin, ConfigResourceTypes, ITopicConfig, Kafka } from 'kafkajs'
 import { RekeyError } from '../../src/core/errors.ts'
 import { type TopicFacts, topicProblems, topicSettings, type TopicWish } from '../../src/core/topic.ts'
 import { kafkaError, withAdmin } from './client.ts'
+import { topicId } from './topic-id.ts'
 
 export type { TopicWish } from '../../src/core/topic.ts'
 
@@ -26,6 +27,8 @@ export function topicName(...parts: readonly string[]): string {
 }
 
 export interface TopicState {
+  /** Another one when a topic of this name was deleted and made anew; null where it cannot be known, see topic-id.ts. */
+  readonly id: string | null
   /** The offset of the oldest record, and that behind the newest. */
   readonly low: bigint
   readonly high: bigint
@@ -36,18 +39,18 @@ export interface TopicState {
 /** Its records, or null when there is no such topic. Rejects with LOG_TOPIC when it would lose records or mix their order. */
 export function readTopic(kafka: Kafka, wish: TopicWish): Promise<TopicState | null> {
   return withAdmin(kafka, `read topic ${wish.topic}`, async (admin) => {
-    const facts = await describeTopic(admin, wish.topic)
+    const facts = await describeTopic({ kafka, admin }, wish.topic)
     if (!facts) return null
     const problems = topicProblems(wish, facts).map(({ message }) => message)
     if (problems.length > 0) throw new RekeyError('LOG_TOPIC', `topic ${wish.topic}: ${problems.join('; ')}`)
     const offsets = [...(await admin.fetchTopicOffsets(wish.topic))].sort((a, b) => a.partition - b.partition)
     const partitions = offsets.map(({ low, high }) => ({ low: BigInt(low), high: BigInt(high) }))
-    return { ...partitions[0], partitions }
+    return { id: facts.id, ...partitions[0], partitions }
   })
 }
 
 /** Null when there is no such topic. Rejects with RekeyError. */
-export async function describeTopic(admin: Admin, topic: string): Promise<TopicFacts | null> {
+export async function describeTopic({ kafka, admin }: { readonly kafka: Kafka; readonly admin: Admin }, topic: string): Promise<TopicFacts | null> {
   const doing = `read topic ${topic}`
   const { topics } = await admin.fetchTopicMetadata({ topics: [topic] }).catch((error: unknown) => {
     const failed = kafkaError(error, doing)
@@ -58,6 +61,7 @@ export async function describeTopic(admin: Admin, topic: string): Promise<TopicF
   if (!found) return null
   const { resources } = await admin.describeConfigs({ includeSynonyms: false, resources: [{ type: TOPIC, name: topic }] })
   return {
+    id: await topicId(kafka, topic),
     partitions: found.partitions.length,
     replicas: Math.min(...found.partitions.map((one) => one.replicas.length)),
     leaderless: found.partitions.filter((one) => one.leader < 0).length,

@@ -105,6 +105,12 @@ create table if not exists rekey.topic (
   primary key (pipeline, topic)
 );
 
+create table if not exists rekey.topic_id (
+  pipeline text collate "C" primary key,
+  topic text collate "C" not null,
+  id text collate "C" not null
+);
+
 create table if not exists rekey.dropped_index (
   pipeline text collate "C" not null,
   schema_name text not null,

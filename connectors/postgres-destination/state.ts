@@ -7,6 +7,7 @@ import { countLetters } from './dead-letters.ts'
 import { checkpointOf, lockOf } from './holder.ts'
 import { type LaneState, readLanes } from './lanes.ts'
 import { makeIndexSql } from './indexes.ts'
+import { notedTopic } from './made-topics.ts'
 import { findDecisions, findIds, type Query } from './lookup.ts'
 
 /** A checkpoint with its age by the destination's clock. */
@@ -82,6 +83,8 @@ export interface DestinationState {
   /** What became of every row, the copy included. */
   totals(checkpoint: Checkpoint): Promise<Record<string, Totals>>
   chunks(): Promise<ChunkState[]>
+  /** The topic that changes go through; null where there is none, or its id is not known. */
+  topic(): Promise<{ readonly name: string; readonly id: string } | null>
   /** Where the partitions are, of a pipeline that has several; none before its copy is complete. */
   lanes(): Promise<LaneState[]>
   parkedCounts(): Promise<ParkedCount[]>
@@ -110,6 +113,7 @@ export function destinationState(query: Query, pipeline: string): DestinationSta
     writer: () => readWriter(query, pipeline),
     totals: (checkpoint) => readTotals(query, pipeline, checkpoint),
     chunks: () => when([], () => readChunks(query, pipeline)),
+    topic: () => notedTopic(query, pipeline),
     lanes: () => when([], () => readLanes(query, pipeline)),
     parkedCounts: () => when([], () => readParkedCounts(query, pipeline)),
     deadLetters: () => countLetters(query, pipeline),

@@ -8,6 +8,7 @@ export function renderStatus(status: Status): string {
   if (status.position !== null) lines.push(`position  ${status.position}, written ${status.updatedAt}`)
   if (status.lag) lines.push(`lag       ${lagText(status.lag)}`)
   if (status.slot) lines.push(`slot      ${slotText(status.slot)}`)
+  if (status.topic) lines.push(`topic     ${status.topic.name}, id ${status.topic.id}`)
   for (const { partition, position, lagBytes, member } of status.partitions) {
     lines.push(`partition ${partition}: ${position}, ${lagBytes === 0 ? 'nothing' : formatBytes(lagBytes)} behind, ${member === null ? 'applied by nobody' : `applied by ${member.slice(0, 8)}`}`)
   }

@@ -35,6 +35,8 @@ export interface Status {
   readonly writer: WriterState | null
   readonly lag: { readonly bytes: number; readonly seconds: number } | null
   readonly slot: SlotStatus | null
+  /** The topic that changes go through, and its id as Kafka's tools write it; null where there is none, or its id is not known. */
+  readonly topic: { readonly name: string; readonly id: string } | null
   /** Where each partition is, with kafka.partitions above 1; `member` is the process that applies it, null when nobody does. */
   readonly partitions: readonly { readonly partition: number; readonly position: string; readonly lagBytes: number; readonly member: string | null }[]
   readonly chunks: { readonly done: number; readonly open: number; readonly rows: number; readonly tables: readonly ChunkState[] }
@@ -80,6 +82,7 @@ export async function readStatus(operated: Operated, config: Pick<Config, 'pipel
     position: checkpoint ? `${checkpoint.epoch}:${formatLsn(checkpoint.commitLsn)}` : null,
     lag: checkpoint ? lagOf(end, checkpoint) : null,
     slot: await slotStatus(source, { checkpoint, logged: config.log === 'kafka', running: writer !== null || config.log === 'kafka', database: opened.catalogs.source.database, warnings }),
+    topic: await destination.topic(),
     partitions: (await destination.lanes()).map(({ partition, commitLsn, endLsn, member }) => (
       { partition, position: formatLsn(commitLsn), lagBytes: Math.max(0, Number(end - endLsn)), member })),
     chunks: { done: sum(chunks, (c) => c.done), open: sum(chunks, (c) => c.open), rows: sum(chunks, (c) => c.rows), tables: chunks },

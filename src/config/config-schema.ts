@@ -63,7 +63,7 @@ const kafka = z.strictObject({
   batch: size.prefault('512KiB').pipe(z.number().min(64 << 10, 'at least 64KiB').max(8 << 20, 'at most 8MiB'))
     .describe('Bytes of records that are sent at once; the topic must take batches a little larger'),
   codec: z.enum(['lean', 'kafkajs']).default('lean')
-    .describe('Who encodes and decodes batches of records. lean: rekey, several times as fast; kafkajs: the client library, to rule the other out'),
+    .describe('Who encodes and decodes batches of records. lean: rekey, several times as fast, and it asks for ids of topics; kafkajs: the client library as it is, to rule the other out'),
   replication: count(1, 32).optional().describe('Copies of the topic that is made; without it as many as brokers, up to 3'),
   partitions: count(1, 64).default(1)
     .describe('1: everything in the order of the source; more: that many deliver processes may share the work, see `root` in the mapping'),

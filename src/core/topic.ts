@@ -10,6 +10,8 @@ export interface TopicWish {
 
 /** A topic as the brokers describe it. */
 export interface TopicFacts {
+  /** Another one when a topic of this name was deleted and made anew; null where brokers, or the library, do not tell. */
+  readonly id: string | null
   readonly partitions: number
   /** Copies of the partition that has fewest, those that are behind too. */
   readonly replicas: number

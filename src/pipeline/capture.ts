@@ -2,7 +2,7 @@ import { encoder } from '../../connectors/kafka/encode.ts'
 import { epochOf } from '../../connectors/kafka/header.ts'
 import { kafkaAppends } from '../../connectors/kafka/log.ts'
 import { spread } from '../../connectors/kafka/spread.ts'
-import { readTopic } from '../../connectors/kafka/topics.ts'
+import { readTopic, type TopicWish } from '../../connectors/kafka/topics.ts'
 import { openSession, type SqlSession } from '../../connectors/postgres/session.ts'
 import { freeSlot, readSlot } from '../../connectors/postgres-source/slot.ts'
 import { openSource } from '../../connectors/postgres-source/source.ts'
@@ -48,6 +48,7 @@ export async function runCapture(role: CaptureRole, signal: AbortSignal): Promis
   const meter = allOf([role.meter, watching])
   try {
     let begun = false
+    const seen: Seen = { topicId: null }
     await again({
       retry: role.config.retry, signal, mayPass: (error) => begun && (signal.aborted || passes(error)),
       waits(error) {
@@ -60,7 +61,7 @@ export async function runCapture(role: CaptureRole, signal: AbortSignal): Promis
       if (state === null) return
       begun = true
       meter.capturing(state.confirmed)
-      await captureOnce(role, { session, catalog, state }, signal)
+      await captureOnce(role, { session, catalog, state, seen }, signal)
     })
   } finally {
     watching.stop?.()
@@ -88,16 +89,22 @@ Promise<(SlotState & { readonly confirmed: Lsn }) | null> {
   return null
 }
 
+interface Seen {
+  /** Of the topic that this process has written to. */
+  topicId: string | null
+}
+
 interface Reading {
+  readonly seen: Seen
   readonly session: SqlSession
   readonly catalog: Catalog
   readonly state: SlotState & { readonly confirmed: Lsn }
 }
 
-async function captureOnce({ config, meter, note, point }: CaptureRole, { session, catalog, state }: Reading, signal: AbortSignal): Promise<void> {
+async function captureOnce({ config, meter, note, point }: CaptureRole, { session, catalog, state, seen }: Reading, signal: AbortSignal): Promise<void> {
   const kafka = clientOf(kafkaOf(config))
   const topic = topicOf(config)
-  if ((await readTopic(kafka, topic)) === null) throw new RekeyError('LOG_TOPIC', `there is no topic ${topic.topic}`)
+  await sameTopic(kafka, { topic, seen })
   const { batch, compression, codec } = kafkaOf(config)
   const encode = encoder({
     name: prefixOf(config), database: catalog.database, version: version(), epoch: epochOf({ ...state, pipeline: config.pipeline }),
@@ -128,6 +135,17 @@ async function captureOnce({ config, meter, note, point }: CaptureRole, { sessio
     await log.close()
     await open.close()
   }
+}
+
+/** What this process has written may be gone with the topic that it wrote to: who delivers can tell, at its start. */
+async function sameTopic(kafka: ReturnType<typeof clientOf>, { topic, seen }: { readonly topic: TopicWish; readonly seen: Seen }): Promise<void> {
+  const found = await readTopic(kafka, topic)
+  if (found === null) throw new RekeyError('LOG_TOPIC', `there is no topic ${topic.topic}`)
+  if (seen.topicId !== null && found.id !== null && found.id !== seen.topicId) {
+    const hint = 'Start deliver, which says whether something is missing, then capture.'
+    throw new RekeyError('LOG_TOPIC', `topic ${topic.topic} was deleted and made anew under way (its id is ${found.id}, and was ${seen.topicId})`, { hint })
+  }
+  seen.topicId = found.id ?? seen.topicId
 }
 
 /** Null where one partition has everything. Rejects with MAPPING when the mapping does not say where a row belongs. */

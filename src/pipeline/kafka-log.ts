@@ -3,11 +3,13 @@ import { epochOf } from '../../connectors/kafka/header.ts'
 import { kafkaReads, type ReadOptions } from '../../connectors/kafka/log.ts'
 import { allParts } from '../../connectors/kafka/part-logs.ts'
 import { letterTopic, makeLetterTopic } from '../../connectors/kafka/dead-letters.ts'
+import { holdsFrom } from '../../connectors/kafka/first-records.ts'
 import { readerGroup } from '../../connectors/kafka/groups.ts'
 import { makeTableTopics, tableTopics, type TableTopicsWish } from '../../connectors/kafka/table-topics.ts'
-import { changesTopic, makeTopic, readTopic, type TopicWish } from '../../connectors/kafka/topics.ts'
+import { topicId } from '../../connectors/kafka/topic-id.ts'
+import { changesTopic, makeTopic, readTopic, type TopicState, type TopicWish } from '../../connectors/kafka/topics.ts'
 import { isKept, keepLetter } from '../../connectors/postgres-destination/dead-letters.ts'
-import { noteTopics } from '../../connectors/postgres-destination/made-topics.ts'
+import { notedTopicId, noteTopicId, noteTopics } from '../../connectors/postgres-destination/made-topics.ts'
 import type { Config } from '../config/config.ts'
 import { RekeyError } from '../core/errors.ts'
 import { formatLsn, type Lsn } from '../core/lsn.ts'
@@ -56,8 +58,14 @@ export function topicsUsed(opened: Pick<Opened, 'config' | 'mapping'>): string[]
 export async function beginTopics({ opened }: Bridge): Promise<void> {
   const { config } = opened
   const kafka = clientOf(kafkaOf(config))
-  if ((await readTopic(kafka, topicOf(config))) === null) await makeNoted(opened, () => makeTopic(kafka, topicOf(config)))
+  const state = await readTopic(kafka, topicOf(config))
+  if (state === null) await makeNoted(opened, () => makeTopic(kafka, topicOf(config)))
+  await noteId(opened, state?.id ?? (await topicId(kafka, topicOf(config).topic)))
   await beginOthers(opened)
+}
+
+async function noteId({ config, destination }: Opened, id: string | null): Promise<void> {
+  if (id !== null) await noteTopicId(destination.query, config.pipeline, { topic: topicOf(config).topic, id })
 }
 
 async function makeNoted({ config, destination }: Opened, make: () => Promise<boolean>, topic = topicOf(config).topic): Promise<void> {
@@ -80,23 +88,49 @@ async function beginTableTopics(opened: Opened): Promise<void> {
 }
 
 /**
- * May the topic still hold what the slot has let go of and the destination has not? One that is gone or empty does not. LOG_GAP then names
- * what is missing; when nothing is, the topic is made again. A hole in a topic that has records is found by reading it.
+ * May the topic still hold what the slot has let go of and the destination has not? One that is gone or empty does not; one that was made anew
+ * does if its first records say so. LOG_GAP then names what is missing; when nothing is, a topic that is gone is made again, and another one is
+ * taken. A hole in a topic that has records is found by reading it.
  */
 export async function judgeTopic({ opened, events }: Bridge, { endLsn }: Checkpoint, confirmed: Lsn): Promise<void> {
-  const { config } = opened
+  const { config, destination: { query } } = opened
   await beginOthers(opened)
   const kafka = clientOf(kafkaOf(config))
   const wish = topicOf(config)
   const state = await readTopic(kafka, wish)
-  if (state && state.low < state.high) return
+  const known = await notedTopicId(query, config.pipeline, wish.topic)
+  const isOther = known !== null && state !== null && state.id !== null && state.id !== known
   if (confirmed > endLsn) {
-    const what = state ? 'is empty' : 'is gone'
-    throw new RekeyError('LOG_GAP', `topic ${wish.topic} ${what}; what the source committed from ${formatLsn(endLsn)} to ${formatLsn(confirmed)} cannot be read`)
+    const what = await lossOf(opened, { state, isOther, endLsn })
+    if (what !== null) {
+      throw new RekeyError('LOG_GAP', `topic ${wish.topic} ${what}; what the source committed from ${formatLsn(endLsn)} to ${formatLsn(confirmed)} cannot be read`)
+    }
   }
-  if (state) return
-  await makeNoted(opened, () => makeTopic(kafka, wish))
-  events.note({ level: 'warn', event: 'topic', text: `topic ${wish.topic} was gone and is made again; nothing of it was missing` })
+  const warn = (text: string): void => events.note({ level: 'warn', event: 'topic', text: `topic ${wish.topic} ${text}` })
+  if (state === null) {
+    await makeNoted(opened, () => makeTopic(kafka, wish))
+    warn('was gone and is made again; nothing of it was missing')
+  } else if (isOther) warn(`was deleted and made anew (its id is ${state.id}, and was ${known}); nothing of it was missing`)
+  const id = state === null ? await topicId(kafka, wish.topic) : state.id
+  if (id === null) events.note({ level: 'info', event: 'topic', text: `the id of topic ${wish.topic} is not known here; should it be made anew, its records tell` })
+  await noteId(opened, id)
+}
+
+interface Judged {
+  readonly state: TopicState | null
+  readonly isOther: boolean
+  readonly endLsn: Lsn
+}
+
+/** What happened to a topic that does not have everything behind this LSN; null for one that may have. */
+async function lossOf({ config }: Opened, { state, isOther, endLsn }: Judged): Promise<string | null> {
+  if (state === null) return 'is gone'
+  if (state.low === state.high) return isOther ? 'was deleted and made anew, and is empty' : 'is empty'
+  if (!isOther) return null
+  if (state.partitions.some(({ low, high }) => low === high)) return 'was deleted and made anew'
+  const { topic, partitions = 1 } = topicOf(config)
+  const complete = kafkaOf(config).format !== 'debezium' && await holdsFrom(clientOf(kafkaOf(config)), { topic, partitions, group: readerGroup(prefixOf(config)) }, endLsn)
+  return complete ? null : 'was deleted and made anew'
 }
 
 /** What the topic has behind the checkpoint. */

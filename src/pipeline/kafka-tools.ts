@@ -1,7 +1,7 @@
 import { kafkaFacts } from '../../connectors/kafka/facts.ts'
 import { readerGroup } from '../../connectors/kafka/groups.ts'
 import { removeTopics, type TopicsRemoved } from '../../connectors/kafka/remove.ts'
-import { notedTopics } from '../../connectors/postgres-destination/made-topics.ts'
+import { notedTopicId, notedTopics } from '../../connectors/postgres-destination/made-topics.ts'
 import type { KafkaFacts } from '../core/check/kafka.ts'
 import { clientOf, kafkaOf, prefixOf, tableTopicsOf, topicOf, topicsUsed } from './kafka-log.ts'
 import type { Opened } from './open.ts'
@@ -9,10 +9,11 @@ import type { Opened } from './open.ts'
 export type { TopicsRemoved } from '../../connectors/kafka/remove.ts'
 
 /** What is to be known of the brokers before a run. */
-export function askBrokers(opened: Opened): Promise<KafkaFacts> {
-  const { config } = opened
+export async function askBrokers(opened: Opened): Promise<KafkaFacts> {
+  const { config, destination } = opened
+  const changes = topicOf(config)
   return kafkaFacts(() => clientOf(kafkaOf(config)), {
-    changes: topicOf(config), tables: tableTopicsOf(opened), group: readerGroup(prefixOf(config)) })
+    changes, knownId: await notedTopicId(destination.query, config.pipeline, changes.topic), tables: tableTopicsOf(opened), group: readerGroup(prefixOf(config)) })
 }
 
 /** The topics that the pipeline has made, and its groups. Those of a log that rekey.yaml does not name any more are left. Rejects with REMOTE. */

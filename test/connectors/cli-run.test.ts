@@ -77,8 +77,8 @@ describe('a run', () => {
     const after = await line.json(['status'])
     expect(after).toMatchObject({ state: 'stopped', phase: 'stream', writer: null, slot: { active: false, health: 'ok' }, warnings: [] })
     expect(Object.keys(after)).toEqual([
-      'pipeline', 'deployment', 'state', 'phase', 'updatedAt', 'writer', 'position', 'lag', 'slot', 'partitions', 'chunks', 'parked', 'objects',
-      'deadLetters', 'totals', 'tables', 'warnings',
+      'pipeline', 'deployment', 'state', 'phase', 'updatedAt', 'writer', 'position', 'lag', 'slot', 'topic', 'partitions', 'chunks', 'parked',
+      'objects', 'deadLetters', 'totals', 'tables', 'warnings',
     ])
     expect(after.lag.bytes).toBeGreaterThanOrEqual(0)
     expect(after.totals.closes).toBe(true)

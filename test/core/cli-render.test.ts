@@ -169,6 +169,7 @@ const STATUS: Status = {
   slot: {
     name: 'rekey_shop', health: 'ok', active: true, walStatus: 'reserved', retainedBytes: 5e6, safeBytes: 1e9, confirmedLsn: '0/16B3748',
   },
+  topic: null,
   partitions: [],
   chunks: { done: 4, open: 0, rows: 1_234, tables: [] },
   deadLetters: 0,

@@ -5,7 +5,7 @@ import { afterAll, expect, test } from 'vitest'
 import { failureOf } from '../support/accident.ts'
 import { startChild } from '../support/child.ts'
 import { drained } from '../support/drained.ts'
-import { administered, clientOf, intrude, kafkaRig, startBoth, topicOf } from '../support/kafka-rig.ts'
+import { administered, clientOf, everything, highOf, intrude, kafkaRig, startBoth, topicOf, withUnread } from '../support/kafka-rig.ts'
 import type { Rig } from '../support/rig.ts'
 import { startKafka } from '../support/services/kafka.ts'
 import { pair } from '../support/servers.ts'
@@ -13,20 +13,9 @@ import { pair } from '../support/servers.ts'
 const [servers, broker] = await Promise.all([pair({ source: 15, destination: 18 }), startKafka()])
 afterAll(() => broker.stop())
 
-/** Every row of the destination, and what was decided. */
-async function everything(rig: Rig): Promise<unknown> {
-  return [await rig.destination.query('select * from parents order by id'), await rig.destination.query('select * from children order by id'),
-    await rig.destination.query('select entity, old, new from rekey.id_map order by 1, 2')]
-}
-
 async function agree(rig: Rig): Promise<void> {
   expect(await rig.destination.query("select 1 from rekey.parked where state <> 'done'")).toEqual([])
   expect(await rig.differences()).toEqual([])
-}
-
-async function highOf(rig: Rig): Promise<number> {
-  const [{ high }] = await administered(broker, (admin) => admin.fetchTopicOffsets(topicOf(rig)))
-  return Number(high)
 }
 
 /** Removes the records below this offset, as retention would. */
@@ -69,27 +58,10 @@ async function everyRecord(topic: string, many: number): Promise<{ key: string |
   return found
 }
 
-/** Caught up and stopped; then changes that capture alone has brought to the topic. */
-async function withUnread(rig: Rig): Promise<void> {
-  const { running } = startBoth(rig)
-  await rig.caughtUp(running)
-  await running.stop()
-  const capture = rig.start({ role: 'capture' })
-  const before = await highOf(rig)
-  await rig.source.query("update parents set name = 'missed'")
-  while ((await highOf(rig)) < before + 20) await sleep(20)
-  // What is in the topic is let go of at the source.
-  const [{ lsn }] = await rig.source.query('select pg_current_wal_lsn()::text as lsn')
-  const slot = `select confirmed_flush_lsn >= '${lsn}' as there from pg_replication_slots where slot_name = 'rekey_${rig.config.pipeline}'`
-  await rig.source.query("select pg_logical_emit_message(false, 'rekey', 'heartbeat')")
-  while ((await rig.source.query(slot))[0].there !== 't') await sleep(20)
-  await capture.stop()
-}
-
 test('a topic that is deleted with changes that only it had: the gap is named, and nothing is begun anew', async () => {
   const rig = await kafkaRig(servers, broker)
   try {
-    await withUnread(rig)
+    await withUnread(broker, rig)
     await administered(broker, (admin) => admin.deleteTopics({ topics: [topicOf(rig)] }))
     for (const role of ['deliver', 'all'] as const) {
       const failure = await failureOf(rig.start({ role }))
@@ -138,8 +110,8 @@ test('a topic that is deleted under a running capture stops it', async () => {
 test('records that retention has removed before they were read are a gap that is named', async () => {
   const rig = await kafkaRig(servers, broker)
   try {
-    await withUnread(rig)
-    const high = await highOf(rig)
+    await withUnread(broker, rig)
+    const high = await highOf(broker, rig)
     await trim(rig, high - 1)
     const before = await everything(rig)
     const failure = await failureOf(rig.start({ role: 'deliver' }))
@@ -237,12 +209,12 @@ test('a record of somebody else stops delivery, or is kept aside and passed; the
 test('a record of ours that was damaged is no loss that goes unnoticed', async () => {
   const rig = await kafkaRig(servers, broker, { kafka: 'foreign: dead-letter' })
   try {
-    await withUnread(rig)
+    await withUnread(broker, rig)
     const records: { value: Buffer; rekey: Buffer }[] = []
     const consumer = clientOf(broker).consumer({ groupId: `${topicOf(rig)}.look` })
     await consumer.connect()
     await consumer.subscribe({ topic: topicOf(rig), fromBeginning: true })
-    const high = await highOf(rig)
+    const high = await highOf(broker, rig)
     await new Promise<void>((resolve) => {
       void consumer.run({ eachMessage: async ({ message }) => {
         records.push({ value: message.value!, rekey: message.headers!['rekey'] as Buffer })
@@ -286,8 +258,8 @@ test('a group that an operator resets to the beginning has everything read again
 test('a group that an operator sets to the end: what it has skipped is noticed and read', async () => {
   const rig = await kafkaRig(servers, broker)
   try {
-    await withUnread(rig)
-    await setGroup(rig, await highOf(rig))
+    await withUnread(broker, rig)
+    await setGroup(rig, await highOf(broker, rig))
     const { running } = startBoth(rig)
     await rig.caughtUp(running)
     await running.stop()

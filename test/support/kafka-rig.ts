@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import { type Admin, Kafka as Client, logLevel, Partitioners } from 'kafkajs'
 import { parentsRig } from './accident.ts'
 import type { Rig, RigOptions, Running } from './rig.ts'
@@ -42,4 +43,33 @@ export function startBoth(rig: Rig): { readonly capture: Running; readonly deliv
   ended.catch(() => {})
   const stop = async (): Promise<void> => void (await Promise.all([capture.stop(), deliver.stop()]))
   return { capture, deliver, running: { ...deliver, ended, stop } }
+}
+
+/** Every row of the destination, and what was decided. */
+export async function everything(rig: Rig): Promise<unknown> {
+  return [await rig.destination.query('select * from parents order by id'), await rig.destination.query('select * from children order by id'),
+    await rig.destination.query('select entity, old, new from rekey.id_map order by 1, 2')]
+}
+
+/** Offset behind the newest record. */
+export async function highOf(broker: Kafka, rig: Rig): Promise<number> {
+  const [{ high }] = await administered(broker, (admin) => admin.fetchTopicOffsets(topicOf(rig)))
+  return Number(high)
+}
+
+/** Caught up and stopped; then changes that capture alone has brought to the topic. */
+export async function withUnread(broker: Kafka, rig: Rig): Promise<void> {
+  const { running } = startBoth(rig)
+  await rig.caughtUp(running)
+  await running.stop()
+  const capture = rig.start({ role: 'capture' })
+  const before = await highOf(broker, rig)
+  await rig.source.query("update parents set name = 'missed'")
+  while ((await highOf(broker, rig)) < before + 20) await sleep(20)
+  // What is in the topic is let go of at the source.
+  const [{ lsn }] = await rig.source.query('select pg_current_wal_lsn()::text as lsn')
+  const slot = `select confirmed_flush_lsn >= '${lsn}' as there from pg_replication_slots where slot_name = 'rekey_${rig.config.pipeline}'`
+  await rig.source.query("select pg_logical_emit_message(false, 'rekey', 'heartbeat')")
+  while ((await rig.source.query(slot))[0].there !== 't') await sleep(20)
+  await capture.stop()
 }

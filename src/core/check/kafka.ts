@@ -15,6 +15,8 @@ export interface AskedTopic {
   readonly kind: 'changes' | 'table'
   /** Null: it is not there, or cannot be seen. */
   readonly facts: TopicFacts | null
+  /** Id of the topic that the run goes through; null where none is noted. */
+  readonly knownId: string | null
   /** Why it can be neither seen nor made; null when it is there, or a run may make it. */
   readonly refusal: Refusal | null
 }
@@ -81,7 +83,7 @@ function judgeConnection({ brokers, tls, sasl, facts }: KafkaInput, { connectivi
   }
 }
 
-function judgeTopic({ wish, kind, facts, refusal }: AskedTopic, { brokers }: KafkaFacts, { replication, access, capacity }: Reports): void {
+function judgeTopic({ wish, kind, facts, refusal, knownId }: AskedTopic, { brokers }: KafkaFacts, { replication, access, capacity }: Reports): void {
   const subject = `topic ${wish.topic}`
   if (refusal) {
     const config = [...(kind === 'changes' ? topicSettings(wish, wish.replication ?? Math.min(3, brokers)) : [])].map(([name, value]) => ` --config ${name}=${value}`)
@@ -96,6 +98,12 @@ function judgeTopic({ wish, kind, facts, refusal }: AskedTopic, { brokers }: Kaf
   if (!facts) return
   for (const { message, fix } of kind === 'changes' ? topicProblems(wish, facts) : sizeProblems(wish, facts)) {
     replication.error({ code: 'KAFKA_TOPIC', subject, message, fix })
+  }
+  if (knownId !== null && facts.id !== null && facts.id !== knownId) {
+    replication.warning({
+      code: 'KAFKA_TOPIC_ANEW', subject, message: `it was deleted and made anew since the run last began: its id is ${facts.id}, and was ${knownId}`,
+      fix: 'Start deliver: it goes on when nothing is missing, and else names what is.',
+    })
   }
   if (facts.leaderless > 0) {
     replication.error({
