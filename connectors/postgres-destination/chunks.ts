@@ -44,7 +44,9 @@ export async function beginRun(query: Query, { pipeline, writer, meaning }: { pi
   const rows = await query(
     `with held as (
        update rekey.checkpoint set epoch = $3, commit_lsn = $4, end_lsn = $5, converge_lsn = $6, phase = $7, mapping_digest = $8, source_system = $9,
-         source_timeline = $10, updated_at = clock_timestamp() where pipeline = $1 and writer = $2 returning pipeline)
+         source_timeline = $10, updated_at = clock_timestamp() where pipeline = $1 and writer = $2 returning pipeline),
+     began as (
+       insert into rekey.beginning select pipeline, pg_current_xact_id() from held on conflict (pipeline) do update set xid = excluded.xid)
      insert into rekey.mapping select pipeline, $11 from held on conflict (pipeline) do update set meaning = excluded.meaning returning '1'`,
     [pipeline, writer, at.epoch, formatLsn(at.commitLsn), formatLsn(at.endLsn), formatLsn(at.convergeLsn), at.phase, at.mappingDigest,
     at.sourceSystem, at.sourceTimeline, JSON.stringify(meaning)],

@@ -7,6 +7,7 @@ import { tableOf } from '../../src/core/catalog.ts'
 import { orderTables } from '../../src/core/order.ts'
 import { nameOf } from '../../src/core/relation.ts'
 import type { Part, TableWrite, WritePlan } from '../../src/core/plan.ts'
+import { Taken } from '../../src/core/taken.ts'
 import { quoteIdent, quoteLiteral } from '../../src/core/quote.ts'
 import { connectionSettings } from '../../src/core/session.ts'
 import type { Destination, IdMap } from '../../src/ports.ts'
@@ -20,6 +21,7 @@ import { OBJECT_STAGES } from './object-names.ts'
 import { records } from './records.ts'
 import { type Message, type StageFill, stageStatements } from './stage.ts'
 import { endMessage, needsEnd, partMessage, type Scope } from './statements.ts'
+import { TAKEN } from './strangers.ts'
 import { connectError, openWire, type Wire } from './wire.ts'
 
 export interface DestinationOptions extends PipelineOptions {
@@ -115,7 +117,7 @@ export function postgresDestination(options: DestinationOptions): PostgresDestin
     } catch (error) {
       await wire.send(`rollback to ${name}; release ${name}`)
       gone = before
-      throw error
+      throw takenBy(error, parts) ?? error
     }
   }
 
@@ -149,7 +151,7 @@ export function postgresDestination(options: DestinationOptions): PostgresDestin
     async exchange(parts, checks, fragment) {
       const vacated: string[] = []
       await attempt(parts, { checks, fragment, vacated }).catch((error: unknown) => {
-        if (!(error instanceof RekeyError) || error.sqlstate !== '23505' || vacated.length === 0) throw error
+        if (!(error instanceof RekeyError) || error instanceof Taken || error.sqlstate !== '23505' || vacated.length === 0) throw error
         throw new RekeyError(error.code, `${error.message} (no column of ${vacated.join(', ')} takes a value for the time between)`, { cause: error, sqlstate: '23505' })
       })
     },
@@ -210,6 +212,14 @@ export function postgresDestination(options: DestinationOptions): PostgresDestin
     findIds: (ids) => findIds(within, options.pipeline, ids),
   }
   return { destination, idMap, query, writer: () => live().writer, close }
+}
+
+/** Rows that are new, or may be, met one that is not ours. */
+function takenBy(error: unknown, parts: readonly Part[]): Taken | null {
+  if (!(error instanceof RekeyError) || error.sqlstate !== '23505') return null
+  const own = ({ target, rule, inserts }: TableWrite): boolean => inserts.rows > 0 && target.uniques.some(({ name, columns }) =>
+    `${nameOf(target)}.${name}` === error.constraint && columns.length === rule.targetKey.length && columns.every((column) => rule.targetKey.includes(column)))
+  return error.constraint === TAKEN || parts.some(({ writes }) => writes.some(own)) ? new Taken(error) : null
 }
 
 function lookupFailed(cause: { code?: string }): never {

@@ -5,6 +5,7 @@ import { joined } from './equal.ts'
 import { settable } from './existing.ts'
 import { type Message, stageOf } from './stage.ts'
 import { children, type ColumnSet, fill, type Scope } from './statements.ts'
+import { leaveStrangers } from './strangers.ts'
 
 /**
  * Rows that exchange unique values (1 and 2 become 2 and 1) meet each other on the way where the constraint is checked row by row. So first
@@ -18,7 +19,7 @@ export function vacateMessage(part: Part, scope: Scope, out: Message): string[] 
     for (const set of [...write.updates.values(), { columns: every, lines: write.upserts }]) {
       if (set.lines.rows > 0) for (const name of vacate(write, set, { scope, out })) unable.add(name)
     }
-    if (write.deletes.rows > 0) vacateGoing(write, { scope, out })
+    if (write.deletes.rows > 0) vacateGoing(write, { scope, out, guarded: part.guarded === true })
   }
   return [...unable]
 }
@@ -30,7 +31,7 @@ function vacate(write: TableWrite, { columns, lines }: ColumnSet, { scope, out }
   const keys = target.uniques.filter((key) => !key.deferrable && key.columns.some((name) => free.includes(name)))
   if (keys.length === 0) return []
   const stage = stageOf(target, 's')
-  fill(stage, names, lines, { checks: 'engine', scope, out })
+  fill(stage, names, lines, { scope, out })
   return keys.flatMap((key) => {
     const place = placeOf(key, target, { free, scope })
     if (place === null) return [key.name]
@@ -43,13 +44,14 @@ function vacate(write: TableWrite, { columns, lines }: ColumnSet, { scope, out }
 }
 
 /** Rows that go, but only when nothing points at them any more, give up their unique values before others come. */
-function vacateGoing(write: TableWrite, { scope, out }: { scope: Scope; out: Message }): void {
+function vacateGoing(write: TableWrite, { scope, out, guarded }: { scope: Scope; out: Message; guarded: boolean }): void {
   const { target, rule } = write
   const free = settable(target, write.columns.filter((name) => !rule.targetKey.includes(name)))
   const places = target.uniques.filter((key) => !key.deferrable).flatMap((key) => placeOf(key, target, { free, scope }) ?? [])
   if (places.length === 0) return
   const stage = stageOf(target, 'd')
-  fill(stage, rule.targetKey, write.deletes, { checks: 'engine', scope, out })
+  fill(stage, rule.targetKey, write.deletes, { scope, out })
+  if (guarded) leaveStrangers(write, { stage, key: rule.targetKey, pipeline: scope.pipeline }, out)
   const numbered = `(select *, row_number() over () as rekey_n from ${stage})`
   for (const { column, value } of places) {
     out.sql.push(`update ${quoteName(target)} t set ${quoteIdent(column)} = ${value} from ${numbered} s where ${joined(target, rule.targetKey, stage)}`)

@@ -1,5 +1,5 @@
 import { parseLsn } from '../../src/core/lsn.ts'
-import { block, type Blocked, type ParkedRow } from '../../src/core/parking.ts'
+import { block, type Blocked, type ParkedRow, TAKEN } from '../../src/core/parking.ts'
 import type { ParkedRows } from '../../src/ports.ts'
 import type { Query } from './lookup.ts'
 import { allVerified } from './object-names.ts'
@@ -21,25 +21,24 @@ export function parkedRows(query: Query, pipeline: string): ParkedRows {
       ]
       if (woken === 0 && some !== 'true') return { rows: [], others: new Map() }
       const rows = await query(
-        `(select id, tbl, change, commit_lsn, ordinal from rekey.parked where pipeline = $1 and state = 'retry' and not behind
+        `(select id, tbl, change, commit_lsn, ordinal, (sqlstate = '${TAKEN}' and not behind)::text from rekey.parked where pipeline = $1 and state = 'retry' and not behind
            order by commit_lsn, ordinal, id limit $2)
-         union all select id, tbl, change, commit_lsn, ordinal from rekey.parked where pipeline = $1 and state in ('waiting', 'retry') and behind
+         union all select id, tbl, change, commit_lsn, ordinal, (sqlstate = '${TAKEN}' and not behind)::text from rekey.parked where pipeline = $1 and state in ('waiting', 'retry') and behind
          order by commit_lsn, ordinal, id`, [pipeline, most])
       const ids = rows.map(([id]) => id!)
       const others = await query(
         `select tbl, key from rekey.parked where pipeline = $1 and state in ('waiting', 'retry') and id <> all ($2::bigint[])`, [pipeline, ids])
       return {
-        rows: rows.map(([id, table, change, lsn, ordinal]): ParkedRow => (
-          { id: id!, table: table!, change: change!, commitLsn: parseLsn(lsn!), ordinal: Number(ordinal) })),
+        rows: rows.map(parkedRow),
         others: blockedOf(others),
       }
     },
     async left() {
       const rows = await query(
-        `select id::text, tbl, change, commit_lsn::text, ordinal::text from rekey.parked where pipeline = $1 and state = 'left' order by commit_lsn, ordinal, id`,
+        `select id::text, tbl, change, commit_lsn::text, ordinal::text, 'false' from rekey.parked where pipeline = $1 and state = 'left' order by commit_lsn, ordinal, id`,
         [pipeline],
       )
-      return rows.map(([id, table, change, lsn, ordinal]): ParkedRow => ({ id: id!, table: table!, change: change!, commitLsn: parseLsn(lsn!), ordinal: Number(ordinal) }))
+      return rows.map(parkedRow)
     },
     async of(table) {
       const rows = await query(`select id::text from rekey.parked where pipeline = $1 and tbl = $2 and state in ('waiting', 'retry', 'waived')`, [pipeline, table])
@@ -59,6 +58,10 @@ export function parkedRows(query: Query, pipeline: string): ParkedRows {
       await query(`update rekey.parked set state = 'retry' where pipeline = $1 and state = 'waiting'`, [pipeline])
     },
   }
+}
+
+function parkedRow([id, table, change, lsn, ordinal, taken]: readonly (string | null)[]): ParkedRow {
+  return { id: id!, table: table!, change: change!, commitLsn: parseLsn(lsn!), ordinal: Number(ordinal), taken: taken === 'true' }
 }
 
 function blockedOf(rows: readonly (readonly (string | null)[])[]): Blocked {

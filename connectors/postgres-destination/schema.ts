@@ -45,6 +45,11 @@ create table if not exists rekey.mapping (
   meaning json not null
 );
 
+create table if not exists rekey.beginning (
+  pipeline text collate "C" primary key,
+  xid xid8 not null
+);
+
 create table if not exists rekey.chunk (
   pipeline text collate "C" not null,
   tbl text collate "C" not null,

@@ -8,6 +8,7 @@ import { existingFirst, proveFixed, settable } from './existing.ts'
 import { mergeStatements } from './merge.ts'
 import { proveWritten } from './written.ts'
 import { emptyStage, type Message, type StageFill, stageOf } from './stage.ts'
+import { leaveStrangers, refuseStrangers } from './strangers.ts'
 import { truncateMessage } from './truncate.ts'
 
 /** What the statements need to know beside the plan. */
@@ -31,7 +32,7 @@ export interface Scope {
  */
 export function partMessage(part: Part, checks: WritePlan['checks'], scope: Scope, out: Message): void {
   truncateMessage(part.truncate, checks, scope, out)
-  const all = { checks, scope, out }
+  const all = { checks, scope, out, guarded: part.guarded === true }
   for (const write of [...part.writes].reverse()) {
     if (write.deletes.rows > 0) deletes(write, all)
     if (write.removals.rows > 0) removals(write, all)
@@ -62,7 +63,7 @@ export function needsEnd(parts: readonly Part[], checks: WritePlan['checks']): b
 
 /** The end of a transaction in fragments: what it deleted goes now (engine), or is proven to have left no child behind (set). */
 export function endMessage(gone: ReadonlyMap<string, TableWrite>, checks: WritePlan['checks'], scope: Scope, out: Message): void {
-  const all = { checks, scope: { ...scope, gone: null }, out }
+  const all = { checks, scope: { ...scope, gone: null }, out, guarded: false }
   for (const write of [...gone.values()].sort((a, b) => scope.rank(b.target) - scope.rank(a.target))) {
     if (checks === 'engine') deleteStaged(write, stageOf(write.target, 'g'), all)
     else proveNoneLeft(write, stageOf(write.target, 'g'), write.rule.targetKey, all)
@@ -73,10 +74,12 @@ interface All {
   readonly checks: WritePlan['checks']
   readonly scope: Scope
   readonly out: Message
+  /** As of Part. */
+  readonly guarded: boolean
 }
 
 /** Copies lines into a stage, emptied first when it may hold something. */
-export function fill(stage: string, columns: readonly string[], lines: Lines, { scope, out }: All): void {
+export function fill(stage: string, columns: readonly string[], lines: Lines, { scope, out }: Pick<All, 'scope' | 'out'>): void {
   const empty = emptyStage(scope.fill, stage, lines.rows)
   if (empty) out.sql.push(empty)
   out.sql.push(`copy ${stage} (${columns.map(quoteIdent).join(', ')}) from stdin`)
@@ -105,6 +108,7 @@ function staged(write: TableWrite, lines: Lines, mayExist: boolean, all: All): v
     const back = write.rule.targetKey.map((k) => `g.${quoteIdent(k)} ${equalsOf(write.target, k)} s.${quoteIdent(k)}`).join(' and ')
     all.out.sql.push(`delete from ${stageOf(write.target, 'g')} g using ${stage} s where ${back}`)
   }
+  if (mayExist) guard(write, stage, key, all)
   if (mayExist && write.rule.makes) return existingFirst(write, { stage, rows: lines.rows }, all.out)
   const others = settable(write.target, write.columns.filter((c) => !key.includes(c)))
   const set = (others.length > 0 ? others : settable(write.target, key)).map((c) => `${quoteIdent(c)} = excluded.${quoteIdent(c)}`)
@@ -116,6 +120,10 @@ function staged(write: TableWrite, lines: Lines, mayExist: boolean, all: All): v
     all.out.sql.push(insert, `select rekey.expect(${lines.rows}, (select count(*) from (${there}) x), ${quoteLiteral(nameOf(write.target))}, 'RK002')`)
   } else all.out.sql.push(counted(insert, lines.rows, nameOf(write.target), 'RK002'))
   if (mayExist) proveFixed(write, write.columns, stage, all.out)
+}
+
+function guard(write: TableWrite, stage: string, key: readonly string[], { guarded, scope, out }: All): void {
+  if (guarded) refuseStrangers(write, { stage, key, pipeline: scope.pipeline }, out)
 }
 
 function counted(statement: string, expected: number, place: string, state: string): string {
@@ -131,6 +139,7 @@ function updates(write: TableWrite, { columns, lines }: ColumnSet, all: All): vo
   fill(stage, names, lines, all)
   const set = settable(write.target, names.filter((name) => !write.rule.targetKey.includes(name))).map((name) => `${quoteIdent(name)} = s.${quoteIdent(name)}`)
   if (set.length === 0) return
+  guard(write, stage, write.rule.targetKey, all)
   const where = joined(write.target, write.rule.targetKey, stage)
   const update = `update ${quoteName(write.target)} t set ${set.join(', ')} from ${stage} s where ${where} returning 1`
   all.out.sql.push(counted(update, lines.rows, nameOf(write.target), 'RK002'))
@@ -142,6 +151,7 @@ function moves(write: TableWrite, { columns, lines }: ColumnSet, all: All): void
   const names = columns.map((i) => write.columns[i])
   const old = write.rule.targetKey.map((_, i) => `rekey_old_${i}`)
   fill(stage, [...old, ...names], lines, all)
+  guard(write, stage, old, all)
   const set = names.filter((name) => write.rule.targetKey.includes(name) || settable(write.target, [name]).length > 0)
   const sets = set.map((name) => `${quoteIdent(name)} = s.${quoteIdent(name)}`).join(', ')
   const update = `update ${quoteName(write.target)} t set ${sets} from ${stage} s where ${joined(write.target, write.rule.targetKey, stage, old)} returning 1`
@@ -173,6 +183,7 @@ export function children(target: CatalogTable, tables: readonly CatalogTable[]):
 function deletes(write: TableWrite, all: All): void {
   const stage = stageOf(write.target, 'd')
   fill(stage, write.rule.targetKey, write.deletes, all)
+  if (all.guarded) leaveStrangers(write, { stage, key: write.rule.targetKey, pipeline: all.scope.pipeline }, all.out)
   if (all.scope.gone) {
     leaveKeys(write, { stage, columns: write.rule.targetKey }, all)
     if (all.checks === 'engine') return

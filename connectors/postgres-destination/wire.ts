@@ -50,7 +50,10 @@ function serverError(said: ErrorFields): RekeyError {
   const text = /^(RK|42)/.test(fields.code ?? '') ? `${fields.code}: ${fields.message}` : `${fields.code} at ${place || 'a statement'}`
   // What no repetition changes is not retried: a statement that the server does not take, a trigger that says no.
   const other = verdictOf(fields.code) === 'stop' && fields.code !== '25P02' ? 'INTERNAL' : 'REMOTE'
-  return new RekeyError(known ?? (data ? 'CONFLICT' : other), text, { sqlstate: fields.code ?? 'XX000' })
+  return new RekeyError(known ?? (data ? 'CONFLICT' : other), text, {
+    sqlstate: fields.code ?? 'XX000',
+    constraint: fields.constraint === undefined ? undefined : [fields.schema, fields.table, fields.constraint].filter(Boolean).join('.'),
+  })
 }
 
 /**

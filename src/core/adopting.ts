@@ -12,7 +12,7 @@ import { referencesOf } from './value.ts'
  * `by`) comes, so that row is written first, with the columns that the trigger fills left null; then the made row can be found.
  */
 
-/** A rule that leaves these destination columns null. */
+/** A rule that leaves these destination columns null; its rows do not wait for what they point at by them. */
 export function withNulls(rule: TableRule, columns: readonly string[]): TableRule {
   if (columns.length === 0) return rule
   const dropped = rule.columns.filter((c) => columns.includes(c.target) && c.source !== null)
@@ -21,6 +21,7 @@ export function withNulls(rule: TableRule, columns: readonly string[]): TableRul
     ...rule,
     columns: rule.columns.map((c) => (columns.includes(c.target) ? { ...c, source: null, map: { kind: 'constant', value: null } } : c)),
     dropped: [...rule.dropped, ...dropped],
+    parents: rule.parents.filter((parent) => !parent.columns.some((name) => dropped.some(({ column }) => column === name))),
   }
 }
 

@@ -73,14 +73,19 @@ export class RekeyError extends Error {
   readonly hint: string
   readonly exit: number
   readonly sqlstate: string | undefined
+  /** Of the constraint that a statement violated: `table.constraint`, with the table's schema. */
+  readonly constraint: string | undefined
 
-  constructor(code: ErrorCode, message: string, options: { cause?: unknown; hint?: string; sqlstate?: string } = {}) {
+  constructor(
+    code: ErrorCode, message: string, options: { cause?: unknown; hint?: string; sqlstate?: string; constraint?: string | undefined } = {},
+  ) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause })
     this.name = 'RekeyError'
     this.code = code
     this.hint = options.hint ?? ERRORS[code].hint
     this.exit = ERRORS[code].exit
     this.sqlstate = options.sqlstate
+    this.constraint = options.constraint
   }
 }
 

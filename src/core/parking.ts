@@ -6,6 +6,9 @@ import type { Program } from './program.ts'
 import { nameOf, type Relation } from './relation.ts'
 import { isNull, isUnchanged, rowOf, textField, unescapeField, type Row } from './row.ts'
 
+/** SQLSTATE under which rows are parked that a person must decide about; not behind others and without a ledger: another row has the id. */
+export const TAKEN = 'RK003'
+
 /** A parked change as it is stored: `change` is storeChange's text. */
 export interface ParkedRow {
   readonly id: string
@@ -13,6 +16,8 @@ export interface ParkedRow {
   readonly change: string
   readonly commitLsn: Lsn
   readonly ordinal: number
+  /** A row of the destination's own had its id. */
+  readonly taken: boolean
 }
 
 /** Keys that wait for a decision, by source table: later changes of the same row and rows that refer to it wait behind them. */

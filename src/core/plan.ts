@@ -116,6 +116,10 @@ export interface Part {
   /** Parents before children. */
   readonly writes: readonly TableWrite[]
   readonly truncate: readonly TruncatedTable[]
+  /**
+   * Our rows may be there or not. Those that stood there before the run began are not ours: they are neither changed (23505) nor deleted.
+   */
+  readonly guarded?: boolean
 }
 
 /** What one destination transaction does. */

@@ -3,6 +3,7 @@ import { composeKeys } from '../core/compose.ts'
 import { RekeyError, verdictOf } from '../core/errors.ts'
 import type { RowObjects } from '../core/objects/named.ts'
 import { nameOf, type Relation } from '../core/relation.ts'
+import { Taken } from '../core/taken.ts'
 import type { Outcome } from '../core/totals.ts'
 import type { Item } from './careful.ts'
 import type { Planned, Planner } from '../planning/planner.ts'
@@ -33,6 +34,8 @@ export interface Fault {
   readonly sqlstate: string
   readonly reason: string
   readonly behind: boolean
+  /** A row that is not ours stands under the id. */
+  readonly taken: boolean
   /** The rows that stand in conflict, by table and key. */
   readonly conflicts: ReadonlyMap<string, Conflict>
 }
@@ -50,13 +53,13 @@ export async function attempt(items: readonly Item[], context: Trying, how: 'att
       decisions.undo(mark)
       const conflicts = new Map(planned.conflicts.map((conflict) => [`${nameOf(conflict.program.rule.source)}\n${conflict.key}`, conflict]))
       const [first] = planned.conflicts
-      return { sqlstate: sqlstateOf(first), reason: first.reason, behind: first.behind, conflicts }
+      return { sqlstate: sqlstateOf(first), reason: first.reason, behind: first.behind, taken: false, conflicts }
     }
     context.outcomes.push(...(composed?.outcomes(planned.outcomes) ?? planned.outcomes))
     context.objects.push(...planned.objects)
     return null
   } catch (error) {
-    const fault = { ...faultOf(error), behind: false, conflicts: new Map<string, Conflict>() }
+    const fault = { ...faultOf(error), behind: false, taken: error instanceof Taken, conflicts: new Map<string, Conflict>() }
     decisions.undo(mark)
     return fault
   }

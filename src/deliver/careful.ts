@@ -4,7 +4,7 @@ import { RekeyError, verdictOf } from '../core/errors.ts'
 import { mayBeFirst } from '../core/gather.ts'
 import type { Mapping } from '../core/mapping.ts'
 import type { RowObjects } from '../core/objects/named.ts'
-import { type Blocked, block, changeKey, isBehind, storeChange } from '../core/parking.ts'
+import { type Blocked, block, changeKey, isBehind, storeChange, TAKEN } from '../core/parking.ts'
 import type { Parked } from '../core/plan.ts'
 import { nameOf } from '../core/relation.ts'
 import { type Outcome, TRUNCATED } from '../core/totals.ts'
@@ -34,6 +34,7 @@ interface Failed {
   readonly sqlstate: string
   readonly reason: string
   readonly behind: boolean
+  readonly taken?: boolean
 }
 
 const NONE: ReadonlySet<Change> = new Set()
@@ -53,6 +54,8 @@ interface Context extends Trying {
   readonly kept: ReadonlySet<Change>
   /** Updates of rows that pass their filter for the first time and that did not come whole. */
   readonly late: ReadonlySet<Change>
+  /** New rows whose id another row has. */
+  readonly taken?: ReadonlySet<Change>
   readonly failed: Failed[]
 }
 
@@ -210,7 +213,7 @@ async function inHalves(items: readonly Item[], context: Context): Promise<void>
   const open = notBehind(items, context)
   const fault = await attemptOrExchange(open, context)
   if (!fault) return
-  if (open.length === 1) return fail(open[0], { sqlstate: fault.sqlstate, reason: fault.reason, behind: fault.behind }, context)
+  if (open.length === 1) return fail(open[0], fault, context)
   const rest = withoutConflicts(open, fault.conflicts, context)
   if (rest.length < open.length) return inHalves(rest, context)
   const half = open.length >> 1
@@ -242,6 +245,7 @@ function setAside(item: Item, context: Context): boolean {
   else if (item.change.op !== 'delete' && context.held.has(nameIn(item, context))) fail(item, { sqlstate: HELD, reason: 'waits for its object', behind: false }, context)
   else if (context.kept.has(item.change)) fail(item, { sqlstate: '23503', reason: 'rows that do not go with it point at it', behind: false }, context)
   else if (context.late.has(item.change)) fail(item, { sqlstate: 'RK002', reason: 'its row passes the filter for the first time', behind: false }, context)
+  else if (context.taken?.has(item.change)) fail(item, { sqlstate: TAKEN, reason: 'the destination has a row of its own under this id', behind: false }, context)
   else return false
   return true
 }
@@ -250,24 +254,25 @@ function nameIn({ change }: Item, { planner }: Pick<Context, 'planner'>): string
   return `${nameOf(change.relation)}\n${changeKey(change, planner.programOf(change.relation)) ?? ''}`
 }
 
-function fail(item: Item, why: Omit<Failed, 'item'>, context: Context): void {
+function fail(item: Item, { sqlstate, reason, behind, taken = false }: Omit<Failed, 'item'>, context: Context): void {
   const program = context.planner.programOf(item.change.relation)
   const key = changeKey(item.change, program)
   if (key !== null) block(context.blocked, nameOf(item.change.relation), key)
-  const reason = why.sqlstate === '23505' ? context.exchanged.get(why.reason) ?? why.reason : why.reason
-  context.failed.push({ item, ...why, reason })
+  const tried = sqlstate === '23505' && !taken ? context.exchanged.get(reason) : undefined
+  context.failed.push({ item, sqlstate, behind, taken, reason: tried ?? reason })
 }
 
 function wantsReading({ item: { change }, sqlstate }: Failed, { planner }: Deps): boolean {
   return (sqlstate === 'RK002' || sqlstate === '22P02') && mayBeFirst(change, planner.programOf(change.relation))
 }
 
-function parkedOf({ item, sqlstate, reason, behind }: Failed, { planner, mapping, leave, parkedBefore }: Deps): Parked {
+function parkedOf({ item, sqlstate, reason, behind, taken }: Failed, { planner, mapping, leave, parkedBefore }: Deps): Parked {
   const { change, transaction, ordinal } = item
-  const left = leave && sqlstate !== HELD && !isBehind(change, planner.programOf(change.relation), mapping, parkedBefore)
+  // The stream does not take away what stands in the way of a new row; one that only changes is on its way to be deleted.
+  const left = leave && sqlstate !== HELD && !(taken && change.op === 'insert') && !isBehind(change, planner.programOf(change.relation), mapping, parkedBefore)
   return {
     table: nameOf(change.relation), key: changeKey(change, planner.programOf(change.relation)) ?? '', op: change.op,
-    sqlstate, reason, behind, left, change: storeChange(change), commitLsn: transaction.commitLsn, ordinal,
+    sqlstate: taken ? TAKEN : sqlstate, reason, behind, left, change: storeChange(change), commitLsn: transaction.commitLsn, ordinal,
   }
 }
 

@@ -1,10 +1,11 @@
 import { applyCarefully, itemsOf } from './careful.ts'
-import type { Transaction } from '../core/change.ts'
+import type { Change, Transaction } from '../core/change.ts'
 import { RekeyError, verdictOf } from '../core/errors.ts'
-import { block, loadChange } from '../core/parking.ts'
+import { block, changeKey, loadChange } from '../core/parking.ts'
 import { addTotals, copyTotals, count, recount, TRUNCATED } from '../core/totals.ts'
 import { despiteLocks, inTurn, lateIn, othersOf } from './lane.ts'
 import { LeftBehind } from '../core/left-behind.ts'
+import type { Planner } from '../planning/planner.ts'
 import { refusedName } from '../planning/refused.ts'
 import { accept, arrive, converging, type DeliverOptions, type Flight, nextCheckpoint, planOf, RestartStream, type State, type Unfinished } from './delivery.ts'
 
@@ -127,6 +128,17 @@ async function retire(table: string, partial: Unfinished, { parked }: DeliverOpt
 
 const MOST_RETRIED = 5_000
 
+/** A row that was parked in a copy of a later moment comes again with the stream: there it is an update. `there`: rows that have come so far. */
+function onceInserted(change: Change, { programOf }: Planner, there: Set<string>): Change {
+  const program = programOf(change.relation)
+  if (change.op === 'truncate' || !program.rule.keyed) return change
+  const name = `${program.name}\n${changeKey(change, program)}`
+  const again = change.op === 'insert' && there.has(name)
+  if (change.op === 'delete') there.delete(name)
+  else there.add(name)
+  return again ? { ...change, op: 'update' } : change
+}
+
 /** Parked rows that are to be tried again, with those behind them: what goes through now is done, the rest goes on waiting. */
 export async function retryParked(options: DeliverOptions, state: State): Promise<void> {
   const { planner, destination, mapping, relations } = options
@@ -135,15 +147,17 @@ export async function retryParked(options: DeliverOptions, state: State): Promis
   if (due.length === 0) return
   // There may be more: they are looked for at once.
   if (due.length >= MOST_RETRIED) state.lookedAt = -Infinity
+  const there = new Set<string>()
   const items = due.map((row) => {
     const relation = relations.get(row.table)
     if (!relation) throw new RekeyError('SCHEMA_CHANGED', `a parked row belongs to ${row.table}, which is no longer carried`)
-    const change = loadChange(row.change, relation)
+    const change = onceInserted(loadChange(row.change, relation), planner, there)
     const { commitLsn, ordinal } = row
     const transaction = { epoch: 0, xid: 0, commitLsn, endLsn: commitLsn, commitMicros: 0, changes: [change], first: 0, last: true, bytes: 0, messages: [] }
-    return { transaction, change, ordinal, id: row.id }
+    return { transaction, change, ordinal, id: row.id, taken: row.taken }
   })
-  const result = await applyCarefully(items, { planner, destination, mapping, converging: true, leave: false, parkedBefore: others })
+  const taken = await planner.taken(items.flatMap((item) => (item.taken ? [item.change] : [])))
+  const result = await applyCarefully(items, { taken, planner, destination, mapping, converging: true, leave: false, parkedBefore: others })
   const failed = new Set(result.failed.map((item) => (item as (typeof items)[number]).id))
   const totals = copyTotals(state.committed.totals)
   for (const { table, outcome } of result.outcomes) if (outcome !== 'parked') recount(totals, table, outcome)

@@ -68,7 +68,10 @@ export function partOf(group: Group, build: Build): Part {
     writes.push({ rank: 0, write })
   }
   writes.sort((a, b) => a.rank - b.rank)
-  return { writes: writes.map(({ write }) => write), truncate: group.truncated.map((program) => truncatedTable(program, build)) }
+  return {
+    writes: writes.map(({ write }) => write), truncate: group.truncated.map((program) => truncatedTable(program, build)),
+    ...(build.converging ? { guarded: true } : {}),
+  }
 }
 
 function truncatedTable(program: Program, build: Build): TruncatedTable {

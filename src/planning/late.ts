@@ -29,16 +29,30 @@ export async function lateRows(changes: readonly Change[], deps: ResolveDeps): P
     some.push({ change, key })
   }
   const late = new Set<Change>()
-  for (const [program, some] of asked) (await absent(program, some, deps)).forEach((gone, i) => gone && late.add(some[i].change))
+  for (const [program, some] of asked) (await present(program, some, deps)).forEach((there, i) => there || late.add(some[i].change))
   return late
 }
 
-async function absent({ rule }: Program, some: readonly { readonly key: string }[], deps: ResolveDeps): Promise<boolean[]> {
+/** New rows under whose computed id there is a row. Where a ledger says what is ours, it is asked when they are planned. */
+export async function takenRows(changes: readonly Change[], deps: ResolveDeps): Promise<ReadonlySet<Change>> {
+  const asked = new Map<Program, { change: Change; key: string }[]>()
+  for (const change of changes) {
+    const program = deps.programOf(change.relation)
+    if (change.op !== 'insert' || program.rule.ledger || !program.rule.keyed) continue
+    const key = await destinationKey(program, change.row!, deps)
+    if (key !== null) asked.set(program, [...(asked.get(program) ?? []), { change, key }])
+  }
+  const taken = new Set<Change>()
+  for (const [program, some] of asked) (await present(program, some, deps)).forEach((there, i) => there && taken.add(some[i].change))
+  return taken
+}
+
+async function present({ rule }: Program, some: readonly { readonly key: string }[], deps: ResolveDeps): Promise<boolean[]> {
   const { columns } = deps.tableNamed(rule.target)
   const found = await deps.match({
     table: rule.target, on: rule.targetKey.map((column) => ({ column, normalise: 'exact' as const })), key: rule.targetKey,
     types: rule.targetKey.map((name) => columns.find((column) => column.name === name)!.type),
     rows: some.map(({ key }) => key.split('\t').map((field) => unescapeField(Buffer.from(field, 'latin1')).toString('utf8'))),
   })
-  return found.map((keys) => keys.length === 0)
+  return found.map((keys) => keys.length > 0)
 }

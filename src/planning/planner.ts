@@ -22,7 +22,7 @@ import { followKey, isUnsettled } from './decide.ts'
 import { apartFromCopy, resolveMade } from './adopt-made.ts'
 import { decisionCache, type Decisions } from './decisions.ts'
 import type { Destination, IdMap, Source } from '../ports.ts'
-import { lateRows } from './late.ts'
+import { lateRows, takenRows } from './late.ts'
 import { refusedChanges, type Refusable, type Refused } from './refused.ts'
 import { type Conflict, resolveKeys, resolveNets, type ResolveDeps } from './resolve.ts'
 
@@ -88,6 +88,8 @@ export interface Planner {
   held(transactions: readonly Transaction[]): Promise<ReadonlyMap<string, RowObjects>>
   /** Updates with which rows pass their filter for the first time, and that do not bring all of them. */
   late(changes: readonly Change[]): Promise<ReadonlySet<Change>>
+  /** New rows whose computed id another row has. */
+  taken(changes: readonly Change[]): Promise<ReadonlySet<Change>>
   /** Changes that take one of these rows away from its key. */
   refused(items: readonly Refusable[], rows: Refused): Promise<ReadonlySet<Change>>
   programOf(relation: Relation): Program
@@ -167,6 +169,7 @@ export function createPlanner(options: PlannerOptions, shared?: Decisions): Plan
     },
     held: async (transactions) => (waits ? heldRows(transactions, { ...deps, since, verified: options.verified }) : NOBODY),
     late: (changes) => lateRows(changes, deps),
+    taken: (changes) => takenRows(changes, deps),
     refused: (items, rows) => refusedChanges(items, rows, deps),
     async plan(given, converging, book) {
       const transactions = await apartFromCopy(given, { since, programOf, decisions })

@@ -1,7 +1,7 @@
 import { applyCarefully, itemsOf } from '../deliver/careful.ts'
 import type { Transaction } from '../core/change.ts'
 import { RekeyError, verdictOf } from '../core/errors.ts'
-import { type Blocked, block } from '../core/parking.ts'
+import { type Blocked, block, isBehind } from '../core/parking.ts'
 import type { Checkpoint, Decision, Parked, Totals, WritePlan } from '../core/plan.ts'
 import { ledgerName } from '../core/program.ts'
 import { nameOf, type Relation } from '../core/relation.ts'
@@ -81,6 +81,7 @@ async function copyFast(chunk: CopyChunk, made: Decision[], context: ChunkContex
   const book: ProofBook = new Map()
   const fromTriggers: Decision[] = []
   const flights: Promise<Error | null>[] = []
+  const parents = parkedParents(chunk, context)
   const landed = async (most = 0): Promise<void> => {
     while (flights.length > most) {
       const error = await flights.shift()!
@@ -98,7 +99,8 @@ async function copyFast(chunk: CopyChunk, made: Decision[], context: ChunkContex
     context.signal.throwIfAborted()
     // Its look-ups wait for what this connection writes: not while others wait for their turn.
     if (ledger) await landed()
-    const mayExist = mayBeThere(chunk, context)
+    if (waitsBehind(block, planner, context)) throw new RekeyError('CONFLICT', 'rows of a chunk wait behind parked ones')
+    const mayExist = mayBeThere(chunk)
     const planning = shared.turn(chunk.pass, context.writer, () => planBlock(planner, { block, book, mayExist }))
     const { planned, decisions } = await planning.catch(async (error: unknown) => {
       await landed()
@@ -119,6 +121,7 @@ async function copyFast(chunk: CopyChunk, made: Decision[], context: ChunkContex
     await context.point('snap.chunk_read')
   }
   await context.parentsDone()
+  if (parkedParents(chunk, context) !== parents) throw new RekeyError('CONFLICT', 'parents of a chunk were parked after it was begun')
   const proofs = { parts: [{ writes: proofWrites(book), truncate: [] }], checks: book.size > 0 ? 'set' as const : 'engine' as const, rows: 0, objects: [] }
   made.push(...fromTriggers)
   await send(planOf(proofs, fromTriggers, { checkpoint, totals, chunk: { table, pass: chunk.pass, index: chunk.index, rows, since: context.since.get(table) ?? null } }))
@@ -128,9 +131,22 @@ async function copyFast(chunk: CopyChunk, made: Decision[], context: ChunkContex
   await context.point('snap.chunk_written')
 }
 
-/** Whether a row of ours may be there already. Otherwise one under its id is somebody else's, and must not be written over. */
-function mayBeThere({ pass }: CopyChunk, { converging }: ChunkContext): boolean {
-  return pass === 2 || converging
+/**
+ * Whether a row of ours may be there already. Otherwise one under its id is somebody else's. A chunk that was cut off has left nothing, and
+ * no other one holds its keys.
+ */
+function mayBeThere({ pass }: CopyChunk): boolean {
+  return pass === 2
+}
+
+/** Rows of the block, or rows that they point at, are parked. */
+function waitsBehind({ changes }: Transaction, { programOf }: Planner, { blocked, mapping }: ChunkContext): boolean {
+  return blocked.size > 0 && changes.some((change) => isBehind(change, programOf(change.relation), mapping, blocked))
+}
+
+/** How many rows are parked that the rows of a chunk may point at. */
+function parkedParents({ table }: CopyChunk, { parents, blocked }: ChunkContext): number {
+  return (parents.get(nameOf(table)) ?? []).reduce((sum, parent) => sum + (blocked.get(parent)?.size ?? 0), 0)
 }
 
 const NOTHING: Pick<Planned, 'parts' | 'checks' | 'rows' | 'objects'> = { parts: [], checks: 'engine', rows: 0, objects: [] }
@@ -194,7 +210,7 @@ async function copyCarefully(chunk: CopyChunk, context: ChunkContext): Promise<v
   let rows = 0
   for await (const read of blocks(chunk, context)) {
     context.signal.throwIfAborted()
-    const deps = { planner, destination, mapping, converging: mayBeThere(chunk, context), leave: context.converging, parkedBefore: blocked }
+    const deps = { planner, destination, mapping, converging: mayBeThere(chunk), leave: context.converging, parkedBefore: blocked }
     const result = await applyCarefully(itemsOf([read]), deps)
     const fresh = result.parked.filter((one) => chunk.pass === 1 || !waits.get(one.table)?.has(one.key))
     parked.push(...fresh.map(({ table: of, key, left }) => ({ table: of, key, left })))

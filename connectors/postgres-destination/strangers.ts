@@ -1,0 +1,33 @@
+import type { TableWrite } from '../../src/core/plan.ts'
+import { quoteLiteral, quoteName } from '../../src/core/quote.ts'
+import { joined } from './equal.ts'
+import type { Message } from './stage.ts'
+
+/** The place that the failure of refuseStrangers() names. */
+export const TAKEN = 'rekey.taken'
+
+export interface Staged {
+  readonly stage: string
+  /** The stage's columns that hold the destination key. */
+  readonly key: readonly string[]
+  readonly pipeline: string
+}
+
+/**
+ * The row was last written before the run began, so it is not ours. Ids of transactions are given in order (manual, 74.1), and each row holds
+ * that of its writer in 32 bits: age() counts from there to the transaction that asks.
+ */
+function isStranger(pipeline: string): string {
+  return `age(t.xmin) > (select pg_current_xact_id()::text::bigint - b.xid::text::bigint from rekey.beginning b where b.pipeline = ${quoteLiteral(pipeline)})`
+}
+
+/** Fails with 23505 where a row that stood there before the run began has one of the staged keys. */
+export function refuseStrangers({ target, rule }: TableWrite, { stage, key, pipeline }: Staged, { sql }: Message): void {
+  const rows = `select 1 from ${quoteName(target)} t, ${stage} s where ${joined(target, rule.targetKey, stage, key)} and ${isStranger(pipeline)}`
+  sql.push(`select rekey.expect(0, (select count(*) from (${rows}) x), ${quoteLiteral(TAKEN)}, '23505')`)
+}
+
+/** Takes the keys of such rows out of a stage of rows that go: what is not ours stays. */
+export function leaveStrangers({ target, rule }: TableWrite, { stage, key, pipeline }: Staged, { sql }: Message): void {
+  sql.push(`delete from ${stage} s using ${quoteName(target)} t where ${joined(target, rule.targetKey, stage, key)} and ${isStranger(pipeline)}`)
+}
