@@ -30,21 +30,59 @@ export function laneHolder(options: LaneOptions, offset: () => bigint): Holder {
   }
 }
 
+export interface AllLanesOptions extends LaneOptions {
+  /** They come where the plan comes, and are united from then on; else they stay where they are. */
+  readonly moves: boolean
+  /** How long they are to stay united. */
+  readonly stayMs: number
+  /** For each partition where the log may be read from. */
+  readonly offsets: () => readonly bigint[]
+}
+
 /**
  * All partitions at once, in the name of one of them: a transaction waits for those of the others, and then nobody moves until its end.
- * Whoever had a partition must take it anew afterwards. `ends`: for each partition the end of what it has by then.
+ * Whoever had another partition must take it anew afterwards. Rows that were left unite them, whatever `moves` says.
  */
-export function allLanesHolder(options: LaneOptions, ends: () => readonly Lsn[]): Holder {
+export function allLanesHolder(options: AllLanesOptions): Holder {
   const at = `${quoteLiteral(options.pipeline)}, ${options.partition}`
   return {
     application: laneApplication(options),
     take: (wire) => take(wire, options),
     enter: (writer) => [`select rekey.enter_all(${at}, ${writer})`],
-    advance(plan: WritePlan) {
-      const all = `{${ends().map(formatLsn).join(',')}}`
-      return `select rekey.advance_all(${at}, ${quoteLiteral(formatLsn(plan.after.commitLsn))}, ${quoteLiteral(all)}, ${quoteLiteral(JSON.stringify(plan.totals))})`
+    advance({ before, after, totals }: WritePlan, writer) {
+      const { moves, stayMs } = options
+      const lsn = (value: Lsn): string => quoteLiteral(formatLsn(value))
+      const to = moves ? `${lsn(after.commitLsn)}, ${lsn(after.endLsn)}` : 'null, null'
+      const offsets = `'{${options.offsets().join(',')}}'`
+      return `select rekey.advance_all(${at}, ${writer}, ${lsn(before)}, ${to}, ${lsn(after.convergeLsn)}, ${offsets}, ${moves}, ${stayMs}, ${quoteLiteral(JSON.stringify(totals))})`
     },
   }
+}
+
+export interface United {
+  /** The partition whose writer writes all of them; null when each goes by itself. */
+  readonly by: number | null
+  /** How long they stay united, or stayed the last time. */
+  readonly stayMs: number
+  /** Since they parted; null when they never did. */
+  readonly partedMs: number | null
+}
+
+/** Null when they never were united. */
+export async function readUnited(query: Query, pipeline: string): Promise<United | null> {
+  const [row] = await query(
+    `select partition::text, stay_ms::text, (extract(epoch from clock_timestamp() - parted_at) * 1000)::text from rekey.united where pipeline = $1`, [pipeline])
+  if (!row) return null
+  const [by, stay, parted] = row
+  return { by: by === null ? null : Number(by), stayMs: Number(stay), partedMs: parted === null ? null : Number(parted) }
+}
+
+/** From here on each goes by itself again. Rejects with FENCED when this writer has the partition no more in whose name they are united. */
+export async function partLanes(query: Query, { pipeline, partition }: Pick<LaneOptions, 'pipeline' | 'partition'>, writer: string): Promise<void> {
+  await query('select rekey.part($1, $2, $3)', [pipeline, partition, writer]).catch((error: unknown) => {
+    if (!(error instanceof RekeyError) || error.sqlstate !== 'RK001') throw error
+    throw new RekeyError('FENCED', `partition ${partition} of ${pipeline} is another process's`, { cause: error, sqlstate: 'RK001' })
+  })
 }
 
 function laneApplication({ pipeline, partition }: LaneOptions): string {

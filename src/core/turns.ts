@@ -6,7 +6,7 @@ import type { Lsn } from './lsn.ts'
  * - again: others have moved on since it was tried, so what it lacks may be there.
  * - wait: nothing has changed.
  * - gather: everything before it was there when it was tried. What stands in its way then is what others have done since, or cannot do
- *   before it: the partitions have to be brought to one point together.
+ *   before it: the partitions have to be brought to one point together, and go on from there in the order of the source.
  */
 export type Turn = 'again' | 'wait' | 'gather'
 
@@ -26,4 +26,13 @@ export const MOST_AHEAD = 16n << 20n
 
 export function isTooFar(next: Lsn, others: readonly Lsn[]): boolean {
   return others.some((at) => at + MOST_AHEAD < next)
+}
+
+/** Transactions that go alone: each is a halt of all partitions. So many of them in so long a time are better applied by one delivery for all. */
+const CROWD = 5
+const CROWD_MS = 2_000
+
+/** `times`: when they came, in order, the last one now. */
+export function isCrowd(times: readonly number[]): boolean {
+  return times.length >= CROWD && times[times.length - 1] - times[times.length - CROWD] <= CROWD_MS
 }

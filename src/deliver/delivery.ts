@@ -116,6 +116,8 @@ export interface State {
   landed: Landed
   /** Positions of the other partitions as they were seen last. */
   others: readonly Lsn[] | null
+  /** When transactions came that go alone, by the clock of `now`: the last ones. */
+  alone: readonly number[]
   /** When parked rows were last looked at, by the clock of `now`. */
   lookedAt: number
   /** What was found so far in a transaction that is applied carefully, fragment by fragment. */
@@ -125,7 +127,7 @@ export interface State {
 export async function beginState({ checkpoint, parked }: Pick<DeliverOptions, 'checkpoint' | 'parked'>): Promise<State> {
   return {
     committed: checkpoint, chain: checkpoint, blocked: await parked.waiting(), lookedAt: 0, midway: false, book: new Map(), partial: null,
-    left: true, rounds: 0, recent: [], landed: nothingLanded(), others: null,
+    left: true, rounds: 0, recent: [], landed: nothingLanded(), others: null, alone: [],
   }
 }
 

@@ -3,7 +3,7 @@ import type { Transaction } from '../core/change.ts'
 import { RekeyError, verdictOf } from '../core/errors.ts'
 import type { Lsn } from '../core/lsn.ts'
 import type { Parked } from '../core/plan.ts'
-import { isFirst, isTooFar, turnOf } from '../core/turns.ts'
+import { isCrowd, isFirst, isTooFar, turnOf } from '../core/turns.ts'
 import { type DeliverOptions, planOf, type State } from './delivery.ts'
 import { carefully } from './redo.ts'
 
@@ -19,12 +19,12 @@ export interface Lane {
 /** The delivery was told to end while it waited for the others. */
 export class Stopped extends Error {}
 
-/** Nothing that waits can help any more: the partitions have to be brought to one point together. */
+/** The partitions have to be brought to one point together, for what comes at this commit. */
 export class Gather extends Error {
   readonly next: Lsn
 
-  constructor(next: Lsn) {
-    super('a change meets what other partitions have done since')
+  constructor(next: Lsn, message: string) {
+    super(message)
     this.next = next
   }
 }
@@ -53,8 +53,14 @@ export async function awaitOthers(first: Transaction, { options, state, settle }
   await saySo(next, options, state)
   while (!(await mayGo())) await lane.rest()
   state.others = await othersOf(lane)
-  if (isAlone(first)) await lookAgain(options, state)
+  if (!isAlone(first)) return
+  state.alone = [...state.alone, options.now()].slice(-MOST_ALONE)
+  if (lane.partition === 0 && isCrowd(state.alone)) throw new Gather(next, 'transactions that stop all others come one after the other')
+  await lookAgain(options, state)
 }
+
+/** Times of transactions that went alone that are kept. */
+const MOST_ALONE = 10
 
 /** What the ledger and the parked rows say now: others may have changed them. */
 async function lookAgain({ planner, parked }: DeliverOptions, state: State): Promise<void> {
@@ -128,7 +134,7 @@ export async function inTurn({ transactions, late, seen }: Late, options: Delive
   }
   await saySo(late, options, state)
   for (let turn = turnOf(late, seen, await othersOf(lane)); turn !== 'again'; turn = turnOf(late, seen, await othersOf(lane))) {
-    if (turn === 'gather') throw new Gather(late)
+    if (turn === 'gather') throw new Gather(late, 'a change meets what other partitions have done since')
     await lane.rest()
   }
   await lookAgain(options, state)

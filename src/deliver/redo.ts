@@ -3,7 +3,7 @@ import type { Change, Transaction } from '../core/change.ts'
 import { RekeyError, verdictOf } from '../core/errors.ts'
 import { block, changeKey, loadChange } from '../core/parking.ts'
 import { addTotals, copyTotals, count, recount, TRUNCATED } from '../core/totals.ts'
-import { despiteLocks, inTurn, lateIn, othersOf } from './lane.ts'
+import { despiteLocks, Gather, inTurn, lateIn, othersOf } from './lane.ts'
 import { LeftBehind } from '../core/left-behind.ts'
 import type { Planner } from '../planning/planner.ts'
 import { refusedName } from '../planning/refused.ts'
@@ -76,6 +76,12 @@ async function carefullyOnce(transactions: readonly Transaction[], options: Deli
     await destination.undo()
     planner.decisions.reset()
     return inTurn({ transactions, late, seen }, options, state)
+  }
+  if (options.lane && result.parked.some((one) => one.left)) {
+    await destination.undo()
+    planner.decisions.reset()
+    state.partial = null
+    throw new Gather(transactions[0].commitLsn, 'a row that passes its filter for the first time is to be read at the source')
   }
   const partial: Unfinished = (state.partial ??= { totals: {}, parked: [], objects: [], retired: new Map() })
   for (const table of result.truncated) await retire(table, partial, options, state)

@@ -136,7 +136,9 @@ async function lossOf({ config }: Opened, { state, isOther, endLsn }: Judged): P
 /** What the topic has behind the checkpoint. */
 export function readsFromKafka(bridge: Bridge, checkpoint: Checkpoint): Pick<ChangeLog, 'read' | 'ack'> {
   const options = readOptions(bridge, checkpoint)
-  return kafkaOf(bridge.opened.config).partitions > 1 ? allParts(options, checkpoint) : kafkaReads({ ...options, start: checkpoint })
+  const { partitions } = kafkaOf(bridge.opened.config)
+  if (partitions === 1) return kafkaReads({ ...options, start: checkpoint })
+  return allParts(options, Array.from({ length: partitions }, (_, partition) => ({ partition, start: checkpoint, offset: 0n })))
 }
 
 /** What all readers of a pipeline's topic have in common. */

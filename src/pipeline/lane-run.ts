@@ -1,20 +1,20 @@
-import { onePart, readUpTo } from '../../connectors/kafka/part-logs.ts'
+import { onePart } from '../../connectors/kafka/part-logs.ts'
 import { areVerified } from '../../connectors/postgres-destination/object-jobs.ts'
 import { postgresDestination, type PostgresDestination } from '../../connectors/postgres-destination/destination.ts'
 import type { Holder } from '../../connectors/postgres-destination/holder.ts'
-import { allLanesHolder, laneHolder, readLanes, readPositions } from '../../connectors/postgres-destination/lanes.ts'
+import { allLanesHolder, laneHolder, readLanes, readPositions, readUnited } from '../../connectors/postgres-destination/lanes.ts'
 import { parkedRows } from '../../connectors/postgres-destination/parked.ts'
 import { sleep } from '../clock.ts'
 import { RekeyError } from '../core/errors.ts'
-import type { Lsn } from '../core/lsn.ts'
 import type { Checkpoint } from '../core/plan.ts'
 import { relationsOf } from '../core/relations.ts'
+import { SHORTEST_MS } from '../core/stay.ts'
 import { deliver } from '../deliver/deliver.ts'
 import { type Applied, type Care, type DeliverOptions, NO_CARE } from '../deliver/delivery.ts'
 import { Stopped, type Lane } from '../deliver/lane.ts'
 import { createPlanner } from '../planning/planner.ts'
 import type { Source } from '../ports.ts'
-import { retryTogether, unite, type UniteOptions } from '../deliver/unite.ts'
+import { retryTogether } from '../deliver/unite.ts'
 import { type Bridge, decisionsIn } from './bridge.ts'
 import { throughCopy } from './id-map.ts'
 import { kafkaOf, readOptions } from './kafka-log.ts'
@@ -26,7 +26,8 @@ export interface LaneRun {
   readonly source: Pick<Source, 'read'>
   /** A partition was taken with these totals, which other processes may have made; what it applies from here on is its own. */
   readonly onTaken: (partition: number, checkpoint: Checkpoint) => void
-  readonly onApplied: (partition: number, applied: Applied) => void
+  /** `all`: every partition is there now, by the writer of this one. */
+  readonly onApplied: (partition: number, applied: Applied, of?: 'all') => void
   /** It is another's from here on. */
   readonly onLeft: (partition: number) => void
 }
@@ -70,57 +71,29 @@ export async function runLane(run: LaneRun, at: { readonly partition: number; re
   }
 }
 
-/** Brings all partitions to one point, at least to this commit, in the name of one of them: see unite.ts. Rejects with RekeyError. */
-export async function gather(run: LaneRun, { partition, next }: { readonly partition: number; readonly next: Lsn }): Promise<void> {
-  let ends: readonly Lsn[] = []
-  await together(run, { partition, ends: () => ends }, async (options, checkpointOf) => {
-    await unite({
-      ...options,
-      async read(from, to) {
-        const starts = from.map((start, k) => ({ partition: k, start, offset: start.offset }))
-        const pieces = await readUpTo(readOptions(run.bridge, checkpointOf()), starts, to)
-        ends = pieces.map((some) => some.at(-1)?.endLsn ?? 0n)
-        return pieces
-      },
-    }, next)
-  })
-}
-
-/** Tries parked rows again that a person, or a verified object, has woken. */
-export function retryAll(run: LaneRun): Promise<void> {
-  return together(run, { partition: 0, ends: () => [] }, (options) => retryTogether(options))
-}
-
-async function together(
-  run: LaneRun, { partition, ends }: { readonly partition: number; readonly ends: () => readonly Lsn[] },
-  work: (options: Omit<UniteOptions, 'read'>, checkpoint: () => Checkpoint) => Promise<void>,
-): Promise<void> {
-  const { pipeline } = run.bridge.opened.config
-  const main = connect(run, allLanesHolder(optionsOf(run, partition), ends))
-  let checkpoint: Checkpoint | null = null
-  const options = deliverOptions(run, main, partition)
-  const open = async (): Promise<Checkpoint> => {
-    const at = await options.destination.open()
-    // Opened anew after a lost connection, it tells what was committed after all.
-    if (checkpoint === null) run.onTaken(partition, at)
-    return (checkpoint = at)
-  }
-  const destination = { ...options.destination, open }
+/**
+ * Tries parked rows again that a person, or a verified object, has woken, in the name of the first partition. While the partitions are united,
+ * who delivers them does.
+ */
+export async function retryAll(run: LaneRun): Promise<void> {
+  const { opened: { config, destination } } = run.bridge
+  const united = await readUnited(destination.query, config.pipeline)
+  if (united !== null && united.by !== null) return
+  const main = connect(run, allLanesHolder({ ...optionsOf(run, 0), moves: false, stayMs: united?.stayMs ?? SHORTEST_MS, offsets: () => [] }))
   try {
-    await work({
-      deliver: { ...options, destination, parked: parkedRows(main.query, pipeline), care: NO_CARE },
-      positions: () => readLanes(main.query, pipeline),
-    }, () => checkpoint!)
+    const checkpoint = await main.destination.open()
+    run.onTaken(0, checkpoint)
+    await retryTogether({ ...deliverOptions(run, main, 0), checkpoint, parked: parkedRows(main.query, config.pipeline), care: NO_CARE })
   } finally {
     await main.close()
   }
 }
 
-function optionsOf({ bridge: { opened: { config } }, member }: LaneRun, partition: number): Parameters<typeof laneHolder>[0] {
+export function optionsOf({ bridge: { opened: { config } }, member }: LaneRun, partition: number): Parameters<typeof laneHolder>[0] {
   return { pipeline: config.pipeline, partition, member, checks: config.checks }
 }
 
-function connect({ bridge: { opened, point } }: LaneRun, holder: Holder): PostgresDestination {
+export function connect({ bridge: { opened, point } }: LaneRun, holder: Holder): PostgresDestination {
   const { config, mapping, catalogs } = opened
   return postgresDestination({
     url: config.destination.url, pipeline: config.pipeline, mapping, catalog: catalogs.destination, checks: config.checks, takeover: false, holder,
@@ -128,10 +101,10 @@ function connect({ bridge: { opened, point } }: LaneRun, holder: Holder): Postgr
   })
 }
 
-type Common = Omit<DeliverOptions, 'log' | 'checkpoint' | 'parked' | 'care' | 'lane'>
+export type Common = Omit<DeliverOptions, 'log' | 'checkpoint' | 'parked' | 'care' | 'lane'>
 
-/** Nothing converges here: partitions begin when the stream has passed the copy. */
-function deliverOptions({ bridge, source, onApplied }: LaneRun, main: PostgresDestination, partition: number): Common {
+/** Nothing converges while partitions go by themselves: they begin when the stream has passed what was read ahead of it. */
+export function deliverOptions({ bridge, source, onApplied }: LaneRun, main: PostgresDestination, partition: number): Common {
   const { opened: { config, mapping, catalogs, minters }, meter, point } = bridge
   const relations = relationsOf(catalogs.source, mapping)
   const { idMap, destination } = throughCopy(bridge, main, true)

@@ -13,7 +13,9 @@ export function ownTotals(begun: Checkpoint, meter: Pick<Meter, 'applied'>): Pic
   return {
     onTaken: (partition, checkpoint) => void latest.set(partition, checkpoint),
     onLeft: (partition) => void latest.delete(partition),
-    onApplied(partition, applied) {
+    onApplied(partition, applied, of) {
+      const { commitLsn, endLsn } = applied.checkpoint
+      if (of === 'all') for (const [other, checkpoint] of latest) latest.set(other, { ...checkpoint, commitLsn, endLsn })
       addTotals(totals, applied.checkpoint.totals)
       takeTotals(totals, latest.get(partition)!.totals)
       latest.set(partition, applied.checkpoint)

@@ -5,6 +5,7 @@ import { destinationState } from '../../connectors/postgres-destination/state.ts
 import { openSource } from '../../connectors/postgres-source/source.ts'
 import { sleep } from '../clock.ts'
 import { RekeyError } from '../core/errors.ts'
+import type { Lsn } from '../core/lsn.ts'
 import type { Checkpoint } from '../core/plan.ts'
 import { shareOut } from '../core/share.ts'
 import { moreCare, NO_CARE, RestartStream } from '../deliver/delivery.ts'
@@ -14,10 +15,11 @@ import type { Bridge } from './bridge.ts'
 import { openLedgerCopy } from './id-map.ts'
 import { kafkaOf } from './kafka-log.ts'
 import { ownTotals } from './lane-totals.ts'
-import { gather, isFenced, type LaneRun, retryAll, runLane } from './lane-run.ts'
+import { isFenced, type LaneRun, retryAll, runLane } from './lane-run.ts'
 import { namesOf } from './open.ts'
 import { judge } from './prepare.ts'
 import { again, passes } from './retry.ts'
+import { runUnited, standing } from './united-run.ts'
 
 /** A process that is not heard of for so long is taken for dead, and others take its partitions. */
 const ALIVE_MS = 5_000
@@ -192,26 +194,36 @@ function parkedLooks(run: LaneRun): () => Promise<void> {
   }
 }
 
-/** One partition, again and again, until the signal aborts or it is another process's. Rejects with what cannot pass. */
+/**
+ * One partition, again and again, until the signal aborts or it is another process's: by itself, or for all of them while they are united in
+ * its name. Rejects with what cannot pass.
+ */
 async function keepLane(run: LaneRun, partition: number, signal: AbortSignal): Promise<void> {
   const { opened: { config }, events, meter } = run.bridge
   let care = NO_CARE
+  /** All are to be brought to one point for what comes at this commit. */
+  let next: Lsn | null = null
   const once = async (): Promise<boolean> => {
     let taken = false
     try {
-      await runLane(run, { partition, care, taken: () => void (taken = true) }, signal)
-      return true
+      const stands = await standing(run, partition, signal)
+      const turn = { partition, care, taken: () => void (taken = true) }
+      if (stands === 'another') next = null
+      else if (stands === 'for all' || next !== null) {
+        await runUnited(run, { ...turn, next: next ?? 0n }, signal)
+        next = null
+        if (!signal.aborted) events.note({ level: 'info', event: 'part', text: 'each partition goes by itself again' })
+      } else await runLane(run, turn, signal)
     } catch (error) {
       if (error instanceof Gather) {
         events.note({ level: 'info', event: 'gather', text: `partition ${partition} brings all partitions to one point: ${error.message}` })
-        await gather(run, { partition, next: error.next }).catch((failure: unknown) => {
-          if (!isFenced(failure)) throw failure
-        })
+        next = error.next
       } else if (error instanceof RestartStream) care = moreCare(care, error)
       else if (!isFenced(error)) throw error
       else if (!taken) return true
-      return signal.aborted
+      else next = null
     }
+    return signal.aborted
   }
   await again({
     retry: config.retry, signal, mayPass: (error) => signal.aborted || passes(error),

@@ -96,7 +96,7 @@ export async function stream(
  * A commit is in the log, and so in the stream, before new snapshots hold it (synchronous replication can stretch that to seconds). Ids of
  * transactions are compared as 32 bits that wrap around.
  */
-async function untilVisible(source: Opened['source'], xids: readonly number[], signal: AbortSignal): Promise<void> {
+export async function untilVisible(source: Opened['source'], xids: readonly number[], signal: AbortSignal): Promise<void> {
   for (;;) {
     const [[most, ...running]] = await source.query(
       "select pg_snapshot_xmax(s)::text, x.* from pg_current_snapshot() s, lateral (select string_agg(i::text, ',') from pg_snapshot_xip(s) i) x")

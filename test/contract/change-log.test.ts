@@ -212,7 +212,7 @@ async function spreadLogOf({ maxBytes }: { readonly maxBytes: number }): Promise
   })
   const { read, ack } = allParts({
     kafka, topic, group: `${prefix}.rekey`, epoch: EPOCH, number: 1, relations: new Map([['public.rows', rows]]), maxBytes, deadLetter: null, onRead: () => {},
-  }, { commitLsn: 0n, endLsn: 1n })
+  }, [0, 1, 2].map((partition) => ({ partition, start: { commitLsn: 0n, endLsn: 1n }, offset: 0n })))
   return { append, durable, read, ack }
 }
 

@@ -2,7 +2,8 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { partitionFor } from '../../src/core/route.ts'
 import { shareOut } from '../../src/core/share.ts'
-import { isFirst, turnOf } from '../../src/core/turns.ts'
+import { LONGEST_MS, SHORTEST_MS, stayFor } from '../../src/core/stay.ts'
+import { isCrowd, isFirst, turnOf } from '../../src/core/turns.ts'
 import { random } from '../support/random.ts'
 
 /** A table with a parent in itself and a unique value; the state of a database; one commit of the source: rows as they are afterwards. */
@@ -148,5 +149,36 @@ describe('sharing partitions out', () => {
         expect(Math.max(...counts) - Math.min(...counts)).toBeLessThanOrEqual(1)
       }
     }))
+  })
+})
+
+describe('how long partitions stay together', () => {
+  it('is short at first, and when they were apart for long', () => {
+    expect(stayFor(null)).toBe(SHORTEST_MS)
+    expect(stayFor({ stayMs: 8_000, partedMs: 32_000 })).toBe(SHORTEST_MS)
+  })
+
+  it('grows while they come together again at once, so that what it costs to come together becomes a small part', () => {
+    fc.assert(fc.property(fc.integer({ min: 1, max: 3_000 }), (apartMs) => {
+      let stayMs = stayFor(null)
+      let [together, apart] = [0, 0]
+      for (let n = 0; n < 60; n++) {
+        together += stayMs
+        apart += apartMs
+        stayMs = stayFor({ stayMs, partedMs: apartMs })
+        expect(stayMs).toBeGreaterThanOrEqual(SHORTEST_MS)
+        expect(stayMs).toBeLessThanOrEqual(LONGEST_MS)
+      }
+      expect(together).toBeGreaterThan(4 * apart)
+    }))
+  })
+})
+
+describe('transactions that stop all others', () => {
+  it('are a crowd when several came in two seconds', () => {
+    expect(isCrowd([0, 1, 2, 3])).toBe(false)
+    expect(isCrowd([0, 500, 1_000, 1_500, 2_000])).toBe(true)
+    expect(isCrowd([0, 600, 1_200, 1_800, 2_400])).toBe(false)
+    expect(isCrowd([0, 60_000, 60_001, 60_002, 60_003, 60_004])).toBe(true)
   })
 })

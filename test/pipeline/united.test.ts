@@ -1,0 +1,104 @@
+import { expect, test } from 'vitest'
+import { partitionFor } from '../../src/core/route.ts'
+import { type Child, startChild } from '../support/child.ts'
+import { client } from '../support/database.ts'
+import { drained } from '../support/drained.ts'
+import { createRig, type Rig } from '../support/rig.ts'
+import { startKafka } from '../support/services/kafka.ts'
+import { pair } from '../support/servers.ts'
+import { ROOTS_DESTINATION_SQL, ROOTS_MAPPING, ROOTS_SOURCE_SQL } from './roots-workload.ts'
+
+/** Partitions that are brought to one point and stay there for a while. */
+const [servers, broker] = await Promise.all([pair({ source: 16, destination: 17 }), startKafka()])
+const WAITING = "select tbl, key, reason from rekey.parked where state not in ('done', 'waived')"
+
+function rootsRig(partitions: number): Promise<Rig> {
+  return createRig({
+    servers, sourceSql: ROOTS_SOURCE_SQL, destinationSql: ROOTS_DESTINATION_SQL, mapping: ROOTS_MAPPING,
+    config: `log: kafka\nkafka: { brokers: ['${broker.bootstrap}'], partitions: ${partitions} }`,
+  })
+}
+
+const begun = (rig: Rig): Promise<void> =>
+  expect.poll(async () => (await rig.destination.query('select from rekey.lane').catch(() => [])).length, { timeout: 30_000 }).toBeGreaterThan(0)
+
+test('parked rows are tried again while one partition is behind, which misses nothing by it', async () => {
+  const rig = await rootsRig(2)
+  const running = rig.start()
+  const blocker = await client(rig.destination.url)
+  try {
+    await rig.source.query("insert into people select i, 'p' || i, null, 1 from generate_series(1, 20) i")
+    await begun(rig)
+    await rig.caughtUp(running)
+    // It has one of that name, so all are brought to one point before the row is parked.
+    await rig.destination.query("insert into people values ('theirs', 'nobody', null, 1)")
+    await rig.source.query("insert into people values (21, 'nobody', null, 1)")
+    await expect.poll(async () => (await rig.destination.query(WAITING)).length, { timeout: 10_000 }).toBe(1)
+    await expect.poll(() => running.notes.some(({ event }) => event === 'part'), { timeout: 10_000 }).toBe(true)
+    // A lock keeps the second partition where it is, and the first one goes on.
+    const [held, free] = [1, 0].map((wanted) => Array.from({ length: 20 }, (_, i) => i + 1).find((id) => partitionFor(`public.people\n${id}`, 2) === wanted)!)
+    await blocker.query('begin')
+    await blocker.query(`select from people where name = 'p${held}' for update`)
+    await rig.source.query(`update people set version = 2 where id = ${held}; update people set version = 2 where id = ${free}`)
+    await expect.poll(() => rig.destination.query(`select version from people where name = 'p${free}'`), { timeout: 10_000 }).toEqual([{ version: '2' }])
+    await rig.destination.query("delete from people where id = 'theirs'; update rekey.parked set state = 'retry' where state = 'waiting'")
+    await expect.poll(async () => (await rig.destination.query(WAITING)).length, { timeout: 20_000 }).toBe(0)
+    await blocker.query('rollback')
+    await rig.caughtUp(running)
+    expect(await rig.differences()).toEqual([])
+  } finally {
+    await blocker.end()
+    await running.stop().catch(() => {})
+    await rig.close()
+  }
+}, 60_000)
+
+test('where every transaction has rows of two roots that need each other, one process works for all, and when it dies another one', async () => {
+  const rig = await rootsRig(4)
+  const children: Child[] = []
+  const start = (role: 'capture' | 'deliver'): Child => {
+    const child = startChild(rig.config, { role })
+    children.push(child)
+    return child
+  }
+  const said = (text: RegExp): number => children.flatMap(({ lines }) => lines.filter((line) => text.test(line))).length
+  const circles = async (from: number, to: number): Promise<void> => {
+    for (let i = from; i < to; i++) await rig.source.query(`begin; insert into people values (${i}, 'p${i}', ${i}, 1); insert into projects values (${i}, ${i}, 't', 1); commit`)
+  }
+  try {
+    start('capture')
+    start('deliver')
+    start('deliver')
+    await Promise.all(children.slice(1).map((child) => child.heard(/ takes partition/)))
+    await circles(0, 100)
+    const united = async (): Promise<number | null> => {
+      const [row] = await rig.destination.query('select partition from rekey.united')
+      return row?.partition == null ? null : Number(row.partition)
+    }
+    await expect.poll(united, { timeout: 20_000 }).not.toBe(null)
+    const working = circles(100, 1_500)
+    // Who leads is killed while it does.
+    const by = await united()
+    const leads = children.find(({ lines }) => lines.some((line) => line.includes(`partition ${by} brings all`)))!
+    leads.kill('SIGKILL')
+    start('deliver')
+    await working
+    await drained(rig, { seconds: 60 })
+    expect(await rig.differences()).toEqual([])
+    expect(await rig.destination.query(WAITING)).toEqual([])
+    // They part when there is nothing more to do, and go on by themselves.
+    await expect.poll(united, { timeout: 60_000 }).toBe(null)
+    await rig.source.query("insert into people select i, 'p' || i, null, 1 from generate_series(2001, 2100) i")
+    await drained(rig)
+    expect(await rig.differences()).toEqual([])
+    expect(said(/ brings all partitions/)).toBeLessThan(12)
+  } catch (error) {
+    for (const child of children) console.error(child.pid, child.lines.filter((line) => !line.startsWith('at ')).slice(-15), child.lines.at(-1))
+    console.error(await rig.destination.query('select partition, writer, commit_lsn, updated_at from rekey.lane order by 1').catch(String))
+    throw error
+  } finally {
+    for (const child of children) child.kill('SIGKILL')
+    await Promise.all(children.map((child) => child.ended))
+    await rig.close()
+  }
+}, 150_000)
