@@ -133,13 +133,16 @@ function openPart(partition: number, options: AssembleOptions & { readonly topic
   const assembler = assemble({ ...options, wholes: true })
   let marks: { readonly end: Lsn; readonly offset: bigint }[] = []
   let offset = 0n
+  // Not what the assembler has: a batch of records may be half read.
+  let reached = options.start.commitLsn
   const part: OpenPart = {
     partition, assembler, queue: [], paused: false,
     gaps: gapWatch(assembler, `${options.topic.topic}, partition ${partition},`),
-    reached: () => assembler.place().commitLsn,
+    reached: () => reached,
     waiting: () => part.queue.reduce((sum, t) => sum + t.bytes, 0),
     collect() {
       const taken = assembler.take()
+      reached = assembler.place().commitLsn
       if (taken.length === 0) return
       for (const t of taken) part.queue.push(t)
       const behind = assembler.offset()
