@@ -52,7 +52,7 @@ async function refuseEdited(file: string): Promise<void> {
 }
 
 type Numbers = Readonly<Record<(typeof NUMBERS)[number] | 'bytes', number>>
-const NUMBERS = ['rows', 'new', 'matched', 'skipped', 'conflict', 'orphan', 'invalid'] as const
+const NUMBERS = ['rows', 'new', 'adopted', 'matched', 'skipped', 'conflict', 'orphan', 'invalid'] as const
 
 export function renderPlan(plan: PlanFile, files: readonly string[]): string {
   const lines = planTable(plan)
@@ -82,9 +82,11 @@ function objectLines({ objects, directories, bytes, longestKey, sampled, faults 
 }
 
 function planTable({ tables, totals }: PlanFile): string[] {
-  const numbers = [...NUMBERS, 'size'].map((name) => ({ title: name.toUpperCase(), align: 'right' as const }))
+  // Few mappings adopt rows.
+  const shown = NUMBERS.filter((name) => name !== 'adopted' || totals.adopted > 0)
+  const numbers = [...shown, 'size'].map((name) => ({ title: name.toUpperCase(), align: 'right' as const }))
   const columns = [{ title: 'TABLE' }, { title: 'VERDICT' }, ...numbers]
-  const cells = (of: Numbers): string[] => [...NUMBERS.map((name) => formatCount(of[name])), formatBytes(of.bytes)]
+  const cells = (of: Numbers): string[] => [...shown.map((name) => formatCount(of[name])), formatBytes(of.bytes)]
   const rows = tables.map((t) => {
     const skipped = Object.values(t.skipped).reduce((sum, n) => sum + n, 0)
     return [t.table, t.verdict, ...cells({ ...t, skipped })]

@@ -1,7 +1,7 @@
 import type { ConflictRow } from './conflicts-csv.ts'
 import type { KeyFault } from './objects/named.ts'
 
-/** What the dry run found of one table: rows = new + matched + skipped + conflict + orphan + invalid. Keys are COPY text fields. */
+/** What the dry run found of one table: rows = new + adopted + matched + skipped + conflict + orphan + invalid. Keys are COPY text fields. */
 export interface TablePlan {
   readonly table: string
   readonly target: string
@@ -9,6 +9,8 @@ export interface TablePlan {
   readonly verdict: string
   rows: number
   new: number
+  /** A trigger of the destination makes it when its maker is written, and it becomes ours. */
+  adopted: number
   matched: number
   conflict: number
   /** A parent (by a foreign key of the destination) is not there: missing at the source, not carried, or itself in conflict. */
@@ -17,7 +19,7 @@ export interface TablePlan {
   invalid: number
   readonly skipped: Record<string, number>
   /** Source keys, a few of each kind; matched ones with the destination's key. */
-  readonly samples: Record<'new' | 'matched' | 'conflict' | 'orphan' | 'invalid', string[]>
+  readonly samples: Record<'new' | 'adopted' | 'matched' | 'conflict' | 'orphan' | 'invalid', string[]>
   /** Size at the source with its indexes, as the catalog says. */
   readonly bytes: number
   seconds: number
@@ -44,7 +46,7 @@ export interface PlanFile {
   readonly source: { readonly system: string; readonly database: string }
   readonly destination: { readonly system: string; readonly database: string }
   readonly tables: readonly TablePlan[]
-  readonly totals: Readonly<Record<'rows' | 'new' | 'matched' | 'skipped' | 'conflict' | 'orphan' | 'invalid' | 'bytes', number>>
+  readonly totals: Readonly<Record<'rows' | 'new' | 'adopted' | 'matched' | 'skipped' | 'conflict' | 'orphan' | 'invalid' | 'bytes', number>>
   readonly estimate: Estimate
   /** Absent where the mapping carries no objects. */
   readonly objects?: ObjectsPlan
@@ -80,7 +82,7 @@ export function canonical(value: unknown): string {
 export function totalsOf(tables: readonly TablePlan[]): PlanFile['totals'] {
   const sum = (of: (t: TablePlan) => number): number => tables.reduce((all, t) => all + of(t), 0)
   return {
-    rows: sum((t) => t.rows), new: sum((t) => t.new), matched: sum((t) => t.matched), conflict: sum((t) => t.conflict),
+    rows: sum((t) => t.rows), new: sum((t) => t.new), adopted: sum((t) => t.adopted), matched: sum((t) => t.matched), conflict: sum((t) => t.conflict),
     orphan: sum((t) => t.orphan), invalid: sum((t) => t.invalid), bytes: sum((t) => t.bytes),
     skipped: sum((t) => Object.values(t.skipped).reduce((all, n) => all + n, 0)),
   }

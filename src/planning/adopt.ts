@@ -17,8 +17,10 @@ export interface Adoption {
   readonly programOf: (relation: Relation) => Program
   /** Rows of the source by one column: as the copy sees them, or as they are now. */
   readonly read: ResolveDeps['readSource']
-  /** Nothing is written: the triggers have not run, and a row counts as new. */
+  /** Nothing is written: the triggers have not run. What they will make is known where the maker points at it. */
   readonly dry: boolean
+  /** Decides rows of makers before their time; rows (ledger name, key) that wait for that are not asked for. */
+  readonly ahead: (relation: Relation, rows: readonly Row[], above: ReadonlySet<string>) => Promise<void>
 }
 
 interface Open {
@@ -29,6 +31,8 @@ interface Open {
 /** none: no trigger made this row, it is as any other. */
 type Found =
   | { readonly kind: 'none' }
+  /** The trigger will make it when its maker is written. */
+  | { readonly kind: 'coming' }
   | { readonly kind: 'conflict'; readonly reason: string; readonly behind: boolean }
   /** `ours`: the maker's row is ours, so this one is too; else it belongs to the destination like its maker. */
   | { readonly kind: 'row'; readonly id: string; readonly ours: boolean }
@@ -39,20 +43,29 @@ function refuse(reason: string, behind = false): Found {
   return { kind: 'conflict', reason, behind }
 }
 
+interface Adopted {
+  readonly rest: Open[]
+  /** Only where nothing is written. */
+  readonly coming: Open[]
+  readonly conflicts: Conflict[]
+}
+
 /** Decides the rows that a trigger made, by the row of the destination that it made. Resolves with the others. */
-export async function adoptRows(program: Program, open: Open[], deps: ResolveDeps): Promise<{ rest: Open[]; conflicts: Conflict[] }> {
+export async function adoptRows(program: Program, open: Open[], deps: ResolveDeps): Promise<Adopted> {
   const { adopt } = program.rule
   const { adoption, decisions } = deps
-  if (adopt === null || !adoption || open.length === 0) return { rest: open, conflicts: [] }
+  if (adopt === null || !adoption || open.length === 0) return { rest: open, coming: [], conflicts: [] }
   const entity = ledgerName(program)
-  const found = await ('column' in adopt ? byMaker(adopt, open, deps) : byOwnColumns(program, adopt, open, deps))
+  const found = await ('column' in adopt ? byMaker(program, open, deps) : byOwnColumns(program, adopt, open, deps))
   const ids = found.flatMap((one) => (one.kind === 'row' ? [one.id] : []))
   const taken = new Set(await deps.ours(entity, ids))
   const rest: Open[] = []
+  const coming: Open[] = []
   const conflicts: Conflict[] = []
   open.forEach(({ key, row }, i) => {
     const one = found[i]
     if (one.kind === 'none' || (adoption.dry && one.kind === 'conflict' && one.behind)) return void rest.push({ key, row })
+    if (one.kind === 'coming') return void coming.push({ key, row })
     const conflict = (reason: string, behind = false): void => void conflicts.push({ program, key, reason, behind })
     if (one.kind === 'conflict') return conflict(one.reason, one.behind)
     if (taken.has(one.id)) return conflict('the row that a trigger made is another source row')
@@ -60,16 +73,21 @@ export async function adoptRows(program: Program, open: Open[], deps: ResolveDep
     taken.add(one.id)
     decisions.decide({ entity, key, id: one.id, kind: one.ours ? 'adopted' : 'merged', rule: `adopt by ${adopt.by}`, evidence: '' })
   })
-  return { rest, conflicts }
+  return { rest, coming, conflicts }
 }
 
 const WAITS = 'waits for the row with which a trigger makes it'
 
 /** The maker points at what its trigger made: the row of the maker that names this one at the source, and what it names at the destination. */
-async function byMaker(adopt: Extract<AdoptRule, { column: string }>, open: readonly Open[], deps: ResolveDeps): Promise<Found[]> {
+async function byMaker(program: Program, open: readonly Open[], deps: ResolveDeps): Promise<Found[]> {
+  const adopt = program.rule.adopt as Extract<AdoptRule, { column: string }>
   const { relation, makers } = await makersOf(adopt, open.map(({ key }) => key), deps)
   const maker = relation && deps.adoption!.programOf(relation)
   const only = open.map(({ key }) => makers.get(key) ?? [])
+  if (deps.adoption!.dry && maker?.rule.ledger) {
+    const above = new Set([...(deps.above ?? []), ...open.map(({ key }) => `${ledgerName(program)}\n${key}`)])
+    await deps.adoption!.ahead(relation!, only.flat().filter((row) => !above.has(`${ledgerName(maker)}\n${keyOf(row, maker.key)}`)), above)
+  }
   const asked = new Map<number, { id: string; ours: boolean }>()
   const found = await mapInOrder(only, async (rows, i) => {
     if (rows.length === 0) return NONE
@@ -84,7 +102,7 @@ async function byMaker(adopt: Extract<AdoptRule, { column: string }>, open: read
   const sharing = await deps.match(question(maker!, deps, { on: [adopt.column], key: maker!.rule.targetKey, rows: made.map(([id]) => fieldsOf(id ?? '\\N')) }))
   ;[...asked].forEach(([i, { ours }], n) => {
     const [id] = made[n]
-    if (id === undefined) found[i] = refuse(WAITS, true)
+    if (id === undefined) found[i] = deps.adoption!.dry ? { kind: 'coming' } : refuse(WAITS, true)
     else if (id === '\\N') found[i] = NONE
     else if (ours && sharing[n].length !== 1) found[i] = refuse(`several rows of ${nameOf(maker!.rule.target)} at the destination point at it`)
     else found[i] = { kind: 'row', id, ours }

@@ -17,7 +17,8 @@ export async function decideRows(program: Program, rows: Rows, stuck: Stuck, dep
   const isOpen = (key: string): boolean => isUnsettled(deps.decisions.get(name, key))
   let open = [...rows].filter(([key, { whole }]) => whole && isOpen(key)).map(([key, { row }]) => ({ key, row }))
   open = open.filter(({ key, row }) => !decideBySelf(program, key, row, deps))
-  const { rest, conflicts } = await adoptRows(program, open, deps)
+  const { rest, coming, conflicts } = await adoptRows(program, open, deps)
+  for (const { key, row } of coming) decideOurs(program, { key, row, kind: 'adopted' }, deps)
   for (const conflict of conflicts) setAside(program, conflict, { rows, stuck, deps })
   open = rest
   while (open.length > 0) {
@@ -169,10 +170,14 @@ export function followKey(program: Program, { from, to, row }: { from: string; t
 
 /** Ours, under its computed id, or under its key columns where those are kept or composed of other ids. */
 function decideInserted(program: Program, key: string, row: Row, deps: ResolveDeps): void {
+  decideOurs(program, { key, row, kind: 'inserted' }, deps)
+}
+
+function decideOurs(program: Program, { key, row, kind }: { key: string; row: Row; kind: 'inserted' | 'adopted' }, deps: ResolveDeps): void {
   const { rule } = program
   const entity = ledgerName(program)
   const own = rule.entity !== null && deps.scope.isDecided(rule.entity)
-  const base: Omit<Decision, 'id'> = { entity, key, kind: 'inserted', rule: '', evidence: '' }
+  const base: Omit<Decision, 'id'> = { entity, key, kind, rule: '', evidence: '' }
   if (own) return deps.decisions.decide({ ...base, id: deps.decisions.get(entity, key)?.id ?? mintRaw(entity, key, deps) })
   const lines = new Lines(64)
   writeColumns(program, program.targetKey, row, lines, deps.scope)

@@ -36,7 +36,7 @@ export interface PlannerOptions {
   readonly source: Pick<Source, 'read'>
   /** Reads the makers of adopted rows, where that is not as they are now. */
   readonly readMakers?: Source['read']
-  /** Nothing is written, so no trigger runs: rows that one would make count as new. */
+  /** Nothing is written, so no trigger runs. */
   readonly dry?: boolean
   /** What the source's tables look like, for rows that are read and not streamed. */
   readonly relations: ReadonlyMap<string, Relation>
@@ -145,13 +145,17 @@ export function createPlanner(options: PlannerOptions, shared?: Decisions): Plan
     },
     readSource: readWith(options.source.read),
   }
-  const withBatch = ({ groups }: Gathered): ResolveDeps => ({
-    ...deps,
-    adoption: {
-      batch: groups.flatMap((group) => [...group.nets.values()]), programOf: first?.programOf ?? programOf,
-      read: readWith(options.readMakers ?? options.source.read), dry: options.dry ?? false,
-    },
-  })
+  const withBatch = ({ groups }: Gathered): ResolveDeps => {
+    const all: ResolveDeps = {
+      ...deps,
+      adoption: {
+        batch: groups.flatMap((group) => [...group.nets.values()]), programOf: first?.programOf ?? programOf,
+        read: readWith(options.readMakers ?? options.source.read), dry: options.dry ?? false,
+        ahead: async (relation, rows, above) => void (await resolveNets([insertsOf(relation, rows)], { ...all, above })),
+      },
+    }
+    return all
+  }
   const relationNamed = (name: string): Relation => options.relations.get(name)!
   return {
     decisions, programOf, scope, fragmentChecks: options.checks,

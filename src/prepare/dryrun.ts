@@ -90,8 +90,8 @@ async function planTable(rule: TableRule, run: Run): Promise<TablePlan> {
 function emptyPlan(rule: TableRule, { catalogs }: Run): TablePlan {
   return {
     table: nameOf(rule.source), target: nameOf(rule.target), context: rule.context, verdict: rule.verdict,
-    rows: 0, new: 0, matched: 0, conflict: 0, orphan: 0, invalid: 0, skipped: {}, seconds: 0,
-    samples: { new: [], matched: [], conflict: [], orphan: [], invalid: [] },
+    rows: 0, new: 0, adopted: 0, matched: 0, conflict: 0, orphan: 0, invalid: 0, skipped: {}, seconds: 0,
+    samples: { new: [], adopted: [], matched: [], conflict: [], orphan: [], invalid: [] },
     bytes: tableOf(catalogs.source, rule.source)?.bytes ?? 0,
   }
 }
@@ -132,8 +132,12 @@ async function planBlock(rows: readonly Row[], block: Block): Promise<void> {
       block.plan.skipped[outcome.skipped] = (block.plan.skipped[outcome.skipped] ?? 0) + 1
       if (outcome.skipped !== 'pinned' && isGone(row, block)) run.parents.absent(program, row)
     } else if (orphans.has(i) || outcome === 'parked') tell(row, 'orphan', block)
-    else tell(row, outcome === 'merged' ? 'matched' : 'new', block)
+    else tell(row, outcome === 'merged' ? 'matched' : isAdopted(row, block) ? 'adopted' : 'new', block)
   })
+}
+
+function isAdopted(row: Row, { program, run }: Block): boolean {
+  return program.rule.adopt !== null && run.planner.decisions.get(ledgerName(program), keyOf(row, program.key))?.kind === 'adopted'
 }
 
 /** A row that was not carried and stands for nothing at the destination: filtered, left out with its parent, dropped by a person. */
@@ -151,9 +155,15 @@ function tell(row: Row, kind: keyof TablePlan['samples'], { program, plan, chain
   plan.rows++
   plan[kind]++
   if (program.rule.keyed && plan.samples[kind].length < run.most) plan.samples[kind].push(sampleOf(kind, key, { program, run }))
-  const gone = kind !== 'new' && kind !== 'matched'
+  const gone = !isCarried(kind)
   if (gone) run.parents.absent(program, row)
   chain?.add(row, kind)
+}
+
+type Carried = 'new' | 'adopted' | 'matched'
+
+function isCarried(kind: keyof TablePlan['samples']): kind is Carried {
+  return kind === 'new' || kind === 'adopted' || kind === 'matched'
 }
 
 function sampleOf(kind: string, key: string, { program, run }: { program: Program; run: Run }): string {
@@ -182,12 +192,12 @@ function selfChain(program: Program, run: Run): Chain | null {
   if (!edge) return null
   const at = edge.parent!.columns.map((name) => program.position.get(name)!)
   const seen = new Set<string>()
-  const children = new Map<string, { key: string; keys: readonly string[]; shown: string; kind: 'new' | 'matched' }[]>()
+  const children = new Map<string, { key: string; keys: readonly string[]; shown: string; kind: Carried }[]>()
   return {
     add(row, kind) {
       const key = keyOf(row, at)
       seen.add(key)
-      if (kind !== 'new' && kind !== 'matched') return
+      if (!isCarried(kind)) return
       const parent = keyOf(row, edge.at)
       if (parent.split('\t').includes('\\N') || parent === key) return
       const shown = textOf(keyOf(row, program.key))

@@ -120,7 +120,7 @@ describe('the dry run', () => {
   })
 
   it('samples keys and nothing else, and plans parents first', () => {
-    expect(at('users').samples).toEqual({ new: ['2', '3'], matched: ['1 = usr_ann'], conflict: ['4'], orphan: [], invalid: [] })
+    expect(at('users').samples).toEqual({ new: ['2', '3'], adopted: [], matched: ['1 = usr_ann'], conflict: ['4'], orphan: [], invalid: [] })
     const order = plan.tables.map((t) => t.table)
     expect(order.indexOf('public.users')).toBeLessThan(order.indexOf('public.projects'))
     expect(JSON.stringify(plan)).not.toMatch(/twin@x/i)

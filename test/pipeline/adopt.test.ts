@@ -1,5 +1,7 @@
 import { expect, test } from 'vitest'
+import type { Totals } from '../../src/core/plan.ts'
 import { closes } from '../../src/core/totals.ts'
+import { operate, planRun } from '../../src/pipeline/operate.ts'
 import { createRig, type Rig, type Running } from '../support/rig.ts'
 import { pair } from '../support/servers.ts'
 
@@ -171,6 +173,60 @@ test('a group of a user of the destination stays the destination\'s', async () =
     await streamed(rig, running, `update groups set name = 'taken over' where gid = 11; delete from wallets where owner = 11; delete from users where name = 'ada'`)
     expect(await rig.destination.query(`select u.name, g.name as own from users u join groups g on gid = primary_gid where u.id = 501`)).toEqual([{ name: 'ada', own: 'hers' }])
     expect(await rig.destination.query(`select role from user_to_groups where uid = 501 and gid in (1, 501)`)).toEqual([{ role: 'member' }, { role: 'member' }])
+    await running.stop()
+  } finally {
+    await rig.close()
+  }
+})
+
+test('the dry run says which rows will be adopted, and agrees with the run', async () => {
+  const rig = await applicationRig()
+  try {
+    await rig.destination.query(`insert into users (name) values ('ada')`)
+    await rig.source.query(FIRST)
+    const plan = await operate(rig.config, (operated) => planRun(operated, { samples: 5, onBlock: () => {} }))
+    const of = (table: string) => plan.tables.find((one) => one.table === `public.${table}`)!
+    expect(of('groups')).toMatchObject({ rows: 5, new: 1, adopted: 2, matched: 1, skipped: { pinned: 1 }, conflict: 0, orphan: 0 })
+    expect(of('groups').samples).toMatchObject({ new: ['14'], adopted: ['12', '13'] })
+    expect(of('users')).toMatchObject({ rows: 3, new: 2, matched: 1, conflict: 0, orphan: 0 })
+    expect(of('wallets')).toMatchObject({ rows: 2, new: 2 })
+    expect(plan.totals.adopted).toBe(2)
+    for (const one of plan.tables) {
+      const skipped = Object.values(one.skipped).reduce((sum, n) => sum + n, 0)
+      expect(one.new + one.adopted + one.matched + one.conflict + one.orphan + one.invalid + skipped).toBe(one.rows)
+    }
+    const running = rig.start()
+    await rig.caughtUp(running)
+    expect(await rig.destination.query(`select kind, count(*)::text as n from rekey.id_map where entity = 'groups' and kind <> 'dangling' group by 1 order by 1`)).toEqual([
+      { kind: 'adopted', n: '2' }, { kind: 'inserted', n: '1' }, { kind: 'merged', n: '1' }, { kind: 'pinned', n: '1' },
+    ])
+    await running.stop()
+  } finally {
+    await rig.close()
+  }
+})
+
+test('what a trigger makes and the source does not have is the destination\'s own: it stays, and goes before its maker by hand', async () => {
+  const rig = await applicationRig()
+  try {
+    // A member no more: the trigger of the destination makes bob one again.
+    await rig.source.query(`${FIRST}; delete from user_to_groups where uid = 2 and gid = 1; delete from wallets`)
+    const running = rig.start()
+    await rig.caughtUp(running)
+    const bob = `(select id from users where name = 'bob')`
+    expect(await rig.destination.query(`select count(*)::int as n from user_to_groups where uid = ${bob} and gid = 1`)).toEqual([{ n: '1' }])
+    expect(await rig.destination.query(`select count(*)::text from user_to_groups`)).toEqual([{ count: '9' }])
+    const totals = async (): Promise<Record<string, Totals>> =>
+      JSON.parse((await rig.destination.query('select totals::text as totals from rekey.checkpoint'))[0].totals!) as Record<string, Totals>
+    expect((await totals())['public.user_to_groups']).toMatchObject({ read: 8, inserted: 8, parked: 0 })
+    await streamed(rig, running, `begin; delete from user_to_groups where uid = 2; delete from users where name = 'bob'; commit`)
+    const waiting = () => rig.destination.query(`select tbl, key, op, sqlstate, behind::text from rekey.parked where state <> 'done' order by id`)
+    expect(await waiting()).toEqual([{ tbl: 'public.users', key: '2', op: 'delete', sqlstate: '23503', behind: 'false' },
+      { tbl: 'public.groups', key: '12', op: 'delete', sqlstate: expect.anything(), behind: expect.anything() }])
+    await rig.destination.query(`delete from user_to_groups where uid = ${bob}; update rekey.parked set state = 'retry'`)
+    await expect.poll(waiting, { timeout: 20_000 }).toEqual([])
+    for (const one of Object.values(await totals())) expect(closes(one)).toBe(true)
+    await same(rig)
     await running.stop()
   } finally {
     await rig.close()
