@@ -141,8 +141,8 @@ function filtered(change: Change, program: Program): Change | null {
   const passes = (row: Row): boolean => where.every((condition) => holds(condition, row, program))
   const known = change.oldIsFull && change.old ? { ...change, row: combine(change.old, change.row!) } : change
   if (passes(known.row!)) {
-    // Under REPLICA IDENTITY FULL it is known that there is no row under the old key.
-    const comes = known.oldIsFull && movesKey(known, program.key) && !passes(known.old!)
+    // Under REPLICA IDENTITY FULL it is known that there is no row yet, under whatever key, and all of it.
+    const comes = known.oldIsFull && !passes(known.old!)
     return comes ? { ...known, op: 'insert', old: null, oldIsFull: false } : known
   }
   if (change.op === 'insert') return null
@@ -151,10 +151,10 @@ function filtered(change: Change, program: Program): Change | null {
 
 /**
  * With a row filter, an update may be the first that the destination is to hear of a row, and may not have all of it: then only the source
- * can tell what the row is.
+ * can tell what the row is. REPLICA IDENTITY FULL sends all of it.
  */
-export function mayBeFirst({ op, old, row }: Change, { rule }: Program): boolean {
-  return op === 'update' && rule.where.length > 0 && (old !== null || !isWhole(row!))
+export function mayBeFirst({ op, old, oldIsFull, row }: Change, { rule }: Program): boolean {
+  return op === 'update' && rule.where.length > 0 && !oldIsFull && (old !== null || !isWhole(row!))
 }
 
 /** A column that was not sent did not change, so what it decided before still holds: it passes. */

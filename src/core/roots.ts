@@ -42,16 +42,22 @@ export function rootsOf(spec: MappingSource, source: Catalog): { roots: Roots; p
   return { roots, problems }
 }
 
-/** What several partitions cannot carry: told only where there are several. */
-export function onePartitionOnly(spec: MappingSource): Problem[] {
-  const problem = (where: string, why: string): Problem => ({
-    severity: 'error', code: 'ONE_PARTITION', where, message: `${why}, which several partitions have not`,
-    fix: 'Set kafka.partitions to 1, or do without it.',
+/** What several partitions cannot carry, or what stops all of them: told only where there are several. */
+export function toldOfSeveral(spec: MappingSource, source: Catalog): Problem[] {
+  return Object.entries(spec.tables).flatMap(([name, rule]): Problem[] => {
+    const table = tableOf(source, resolveTable(name, spec.schemas.source))
+    const late = rule.where !== undefined && table !== undefined && table.identity !== 'f'
+    return [
+      ...(late ? [{
+        severity: 'warning', code: 'ALL_PARTITIONS', where: `tables.${name}.where`, fix: `alter table ${nameOf(table)} replica identity full, where that happens often`,
+        message: 'a row that passes its filter for the first time may come without its large values or under another key; it is then read at the source, for which all partitions go as one for a while',
+      } as const] : []),
+      ...(rule.adopt ? [{
+        severity: 'error', code: 'ONE_PARTITION', where: `tables.${name}.adopt`, message: 'what a trigger makes is found in the order of the source, which several partitions have not',
+        fix: 'Set kafka.partitions to 1, or do without it.',
+      } as const] : []),
+    ]
   })
-  return Object.entries(spec.tables).flatMap(([name, rule]) => [
-    ...(rule.where ? [problem(`tables.${name}.where`, 'rows that a filter lets in late are read again in the order of the source')] : []),
-    ...(rule.adopt ? [problem(`tables.${name}.adopt`, 'what a trigger makes is found in the order of the source')] : []),
-  ])
 }
 
 function specOf(spec: MappingSource, name: string): TableSpec {

@@ -12,7 +12,7 @@ import { changedMeaning, withHistory } from '../core/meaning.ts'
 import type { Problem } from '../core/problem.ts'
 import type { Minters } from '../core/program.ts'
 import type { TableName } from '../core/relation.ts'
-import { onePartitionOnly } from '../core/roots.ts'
+import { toldOfSeveral } from '../core/roots.ts'
 import { mintersFor } from '../planning/mint.ts'
 import { storeProblems } from './stores.ts'
 
@@ -49,7 +49,7 @@ export async function withDatabases<T>(config: Config, work: (opened: Opened) =>
       const meant = await rememberedMeaning(destination.query, config.pipeline)
       const mapping = meant === null ? compiled.mapping : withHistory(compiled.mapping, meant, await walEnd(source))
       const minters = mintersFor(mapping, config, catalogs.source)
-      const all = [...compiled.problems, ...storeProblems(mapping, config), ...((config.kafka?.partitions ?? 1) > 1 ? onePartitionOnly(files.source) : [])]
+      const all = [...compiled.problems, ...storeProblems(mapping, config), ...((config.kafka?.partitions ?? 1) > 1 ? toldOfSeveral(files.source, catalogs.source) : [])]
       return await work({ config, source, destination, catalogs, mapping, minters, edited: meant === null ? [] : changedMeaning(meant, mapping, catalogs), problems: all.map((p) => ({ ...p, place: files.place(p.where) })) })
     } finally {
       await destination.close()

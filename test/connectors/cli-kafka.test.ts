@@ -77,7 +77,7 @@ describe('check asks the brokers, too', () => {
     expect(finding.fix).toContain('--replication-factor 2 --config cleanup.policy=delete --config retention.ms=-1')
   })
 
-  it('says what several partitions cannot carry', async () => {
+  it('says what makes several partitions go as one', async () => {
     await kafka('partitions: 2')
     const mapping = (await readFile('mappings/demo/mapping.yaml', 'utf8')).replace(/^ {2}nodes:\n/m, '  nodes:\n    where: { id: [1] }\n')
     await mkdir(join(line.folder, 'filtered'))
@@ -86,7 +86,7 @@ describe('check asks the brokers, too', () => {
     await writeFile(join(line.folder, 'rekey.yaml'), text.replace(/^mapping: .*$/m, `mapping: ${line.folder}/filtered`))
     const { findings } = await line.json(['check']) as { findings: Finding[] }
     expect(findings).toContainEqual(expect.objectContaining({
-      group: 'mapping', severity: 'error', code: 'ONE_PARTITION', subject: expect.stringMatching(/tables\.nodes\.where$/) as string, fix: expect.stringContaining('kafka.partitions to 1') as string }))
+      group: 'mapping', severity: 'warning', code: 'ALL_PARTITIONS', subject: expect.stringMatching(/tables\.nodes\.where$/) as string, fix: expect.stringContaining('replica identity full') as string }))
   })
 })
 

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { partitionFor, router } from '../../src/core/route.ts'
-import { onePartitionOnly, rootsOf } from '../../src/core/roots.ts'
+import { rootsOf, toldOfSeveral } from '../../src/core/roots.ts'
 import type { TableSpec } from '../../src/core/compile/mapping-source.ts'
 import { catalog, table } from '../support/catalog-literals.ts'
 import { deleteOf, insertOf, relation, transaction, truncateOf, updateOf } from '../support/core-literals.ts'
@@ -91,12 +91,12 @@ describe('the way of a change', () => {
   })
 })
 
-it('filters and adopted rows go through one partition alone, and each place is named', () => {
-  const spec = (tables: Record<string, TableSpec>) => onePartitionOnly({
-    application: 'test', digest: '', schemas: { source: 'public', destination: 'public' }, defaults: {}, entities: {}, tables, contexts: [] })
-  const found = spec({ projects: { where: { name: ['a'] } }, tasks: { adopt: { by: 'projects', column: 'task_id' } }, notes: { root: 'project_id' } })
+it('adopted rows go through one partition alone; filters are warned of where rows do not come whole', () => {
+  const spec = (tables: Record<string, TableSpec>) => toldOfSeveral({
+    application: 'test', digest: '', schemas: { source: 'public', destination: 'public' }, defaults: {}, entities: {}, tables, contexts: [] }, catalog([projects, tasks, notes]))
+  const found = spec({ projects: { where: { name: ['a'] } }, tasks: { where: { id: ['1'] }, adopt: { by: 'projects', column: 'task_id' } }, notes: { root: 'project_id' } })
   expect(found.map(({ severity, code, where, fix }) => [severity, code, where, fix])).toEqual([
-    ['error', 'ONE_PARTITION', 'tables.projects.where', 'Set kafka.partitions to 1, or do without it.'],
+    ['warning', 'ALL_PARTITIONS', 'tables.projects.where', 'alter table public.projects replica identity full, where that happens often'],
     ['error', 'ONE_PARTITION', 'tables.tasks.adopt', 'Set kafka.partitions to 1, or do without it.'],
   ])
   expect(spec({ notes: { root: 'project_id' } })).toEqual([])

@@ -3,10 +3,11 @@ import { closes } from '../../src/core/totals.ts'
 import { client } from '../support/database.ts'
 import { createRig, type Rig } from '../support/rig.ts'
 import { scenario } from '../support/scenario.ts'
+import { startKafka } from '../support/services/kafka.ts'
 import { pair } from '../support/servers.ts'
 
 /** Rows that a row filter lets in late: an update does not always bring all of them. */
-const servers = await pair({ source: 15, destination: 18 })
+const [servers, broker] = await Promise.all([pair({ source: 15, destination: 18 }), startKafka()])
 
 const big = (seed: string): string => `(select string_agg(md5(${seed} || g), '') from generate_series(1, 400) g)`
 const docs = (key: string): string => `create table docs (id ${key} primary key, shown integer not null, n integer, body text not null, more text);
@@ -28,12 +29,15 @@ const steps = [
   'update docs set n = n + 1; update docs set shown = 1; update docs set shown = 0 where id = 1',
 ] as const
 
+const partitions = { checks: ['set'], config: `log: kafka\nkafka: { brokers: ['${broker.bootstrap}'], partitions: 3 }` } as const
+
 for (const identity of ['default', 'full']) {
   const given = {
     servers, tables: ['docs', 'notes'], before, steps, rules: { docs: { where: { shown: 1 } } },
     schema: (key: string, side: 'source' | 'destination') => `${docs(key)} ${side === 'source' ? `alter table docs replica identity ${identity}` : ''}`,
   }
   scenario(`a row that passes the filter for the first time comes whole, replica identity ${identity}`, given)
+  if (identity === 'default') scenario('the same over several partitions', { ...given, ...partitions })
   scenario(`the same with kept ids and a ledger, replica identity ${identity}`, { ...given, entities: { docs: 'keep', notes: { prefix: 'not' } } })
   scenario(`the same with merged rows, replica identity ${identity}`, { ...given, rules: { docs: { where: { shown: 1 }, verdict: 'merge', on: ['body'] } } })
 }

@@ -5,7 +5,8 @@ import { random, type Random } from '../support/random.ts'
 
 /**
  * A seeded random workload of rows that belong to projects: foreign keys go from root to root in all directions and in a circle, unique
- * values change hands between roots, rows go from one root to another, and most of what happens is in one project.
+ * values change hands between roots, rows go from one root to another, and most of what happens is in one project. Some papers are shown, and
+ * only those are carried.
  */
 const SHAPE = (id: string, circle: string): string => `
 create table people (id ${id} primary key, name text not null unique, home_id ${id}, version bigint not null);
@@ -17,6 +18,7 @@ create table remarks (project_id ${id} not null references projects, task_id ${i
   body text, version bigint not null, primary key (project_id, task_id, n));
 create table seats (person_id ${id} not null references people, project_id ${id} not null references projects, role text, version bigint not null, primary key (person_id, project_id));
 create table drafts (id ${id} primary key, person_id ${id} not null references people, version bigint not null);
+create table papers (id ${id} primary key, person_id ${id} references people, shown integer not null, body text not null, version bigint not null);
 create index on people (home_id);
 create index on projects (lead_id);
 create index on tasks (project_id);
@@ -26,27 +28,31 @@ create index on remarks (task_id);
 create index on remarks (person_id);
 create index on seats (project_id);
 create index on drafts (person_id);
+create index on papers (person_id);
 `
 
 export const ROOTS_SOURCE_SQL = `${SHAPE('bigint', 'deferrable initially deferred')}
 alter table tasks replica identity full;
 alter table tasks alter body set storage external;
+alter table papers alter body set storage external;
 `
 export const ROOTS_DESTINATION_SQL = SHAPE('text collate "C"', 'deferrable initially immediate')
 
 export const ROOTS_MAPPING = `
 application: roots
-contexts: [{ name: all, tables: [people, projects, tasks, remarks, seats, drafts] }]
+contexts: [{ name: all, tables: [people, projects, tasks, remarks, seats, drafts, papers] }]
 entities:
   people: { prefix: ppl }
   projects: { prefix: prj }
   tasks: { prefix: tsk }
   drafts: { prefix: drf }
+  papers: { prefix: pap }
 defaults: { truncate: owned }
 tables:
   tasks: { root: project_id }
   remarks: { root: project_id }
   seats: { root: project_id }
+  papers: { where: { shown: 1 } }
 `
 
 /** Rows whose parent is not there, by foreign key; nothing when all is well. */
@@ -54,6 +60,7 @@ export const ORPHANS_SQL = [
   ['people', 'home_id', 'projects'], ['projects', 'lead_id', 'people'], ['tasks', 'project_id', 'projects'], ['tasks', 'owner_id', 'people'],
   ['tasks', 'after_id', 'tasks'], ['remarks', 'project_id', 'projects'], ['remarks', 'task_id', 'tasks'], ['remarks', 'person_id', 'people'],
   ['seats', 'person_id', 'people'], ['seats', 'project_id', 'projects'], ['drafts', 'person_id', 'people'],
+  ['papers', 'person_id', 'people'],
 ].map(([child, column, parent]) =>
   `select '${child}.${column}' as key from ${child} c where ${column} is not null and not exists (select from ${parent} p where p.id = c.${column})`).join(' union all ')
 
@@ -66,14 +73,18 @@ const HOT = '1'
 const project = ({ chance }: Context): string => (chance.chance(0.6) ? HOT : String(chance.int(1, 8)))
 const person = ({ chance }: Context): string => String(chance.int(1, 15))
 const task = ({ chance }: Context): string => String(chance.int(1, 120))
+const paper = ({ chance }: Context): string => String(chance.int(1, 40))
 const some = (table: string, c: Context): string => `(select id from ${table} order by md5(id::text || ${c.next()}) limit 1)`
 const body = (c: Context): string => (c.chance.chance(0.05) ? `(select string_agg(md5(i::text || '${c.next()}'), '') from generate_series(1, 500) i)` : `'b${c.next()}'`)
+
+const long = (c: Context): string => `(select string_agg(md5(i::text || '${c.next()}'), '') from generate_series(1, 100) i)`
 
 /** What is deleted takes along what hangs on it, as an application does. */
 const dropTask = (where: string): string =>
   `update tasks set after_id = null where after_id in (select id from tasks where ${where}); delete from remarks where task_id in (select id from tasks where ${where}); delete from tasks where ${where}`
 const dropPerson = (id: string): string => `update people set home_id = null where id = ${id}; update tasks set owner_id = null where owner_id = ${id}; delete from remarks where person_id = ${id};
-  delete from seats where person_id = ${id}; delete from drafts where person_id = ${id}; delete from people where id = ${id} and not exists (select from projects where lead_id = ${id})`
+  delete from seats where person_id = ${id}; delete from drafts where person_id = ${id};
+  update papers set person_id = null where person_id = ${id}; delete from people where id = ${id} and not exists (select from projects where lead_id = ${id})`
 const dropProject = (id: string): string =>
   `update people set home_id = null where home_id = ${id}; ${dropTask(`project_id = ${id}`)}; delete from remarks where project_id = ${id}; delete from seats where project_id = ${id}; delete from projects where id = ${id}`
 
@@ -100,6 +111,13 @@ const OPERATIONS: readonly (readonly [weight: number, Operation])[] = [
   [2, (c) => `delete from seats where person_id = ${person(c)}`],
   [2, (c) => `insert into drafts values (${task(c)}, ${some('people', c)}, ${c.next()}) on conflict do nothing`],
   [0.2, () => 'truncate drafts'],
+  [3, (c) => `insert into papers values (${paper(c)}, ${some('people', c)}, ${c.chance.int(0, 1)}, ${long(c)}, ${c.next()}) on conflict do nothing`],
+  [2, (c) => `update papers set person_id = ${some('people', c)}, version = ${c.next()} where id = ${paper(c)}`],
+  [1, (c) => `update papers set body = ${long(c)}, shown = ${c.chance.int(0, 1)}, version = ${c.next()} where id = ${paper(c)}`],
+  // Without the body, as it is too large to be sent again.
+  [0.4, (c) => `update papers set shown = 1 - shown, version = ${c.next()} where id = ${paper(c)}`],
+  [0.2, (c) => `update papers set id = ${paper(c)}, shown = 1, version = ${c.next()} where id = ${paper(c)}`],
+  [1, (c) => `delete from papers where id = ${paper(c)}`],
 ]
 
 function circle(c: Context): string {

@@ -69,6 +69,8 @@ test('four processes share the partitions, come, go and are killed, and all is a
     await sleep(2_000)
     stop.abort()
     await working
+    // Whatever came by chance: a row that passes its filter late, of which the stream does not have all.
+    await rig.source.query("insert into papers select 1000, null, 0, string_agg(md5(i::text), ''), 1 from generate_series(1, 200) i; update papers set shown = 1 where id = 1000")
     await drained(rig, { seconds: 60, failed: failures })
     const { polls, found } = await watching
     expect(found).toEqual([])
@@ -78,6 +80,7 @@ test('four processes share the partitions, come, go and are killed, and all is a
     expect(await rig.differences()).toEqual([])
     const totals = await totalsOf(rig)
     for (const [table, one] of Object.entries(totals)) expect([table, closes(one)]).toEqual([table, true])
+    expect(totals['public.papers'].skipped['read again']).toBeGreaterThan(0)
     expect(work.committed).toBeGreaterThan(300)
     expect((await first.ended).code).toBe(0)
     // Their number is where rows have their places by.
@@ -99,11 +102,11 @@ test('four processes share the partitions, come, go and are killed, and all is a
 
 test('what needs one order is refused with several partitions', async () => {
   const rig = await createRig({
-    servers, sourceSql: ROOTS_SOURCE_SQL, destinationSql: ROOTS_DESTINATION_SQL, mapping: `${ROOTS_MAPPING}  drafts: { where: { version: [1, 2] } }\n`,
+    servers, sourceSql: ROOTS_SOURCE_SQL, destinationSql: ROOTS_DESTINATION_SQL, mapping: `${ROOTS_MAPPING}  drafts: { adopt: { by: people, on: [person_id] } }\n`,
     config: `log: kafka\nkafka: { brokers: ['${broker.bootstrap}'], partitions: 2 }`,
   })
   try {
-    expect(await failureOf(rig.start({ role: 'deliver' }))).toMatchObject({ code: 'MAPPING', message: expect.stringContaining('tables.drafts.where') as string })
+    expect(await failureOf(rig.start({ role: 'deliver' }))).toMatchObject({ code: 'MAPPING', message: expect.stringContaining('tables.drafts.adopt') as string })
   } finally {
     await rig.close()
   }

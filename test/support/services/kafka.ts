@@ -69,8 +69,9 @@ async function broker({ port, folder }: Place, settings: Settings): Promise<Prog
   }
   const file = path.join(folder, 'server.properties')
   await writeFile(file, Object.entries({ ...settings, ...own }).map(([name, value]) => `${name}=${value}\n`).join(''))
-  const cluster = randomBytes(16).toString('base64url')
-  await run([java, '-cp', classPath, 'kafka.tools.StorageTool', 'format', '--standalone', '-t', cluster, '-c', file])
+  // In one word, as an id that begins with a hyphen is taken for an option.
+  const cluster = `--cluster-id=${randomBytes(16).toString('base64url')}`
+  await run([java, '-cp', classPath, 'kafka.tools.StorageTool', 'format', '--standalone', cluster, '-c', file])
   return { command: [java, ...JVM, '-cp', classPath, 'kafka.Kafka', file] }
 }
 
