@@ -8,6 +8,7 @@ import { comparePublication, ensurePublication, readPublication } from '../../co
 import { createSlot, dropSlot, freeSlot, readSlot } from '../../connectors/postgres-source/slot.ts'
 import { sleep } from '../clock.ts'
 import { readDecisions, storeDecisions } from '../prepare/conflicts.ts'
+import { unlikeDefaults } from '../core/added-defaults.ts'
 import { changedMeaning, meaningOf } from '../core/meaning.ts'
 import { catalogText } from '../core/catalog.ts'
 import { RekeyError } from '../core/errors.ts'
@@ -50,6 +51,7 @@ export async function judge(bridge: Bridge, checkpoint: Checkpoint): Promise<voi
 async function judgeMapping({ opened, events }: Bridge, { mappingDigest }: Checkpoint): Promise<void> {
   const { mapping, catalogs, config: { pipeline }, destination: { query } } = opened
   const meaning = meaningOf(mapping)
+  let unlike: readonly string[] = []
   for (let kept = false; !kept;) {
     const was = await rememberedMeaning(query, pipeline)
     const changed = was === null ? ['what it was is not known'] : changedMeaning(was, mapping, catalogs)
@@ -59,9 +61,14 @@ async function judgeMapping({ opened, events }: Bridge, { mappingDigest }: Check
       })
     }
     if (mappingDigest === mapping.digest && JSON.stringify(meaning) === JSON.stringify(was)) return
+    unlike = unlikeDefaults(was, mapping, catalogs)
     kept = await rememberMeaning(query, pipeline, { was, meaning, digest: mapping.digest })
   }
   events.note({ level: 'info', event: 'mapping', text: 'the mapping or a table was changed; nothing that was carried means something else' })
+  if (unlike.length > 0) {
+    const text = `rows that were there may have other values here than at the source, until it updates them: ${unlike.join(', ')} came with defaults that are not one value`
+    events.note({ level: 'warn', event: 'mapping', text })
+  }
 }
 
 /** With a log of its own, the slot is capture's, and may be ahead of the destination; the log must then have what is between them. */
