@@ -1,7 +1,8 @@
 import type { Change } from './change.ts'
 import { keyOf } from './coalesce.ts'
 import type { Lsn } from './lsn.ts'
-import type { Mapping } from './mapping.ts'
+import { RekeyError } from './errors.ts'
+import type { Mapping, TableRule } from './mapping.ts'
 import type { Program } from './program.ts'
 import { nameOf, type Relation } from './relation.ts'
 import { isNull, isUnchanged, rowOf, textField, unescapeField, type Row } from './row.ts'
@@ -95,13 +96,48 @@ export function storeChange(change: Change): string {
   return JSON.stringify(stored)
 }
 
-/** The change again, in the shape that its table had then: what the mapping makes of it is decided by that. */
-export function loadChange(text: string, present: Relation): Change {
+/**
+ * The change again, in the shape that its table had then: what the mapping makes of it is decided by that. Columns that neither side has any
+ * more are left out. Throws SCHEMA_CHANGED where a column is gone at the source alone, or may have been renamed.
+ */
+export function loadChange(text: string, now: Now): Change {
   const stored = JSON.parse(text) as Stored
-  const relation = shapeOf(present, stored.columns)
+  const gone = goneSince(stored.columns, now)
+  const relation = shapeOf(now.present, gone.length === 0 ? stored.columns : stored.columns.filter((name) => !gone.includes(name)))
   const row = (values: Stored['row']): Row | null =>
     values === null ? null : rowOf(relation.columns.map((column) => (Object.hasOwn(values, column.name) ? values[column.name] : undefined)))
   return { op: stored.op, relation, row: row(stored.row), old: row(stored.old), oldIsFull: stored.oldIsFull }
+}
+
+/** How a parked table is today. */
+export interface Now {
+  readonly present: Relation
+  readonly rule: Pick<TableRule, 'source' | 'columns' | 'dropped' | 'former'>
+  /** Columns of the table at the destination. */
+  readonly target: readonly string[]
+}
+
+/** Columns that a parked row has, that the source has no more, and of which the mapping says nothing. */
+function goneSince(columns: readonly string[], { present, rule, target }: Now): readonly string[] {
+  const known = new Set([...present.columns.map(({ name }) => name), ...rule.dropped.map(({ column }) => column), ...rule.former.keys()])
+  const gone = columns.filter((name) => !known.has(name))
+  if (gone.length === 0) return gone
+  const had = new Set(columns.map((name) => rule.former.get(name) ?? name))
+  const [lacks] = rule.columns.flatMap(({ source }) => (source === null || had.has(source) ? [] : [source]))
+  const [name] = gone
+  const table = nameOf(rule.source)
+  const parked = `rows of ${table} that are parked have the column ${name}, which the source has no more`
+  if (lacks !== undefined) {
+    throw new RekeyError('SCHEMA_CHANGED', `${parked}, and lack ${lacks}`, {
+      hint: `Say in the rule of ${table}: former: { ${name}: ${lacks} } where it was renamed, or { ${name}: null } where it is gone; then start again.`,
+    })
+  }
+  if (gone.some((one) => target.includes(one))) {
+    throw new RekeyError('SCHEMA_CHANGED', `${parked}; the destination still has it`, {
+      hint: `Drop it at the destination, or say in the rule of ${table}: former: { ${name}: null }; parked rows then come without it.`,
+    })
+  }
+  return gone
 }
 
 const shapes = new WeakMap<Relation, Map<string, Relation>>()

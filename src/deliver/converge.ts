@@ -1,9 +1,8 @@
 import { applyCarefully, type Item } from './careful.ts'
 import type { Change, Transaction } from '../core/change.ts'
 import { keyOf } from '../core/coalesce.ts'
-import { RekeyError } from '../core/errors.ts'
 import { notCarried } from '../core/gather.ts'
-import { loadChange, type ParkedRow } from '../core/parking.ts'
+import type { ParkedRow } from '../core/parking.ts'
 import type { Relation } from '../core/relation.ts'
 import { rowOf, textField, type Row } from '../core/row.ts'
 import { copyTotals, count, recount } from '../core/totals.ts'
@@ -58,9 +57,8 @@ async function readAgain(left: readonly ParkedRow[], options: DeliverOptions, st
   const keyed = new Map<Relation, Map<string, readonly string[]>>()
   const changes: Change[] = []
   for (const row of left) {
-    const relation = options.relations.get(row.table)
-    if (!relation) throw new RekeyError('SCHEMA_CHANGED', `a row that was left belongs to ${row.table}, which is no longer carried`)
-    const change = loadChange(row.change, relation)
+    const change = options.planner.load(row)
+    const relation = options.relations.get(row.table)!
     // It may be from before the table got its present shape.
     const { rule, key } = options.planner.programOf(change.relation)
     if (!rule.keyed) {

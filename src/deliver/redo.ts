@@ -1,7 +1,7 @@
 import { applyCarefully, itemsOf } from './careful.ts'
 import type { Change, Transaction } from '../core/change.ts'
 import { RekeyError, verdictOf } from '../core/errors.ts'
-import { block, changeKey, loadChange } from '../core/parking.ts'
+import { block, changeKey } from '../core/parking.ts'
 import { addTotals, copyTotals, count, recount, TRUNCATED } from '../core/totals.ts'
 import { despiteLocks, Gather, inTurn, lateIn, othersOf } from './lane.ts'
 import { LeftBehind } from '../core/left-behind.ts'
@@ -147,7 +147,7 @@ function onceInserted(change: Change, { programOf }: Planner, there: Set<string>
 
 /** Parked rows that are to be tried again, with those behind them: what goes through now is done, the rest goes on waiting. */
 export async function retryParked(options: DeliverOptions, state: State): Promise<void> {
-  const { planner, destination, mapping, relations } = options
+  const { planner, destination, mapping } = options
   const began = options.now()
   const { rows: due, others } = await options.parked.due(MOST_RETRIED)
   if (due.length === 0) return
@@ -155,9 +155,7 @@ export async function retryParked(options: DeliverOptions, state: State): Promis
   if (due.length >= MOST_RETRIED) state.lookedAt = -Infinity
   const there = new Set<string>()
   const items = due.map((row) => {
-    const relation = relations.get(row.table)
-    if (!relation) throw new RekeyError('SCHEMA_CHANGED', `a parked row belongs to ${row.table}, which is no longer carried`)
-    const change = onceInserted(loadChange(row.change, relation), planner, there)
+    const change = onceInserted(planner.load(row), planner, there)
     const { commitLsn, ordinal } = row
     const transaction = { epoch: 0, xid: 0, commitLsn, endLsn: commitLsn, commitMicros: 0, changes: [change], first: 0, last: true, bytes: 0, messages: [] }
     return { transaction, change, ordinal, id: row.id, taken: row.taken }

@@ -8,6 +8,7 @@ import { RekeyError } from '../core/errors.ts'
 import { gather, type Gathered, type Group, type Since } from '../core/gather.ts'
 import type { Mapping } from '../core/mapping.ts'
 import { orderTables } from '../core/order.ts'
+import { loadChange, type ParkedRow } from '../core/parking.ts'
 import type { Checkpoint, Part, Totals, WritePlan } from '../core/plan.ts'
 import { changesAhead, hasMakers, tablesAhead, withoutFilled } from '../core/adopting.ts'
 import { compileProgram, ledgerName, type Minters, type Program } from '../core/program.ts'
@@ -93,6 +94,8 @@ export interface Planner {
   /** Changes that take one of these rows away from its key. */
   refused(items: readonly Refusable[], rows: Refused): Promise<ReadonlySet<Change>>
   programOf(relation: Relation): Program
+  /** A parked change as of today's tables: see loadChange(). Throws SCHEMA_CHANGED when its table is not carried any more. */
+  load(parked: Pick<ParkedRow, 'table' | 'change'>): Change
   /** True when rows of this table can be written, in one transaction with a book, before the rows that they point at: see plan(). */
   provesLater(relation: Relation): boolean
   /** Parents that a row refers to, as (table, raw key): what it waits behind. */
@@ -159,6 +162,12 @@ export function createPlanner(options: PlannerOptions, shared?: Decisions): Plan
   const relationNamed = (name: string): Relation => options.relations.get(name)!
   return {
     decisions, programOf, scope, fragmentChecks: options.checks,
+    load({ table, change }) {
+      const present = options.relations.get(table)
+      const rule = mapping.tables.get(table)
+      if (!present || !rule) throw new RekeyError('SCHEMA_CHANGED', `a parked row belongs to ${table}, which is no longer carried`)
+      return loadChange(change, { present, rule, target: tableNamed(rule.target).columns.map(({ name }) => name) })
+    },
     provesLater(relation) {
       const program = programOf(relation)
       const { ledger, makes, verdict } = program.rule

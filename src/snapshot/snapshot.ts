@@ -2,7 +2,7 @@ import { copyChunk, type Shared } from './copy-chunk.ts'
 import { RekeyError } from '../core/errors.ts'
 import type { Lsn } from '../core/lsn.ts'
 import type { Mapping } from '../core/mapping.ts'
-import { type Blocked, block, changeKey, loadChange, type ParkedRow } from '../core/parking.ts'
+import { type Blocked, block, changeKey, type ParkedRow } from '../core/parking.ts'
 import type { Checkpoint } from '../core/plan.ts'
 import { nameOf, type Relation } from '../core/relation.ts'
 import type { Planner } from '../planning/planner.ts'
@@ -134,7 +134,7 @@ function waitingRows({ blocked, left, relations }: SnapshotOptions, { planners }
   const waits: Blocked = new Map([...blocked].map(([table, keys]) => [table, new Set(keys)]))
   for (const { table, change } of left) {
     const relation = relations.get(table)
-    const loaded = relation && loadChange(change, relation)
+    const loaded = relation && planners[2].load({ table, change })
     const key = loaded && changeKey(loaded, planners[2].programOf(loaded.relation))
     if (key != null) block(waits, table, key)
   }

@@ -2,8 +2,10 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import type { Change } from '../../src/core/change.ts'
 import { keyOf } from '../../src/core/coalesce.ts'
-import { block, changeKey, isBehind, loadChange, readableKey, storeChange, type Blocked } from '../../src/core/parking.ts'
+import type { RekeyError } from '../../src/core/errors.ts'
+import { block, changeKey, isBehind, loadChange, type Now, readableKey, storeChange, type Blocked } from '../../src/core/parking.ts'
 import { compileProgram, type Minter } from '../../src/core/program.ts'
+import type { Relation } from '../../src/core/relation.ts'
 import { rowOf, valuesOf } from '../../src/core/row.ts'
 import { table } from '../support/catalog-literals.ts'
 import { deleteOf, insertOf, relation, truncateOf, updateOf, type Values } from '../support/core-literals.ts'
@@ -18,6 +20,17 @@ const value = fc.oneof(
 const row = fc.array(value, { minLength: 4, maxLength: 4 })
 const plain = ({ op, row, old, oldIsFull }: Change) => ({ op, oldIsFull, row: row && valuesOf(row), old: old && valuesOf(old) })
 
+/** The table today: the mapping copies every column that it has. */
+function now(present: Relation, { former = [], target = [] }: { former?: readonly string[]; target?: readonly string[] } = {}): Now {
+  return {
+    present, target,
+    rule: {
+      source: present, dropped: [], former: new Map(former.map((name) => [name, null])),
+      columns: present.columns.map(({ name }) => ({ target: name, type: 'text', source: name, map: { kind: 'copy' } })),
+    },
+  }
+}
+
 describe('a parked change', () => {
   it('is the same again when it is loaded', () => {
     const change = fc.oneof(
@@ -26,17 +39,39 @@ describe('a parked change', () => {
       fc.tuple(row, fc.boolean()).map(([r, full]) => deleteOf(shape, r, full)), fc.constant(truncateOf(shape)),
     )
     fc.assert(fc.property(change, (one) => {
-      expect(plain(loadChange(storeChange(one), shape))).toEqual(plain(one))
+      expect(plain(loadChange(storeChange(one), now(shape)))).toEqual(plain(one))
     }))
   })
 
   it('is loaded in the shape that its table had then, one relation a shape', () => {
-    const now = relation('t', ['new', 'big ü"', 'id'], ['id'])
-    const [one, other] = ['1', '2'].map((id) => loadChange(storeChange(insertOf(shape, [id, 'p', null, undefined])), now))
+    const present = relation('t', ['new', 'big ü"', 'id'], ['id'])
+    const today = now(present, { former: ['__proto__', 'constructor'] })
+    const [one, other] = ['1', '2'].map((id) => loadChange(storeChange(insertOf(shape, [id, 'p', null, undefined])), today))
     expect(plain(one).row).toEqual(['1', 'p', null, undefined])
     expect(one.relation.columns.map(({ name, key }) => ({ name, key }))).toEqual(shape.columns.map(({ name }) => ({ name, key: name === 'id' })))
     expect(other.relation).toBe(one.relation)
-    expect(loadChange(storeChange(insertOf(now, ['1', 'p', 'c'])), now).relation).toBe(now)
+    expect(loadChange(storeChange(insertOf(present, ['1', 'p', 'c'])), today).relation).toBe(present)
+  })
+
+  it('comes without what neither side has any more; what one side has, or another name may have, is asked about', () => {
+    const present = relation('t', ['id', 'name'], ['id'])
+    const was = storeChange(insertOf(relation('t', ['id', 'gone', 'name']), ['1', 'secret', 'n']))
+    const asked = (text: string, more: Parameters<typeof now>[1]): string => {
+      try {
+        return loadChange(text, now(present, more)).relation.columns.map(({ name }) => name).join(' ')
+      } catch (error) {
+        expect(error).toMatchObject({ code: 'SCHEMA_CHANGED' })
+        expect(JSON.stringify(error)).not.toContain('secret')
+        return `${(error as RekeyError).message}: ${(error as RekeyError).hint}`
+      }
+    }
+    expect(asked(was, {})).toBe('id name')
+    expect(asked(was, { former: ['gone'] })).toBe('id gone name')
+    expect(asked(was, { target: ['id', 'gone', 'name'] })).toBe('rows of public.t that are parked have the column gone, which the source has no more; the destination still has it: '
+      + 'Drop it at the destination, or say in the rule of public.t: former: { gone: null }; parked rows then come without it.')
+    const lacking = storeChange(insertOf(relation('t', ['id', 'gone']), ['1', 'secret']))
+    expect(asked(lacking, {})).toBe('rows of public.t that are parked have the column gone, which the source has no more, and lack name: '
+      + 'Say in the rule of public.t: former: { gone: name } where it was renamed, or { gone: null } where it is gone; then start again.')
   })
 
   it('has a key for people', () => {

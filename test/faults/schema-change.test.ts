@@ -1,5 +1,6 @@
 import { appendFile, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { describe, expect, test } from 'vitest'
 import { withDatabases } from '../../src/pipeline/open.ts'
 import { failureOf, PARENTS, parentsRig } from '../support/accident.ts'
@@ -233,6 +234,40 @@ describe('unapplied changes from before and after', () => {
       await rig.destination.query(`${add}; alter table children drop constraint c; update rekey.parked set state = 'retry'`)
       await goesOn(rig)
       expect(await rig.destination.query("select extra, amount from children where note = 'bad'")).toEqual([{ extra: 'given', amount: '4' }])
+    } finally {
+      await rig.close()
+    }
+  })
+
+  test.each([
+    ['goes at both sides: nobody need say so', 'alter table children drop column note', null],
+    ['goes at the source alone: the mapping must say so', 'select 1', '{ former: { note: null } }'],
+  ])('a change that was parked before, of a table of which a column %s', async (_, there, rule) => {
+    const rig = await parentsRig(servers)
+    try {
+      const running = rig.start()
+      await rig.caughtUp(running)
+      await rig.destination.query('alter table children add constraint c check (amount < 1000)')
+      await rig.source.query("insert into children values (30, 1, 3000, 'n'); update children set amount = 4000 where id = 30")
+      await rig.caughtUp(running)
+      await running.stop()
+      await rig.source.query('alter table children drop column note')
+      await rig.destination.query(`${there}; alter table children drop constraint c; update rekey.parked set state = 'retry'`)
+      if (rule !== null) {
+        const { code, exit, message, hint } = await failureOf(rig.start())
+        expect({ code, exit, message }).toEqual({
+          code: 'SCHEMA_CHANGED', exit: 5, message: 'rows of public.children that are parked have the column note, which the source has no more; the destination still has it',
+        })
+        expect(hint).toContain('former: { note: null }')
+        await remap(rig, `tables: { children: ${rule} }`)
+      }
+      const again = rig.start()
+      const left = (): Promise<unknown> => rig.destination.query("select from rekey.parked where state <> 'done'")
+      for (const end = Date.now() + 20_000; Date.now() < end && ((await left()) as unknown[]).length > 0;) await Promise.race([again.ended, sleep(50)])
+      expect(await left()).toEqual([])
+      await again.stop()
+      expect(await rig.destination.query('select amount from children where amount > 1000')).toEqual([{ amount: '4000' }])
+      expect(await rig.differences()).toEqual([])
     } finally {
       await rig.close()
     }

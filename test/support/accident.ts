@@ -36,7 +36,7 @@ export async function withBridge(rig: Rig, work: (running: Running) => Promise<v
 }
 
 /** What a run ended with; fails when it did not end with an error. */
-export async function failureOf(running: Pick<Running, 'ended'>): Promise<Pick<RekeyError, 'code' | 'exit' | 'message'>> {
+export async function failureOf(running: Pick<Running, 'ended'>): Promise<Pick<RekeyError, 'code' | 'exit' | 'message' | 'hint'>> {
   const error = await running.ended.then(() => null, (cause: RekeyError) => cause)
   if (!error) throw new Error('the run ended without an error')
   return error
