@@ -10,7 +10,7 @@ export interface How {
   readonly slow?: boolean
 }
 
-interface SendOptions {
+export interface SendOptions {
   readonly abortSignal?: AbortSignal
   readonly requestTimeout?: number
 }

@@ -1,17 +1,24 @@
 import { createHash } from 'node:crypto'
-import type { GetObjectCommandOutput } from '@aws-sdk/client-s3'
+import type {
+  GetObjectCommandOutput, ObjectLockLegalHoldStatus, ObjectLockMode, ServerSideEncryption, StorageClass,
+} from '@aws-sdk/client-s3'
 import type { ObjectTarget } from '../../src/core/objects/object.ts'
 import type { ObjectContent, ObjectRead } from '../../src/ports.ts'
 import type { S3Options } from './client.ts'
-import type { Answer, Route } from './route.ts'
+import type { HttpAnswer } from './http.ts'
+import type { Route } from './route.ts'
 import { base64Of, sentValue, tagging } from './text.ts'
 
 const NOTHING = createHash('sha256').digest('hex')
 
-type Said = Omit<GetObjectCommandOutput, '$metadata'>
+/** What a GET answered, as the SDK says it, and its bytes. */
+export interface Got {
+  readonly said: Omit<GetObjectCommandOutput, '$metadata' | 'Body'>
+  readonly body: AsyncIterable<Uint8Array> & { cancel(): void }
+}
 
-/** GetObject (API Reference) as the SDK answers it. */
-export async function getByRoute(route: Route, { key, version, etag, range }: ObjectRead, signal: AbortSignal | undefined): Promise<Said> {
+/** GetObject (API Reference). */
+export async function getByRoute(route: Route, { key, version, etag, range }: ObjectRead, signal: AbortSignal | undefined): Promise<Got> {
   const answer = await route.send({
     method: 'GET', key, query: version === null ? {} : { versionId: version }, body: null, sha256: NOTHING, abortSignal: signal,
     headers: {
@@ -19,25 +26,25 @@ export async function getByRoute(route: Route, { key, version, etag, range }: Ob
       ...(range === null ? { 'x-amz-checksum-mode': 'ENABLED' } : { range: `bytes=${range.from}-${range.to}` }),
     },
   })
-  return saidBy(answer)
+  return { said: saidBy(answer.headers), body: answer.body }
 }
 
-function saidBy({ headers, body }: Answer): Said {
+function saidBy(headers: HttpAnswer['headers']): Got['said'] {
   const count = (name: string): number | undefined => headers[name] === undefined ? undefined : Number(headers[name])
-  const metadata = Object.entries(headers).flatMap(([name, value]) => name.startsWith(META) ? [[name.slice(META.length), value]] : [])
-  const said = {
+  const Metadata = Object.create(null) as Record<string, string>
+  for (const name in headers) if (name.startsWith(META)) Metadata[name.slice(META.length)] = headers[name]!
+  return {
     ETag: headers['etag'], VersionId: headers['x-amz-version-id'], ContentLength: count('content-length'),
     ContentRange: headers['content-range'], CacheControl: headers['cache-control'], ContentDisposition: headers['content-disposition'],
     ContentEncoding: headers['content-encoding'], ContentLanguage: headers['content-language'], ContentType: headers['content-type'],
     ExpiresString: headers['expires'], TagCount: count('x-amz-tagging-count'),
-    ChecksumSHA256: headers['x-amz-checksum-sha256'], StorageClass: headers['x-amz-storage-class'],
-    ServerSideEncryption: headers['x-amz-server-side-encryption'], ObjectLockMode: headers['x-amz-object-lock-mode'],
-    ObjectLockLegalHoldStatus: headers['x-amz-object-lock-legal-hold'], MissingMeta: count('x-amz-missing-meta'),
+    ChecksumSHA256: headers['x-amz-checksum-sha256'], StorageClass: headers['x-amz-storage-class'] as StorageClass,
+    ServerSideEncryption: headers['x-amz-server-side-encryption'] as ServerSideEncryption,
+    ObjectLockMode: headers['x-amz-object-lock-mode'] as ObjectLockMode,
+    ObjectLockLegalHoldStatus: headers['x-amz-object-lock-legal-hold'] as ObjectLockLegalHoldStatus, MissingMeta: count('x-amz-missing-meta'),
     WebsiteRedirectLocation: headers['x-amz-website-redirect-location'],
-    LastModified: headers['last-modified'] === undefined ? undefined : new Date(headers['last-modified']),
+    LastModified: headers['last-modified'] === undefined ? undefined : new Date(headers['last-modified']), Metadata,
   }
-  const there = Object.fromEntries(Object.entries(said).filter(([, value]) => value !== undefined)) as Said
-  return { ...there, Metadata: Object.fromEntries(metadata) as Record<string, string>, Body: body as never }
 }
 
 const META = 'x-amz-meta-'
@@ -91,7 +98,7 @@ export async function partByRoute(route: Route, { key, id, number, content, sign
 }
 
 /** The body of such an answer is empty, and read so that its connection can be used again. */
-function sent({ headers, body }: Answer): PutSaid {
-  body.resume()
+function sent({ headers, body }: HttpAnswer): PutSaid {
+  body.drain()
   return { ETag: headers['etag'], VersionId: headers['x-amz-version-id'], ChecksumSHA256: headers['x-amz-checksum-sha256'] }
 }

@@ -2,6 +2,7 @@ import { Agent as HttpAgent } from 'node:http'
 import { Agent as HttpsAgent } from 'node:https'
 import type { S3Client, S3ClientConfig, ServerSideEncryption } from '@aws-sdk/client-s3'
 import { sendHeaders } from './headers.ts'
+import { openHttp } from './http.ts'
 import { learnRoute, type Route } from './route.ts'
 
 export interface S3Credentials {
@@ -37,13 +38,15 @@ export interface Session {
   readonly options: S3Options
   /** Null until a first request has shown it. */
   readonly route: () => Route | null
+  /** Ends idle connections. */
+  close(): void
 }
 
 /** The SDK is large: it is loaded when the first store is opened. */
 export async function openSession(options: S3Options): Promise<Session> {
-  const sdk = await import('@aws-sdk/client-s3')
-  const { credentials } = options
-  const agent = { keepAlive: true, maxSockets: options.sockets, scheduling: 'fifo' as const }
+  const [sdk, undici] = await Promise.all([import('@aws-sdk/client-s3'), import('undici')])
+  const { credentials, sockets, timeout } = options
+  const agent = { keepAlive: true, maxSockets: sockets, scheduling: 'fifo' as const }
   const config: S3ClientConfig = {
     region: options.region,
     forcePathStyle: options.pathStyle,
@@ -56,9 +59,9 @@ export async function openSession(options: S3Options): Promise<Session> {
     responseChecksumValidation: 'WHEN_REQUIRED',
     requestHandler: {
       httpAgent: new HttpAgent(agent), httpsAgent: new HttpsAgent(agent),
-      connectionTimeout: Math.min(options.timeout, 10_000), requestTimeout: options.timeout, throwOnRequestTimeout: true,
+      connectionTimeout: Math.min(timeout, 10_000), requestTimeout: timeout, throwOnRequestTimeout: true,
       // A store that copies for us is silent meanwhile: requests have their own timeout, this one is for bodies.
-      socketTimeout: 10 * options.timeout, socketAcquisitionWarningTimeout: 2 ** 31 - 1,
+      socketTimeout: 10 * timeout, socketAcquisitionWarningTimeout: 2 ** 31 - 1,
     },
     ...(options.endpoint === null ? {} : { endpoint: options.endpoint }),
     // The SDK writes into what it is given.
@@ -67,8 +70,14 @@ export async function openSession(options: S3Options): Promise<Session> {
   const client = new sdk.S3Client(config)
   sendHeaders(client)
   let route: Route | null = null
-  learnRoute(client, (found) => (route = found))
-  return { sdk, client, options, route: () => route }
+  learnRoute(client, (origin) => openHttp(undici, { origin, sockets, timeout }), (found) => (route = found))
+  return {
+    sdk, client, options, route: () => route,
+    close() {
+      client.destroy()
+      route?.close()
+    },
+  }
 }
 
 /** Equal for buckets between which the store copies by itself: the same server and the same credentials. */

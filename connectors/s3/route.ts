@@ -1,15 +1,17 @@
-import type { IncomingMessage } from 'node:http'
 import type { S3Client } from '@aws-sdk/client-s3'
-import { signerFor } from './signature.ts'
+import type { Http, HttpAnswer, HttpBody } from './http.ts'
+import { queryOf, signerFor } from './signature.ts'
 import { encodedKey } from './text.ts'
 
 /**
  * The SDK's middleware costs more CPU than all else that a small object takes (about 0.4 ms a request), so objects are read and written
- * without it: with its credentials and over its sockets, to where it sends such requests itself, which the first one of a client shows.
+ * without it: with its credentials, to where it sends such requests itself, which the first one of a client shows.
  * What it would do beyond that (checksums, endpoints, expired credentials, clocks that differ) is done here, in ask(), or left to it.
  */
 export interface Route {
-  send(request: RouteRequest): Promise<Answer>
+  send(request: RouteRequest): Promise<HttpAnswer>
+  /** Ends its idle connections. */
+  close(): void
 }
 
 export interface RouteRequest {
@@ -21,11 +23,6 @@ export interface RouteRequest {
   /** Hex; of the body. */
   readonly sha256: string
   readonly abortSignal?: AbortSignal | undefined
-}
-
-export interface Answer {
-  readonly headers: Readonly<Record<string, string>>
-  readonly body: IncomingMessage
 }
 
 interface Addressed {
@@ -42,7 +39,7 @@ interface Scheme {
 }
 
 /** Tells the route as soon as a request for a key has shown it; buckets with other signatures than SigV4 have none. */
-export function learnRoute(client: S3Client, learn: (route: Route) => void): void {
+export function learnRoute(client: S3Client, open: (origin: string) => Http, learn: (route: Route) => void): void {
   let known = false
   client.middlewareStack.add((next, context) => (args) => {
     const { Key: key } = args.input as { Key?: string }
@@ -50,39 +47,39 @@ export function learnRoute(client: S3Client, learn: (route: Route) => void): voi
     const scheme = (context.endpointV2?.properties?.['authSchemes'] as Scheme[] | undefined)?.[0]
     if (!known && key !== undefined && scheme?.name === 'sigv4' && scheme.signingRegion !== undefined && request.path.endsWith(`/${encodedKey(key)}`)) {
       known = true
-      learn(routeFrom(client, { ...request, path: request.path.slice(0, -encodedKey(key).length) }, scheme))
+      const http = open(`${request.protocol}//${hostOf(request)}`)
+      learn(routeFrom(client, { ...request, path: request.path.slice(0, -encodedKey(key).length) }, { scheme, http }))
     }
     return next(args)
   }, { step: 'build', name: 'learnRoute' })
 }
 
-function routeFrom({ config }: S3Client, { protocol, hostname, port, path }: Addressed, scheme: Scheme): Route {
+function routeFrom({ config }: S3Client, address: Addressed, { scheme, http }: { readonly scheme: Scheme; readonly http: Http }): Route {
   const sign = signerFor({ region: scheme.signingRegion ?? '', service: scheme.signingName ?? 's3' })
-  const host = port === undefined ? hostname : `${hostname}:${port}`
+  const host = hostOf(address)
   return {
     async send({ method, key, query, headers, body, sha256, abortSignal }) {
+      const path = address.path + encodedKey(key)
       const unsigned = {
-        method, host, path: path + encodedKey(key), query, sha256,
+        method, host, path, query, sha256,
         headers: body === null ? headers : { ...headers, 'content-length': String(body.length) },
       }
-      const request = {
-        method, protocol, hostname, ...(port === undefined ? {} : { port }), path: unsigned.path, query: { ...query },
-        headers: sign(unsigned, await config.credentials(), new Date(Date.now() + config.systemClockOffset)),
-        ...(body === null ? {} : { body }),
-      }
-      const { response } = await config.requestHandler.handle(
-        request as Parameters<typeof config.requestHandler.handle>[0], abortSignal ? { abortSignal } : {})
-      const answer = { headers: response.headers, body: response.body as IncomingMessage }
-      if (response.statusCode < 300) return answer
-      throw await errorOf(response.statusCode, answer.body)
+      const signed = sign(unsigned, await config.credentials(), new Date(Date.now() + config.systemClockOffset))
+      const asked = queryOf(query)
+      const answer = await http.ask({ method, path: asked === '' ? path : `${path}?${asked}`, headers: signed, body, signal: abortSignal })
+      if (answer.status < 300) return answer
+      throw await errorOf(answer.status, answer.body)
     },
+    close: () => http.close(),
   }
 }
 
+const hostOf = ({ hostname, port }: Addressed): string => port === undefined ? hostname : `${hostname}:${port}`
+
 /** As the SDK would throw it: the code of the S3 API and the status. An error is small, and what is longer is not one of S3's. */
-async function errorOf(status: number, body: IncomingMessage): Promise<Error> {
+async function errorOf(status: number, body: HttpBody): Promise<Error> {
   let text = ''
-  for await (const chunk of body as AsyncIterable<Buffer>) if (text.length < 65_536) text += chunk.toString('utf8')
+  for await (const chunk of body) if (text.length < 65_536) text += Buffer.from(chunk).toString('utf8')
   const name = /<Code>([A-Za-z0-9.]{1,100})<\/Code>/.exec(text)?.[1] ?? 'UnknownError'
   return Object.assign(new Error(name), { name, $metadata: { httpStatusCode: status } })
 }

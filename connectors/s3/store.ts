@@ -3,8 +3,8 @@ import type { ListObjectsV2CommandOutput } from '@aws-sdk/client-s3'
 import { RekeyError } from '../../src/core/errors.ts'
 import { etagMeans, isObjectKey, type ListedObject, type ObjectInfo, type ObjectName } from '../../src/core/objects/object.ts'
 import type { ObjectBody, ObjectRead, ObjectStore } from '../../src/ports.ts'
-import { ask } from './ask.ts'
-import { getByRoute } from './by-route.ts'
+import { ask, type SendOptions } from './ask.ts'
+import { getByRoute, type Got } from './by-route.ts'
 import { openSession, placeOf, type S3Options, type Session } from './client.ts'
 import { failure, isMissing, isUnknown } from './failure.ts'
 import { withHeaders } from './headers.ts'
@@ -23,7 +23,7 @@ export async function openS3Store(options: S3Options): Promise<ObjectStore & { c
     list: (prefix, after) => list(session, prefix, after),
     put: (target, content, signal) => put(session, { target, content, signal }),
     remove: (key, etag) => remove(session, key, etag),
-    close: () => session.client.destroy(),
+    close: () => session.close(),
   }
 }
 
@@ -65,37 +65,43 @@ async function partSizeOf(session: Session, name: ObjectName, info: ObjectInfo):
 }
 
 async function read(session: Session, what: ObjectRead, signal: AbortSignal | undefined): Promise<ObjectBody> {
-  const { sdk, client } = session
   const route = session.route()
+  const address = addressOf(session, what)
+  const { said, body } = await ask(session, { signal }, (how) =>
+    route ? getByRoute(route, what, how.abortSignal) : getBySdk(session, { address, what }, how))
+  const total = /\/(\d+)$/.exec(said.ContentRange ?? '')?.[1]
+  if (what.range !== null && total === undefined) {
+    body.cancel()
+    throw new RekeyError('OBJECT_REFUSED', 'the object store does not know ranges')
+  }
+  const info = infoOf(what.key, said, total === undefined ? said.ContentLength ?? 0 : Number(total))
+  return { info, body: bodyOf(body), cancel: () => body.cancel() }
+}
+
+interface Asked {
+  readonly address: ReturnType<typeof addressOf>
+  readonly what: ObjectRead
+}
+
+async function getBySdk({ sdk, client }: Session, { address, what }: Asked, how: SendOptions): Promise<Got> {
   const input = {
-    ...addressOf(session, what),
+    ...address,
     ...(what.etag === null ? {} : { IfMatch: `"${what.etag}"` }),
     ...(what.range === null ? {} : { Range: `bytes=${what.range.from}-${what.range.to}` }),
   }
   // The digest of a whole object is wanted as text; the SDK's own check would hash it a second time.
   const asked = what.range === null ? withHeaders(input, { 'x-amz-checksum-mode': 'ENABLED' }) : input
-  const said = await ask(session, { signal }, (how) =>
-    route ? getByRoute(route, what, how.abortSignal) : client.send(new sdk.GetObjectCommand(asked), how))
-  const total = /\/(\d+)$/.exec(said.ContentRange ?? '')?.[1]
-  if (what.range !== null && total === undefined) throw new RekeyError('OBJECT_REFUSED', 'the object store does not know ranges')
-  const info = infoOf(what.key, said, total === undefined ? said.ContentLength ?? 0 : Number(total))
-  const body = said.Body as Readable | undefined
-  return { info, body: bodyOf(body), cancel: () => void body?.destroy() }
+  const said = await client.send(new sdk.GetObjectCommand(asked), how)
+  const body = said.Body as Readable
+  return { said, body: { [Symbol.asyncIterator]: () => body[Symbol.asyncIterator](), cancel: () => void body.destroy() } }
 }
 
-/**
- * Whatever ends a body early is the network's fault. One that was read to its end is not destroyed: a stream's own iterator would abort
- * its request, which costs as much as the signature.
- */
-async function* bodyOf(body: Readable | undefined): AsyncGenerator<Uint8Array> {
-  let whole = false
+/** Whatever ends a body early is the network's fault. */
+async function* bodyOf(body: Got['body']): AsyncGenerator<Uint8Array> {
   try {
-    if (body) yield* body.iterator({ destroyOnReturn: false }) as AsyncIterable<Uint8Array>
-    whole = true
+    yield* body
   } catch (error) {
     throw failure(error, 'OBJECT_CHANGED')
-  } finally {
-    if (!whole) body?.destroy()
   }
 }
 
