@@ -9,12 +9,15 @@ import { connectionSettings } from '../../src/core/session.ts'
 export interface SqlSession {
   /** Rows as positional text. */
   query(sql: string, params?: readonly unknown[]): Promise<(string | null)[][]>
+  /** The same for a question that is asked again and again: the server parses and plans it once. */
+  prepared(sql: string, params: readonly unknown[]): Promise<(string | null)[][]>
   /** Rows as objects of text, as src/catalog.ts wants them. */
   objects(sql: string, params?: readonly unknown[]): Promise<Record<string, string | null>[]>
   close(): Promise<void>
 }
 
 interface Question {
+  readonly name?: string
   readonly text: string
   readonly values?: unknown[]
   readonly rowMode?: 'array'
@@ -63,7 +66,14 @@ export async function openSession(
     return answer
   }
   const values = (params: readonly unknown[]): { values?: unknown[] } => (params.length > 0 ? { values: [...params] } : {})
+  const names = new Map<string, string>()
+  const nameOf = (sql: string): string => {
+    const name = names.get(sql) ?? `q${names.size}`
+    names.set(sql, name)
+    return name
+  }
   return {
+    prepared: (sql, params) => ask<(string | null)[]>({ name: nameOf(sql), text: sql, ...values(params), rowMode: 'array' }),
     query: (sql, params = []) => ask<(string | null)[]>({ text: sql, ...values(params), rowMode: 'array' }),
     objects: (sql, params = []) => ask<Record<string, string | null>>({ text: sql, ...values(params) }),
     close: async () => {

@@ -1,4 +1,4 @@
-import { createHash, createHmac, type BinaryLike } from 'node:crypto'
+import { createHmac, createSecretKey, hash, type BinaryLike, type KeyObject } from 'node:crypto'
 import type { S3Credentials } from './client.ts'
 import { encoded } from './text.ts'
 
@@ -22,15 +22,15 @@ export interface Scope {
 /** The headers of a request with its signature (SigV4), made at `now`. */
 export type Sign = (request: Unsigned, credentials: S3Credentials, now: Date) => Record<string, string>
 
-const hmac = (key: BinaryLike, text: string): Buffer => createHmac('sha256', key).update(text).digest()
+const hmac = (key: BinaryLike | KeyObject, text: string): Buffer => createHmac('sha256', key).update(text).digest()
 
 /** The key of a day is derived once for all its requests. */
 export function signerFor({ region, service }: Scope): Sign {
-  let known: { readonly of: string; readonly key: Buffer } | null = null
-  const keyFor = (secret: string, day: string): Buffer => {
+  let known: { readonly of: string; readonly key: KeyObject } | null = null
+  const keyFor = (secret: string, day: string): KeyObject => {
     const of = `${day} ${secret}`
     if (known?.of !== of) {
-      const key = hmac(hmac(hmac(hmac(`AWS4${secret}`, day), region), service), 'aws4_request')
+      const key = createSecretKey(hmac(hmac(hmac(hmac(`AWS4${secret}`, day), region), service), 'aws4_request'))
       known = { of, key }
     }
     return known.key
@@ -46,7 +46,7 @@ export function signerFor({ region, service }: Scope): Sign {
     const lines = names.map((name) => `${name}:${sent[name].trim().replace(/ +/g, ' ')}\n`).join('')
     const canonical = `${method}\n${path}\n${queryOf(query)}\n${lines}\n${names.join(';')}\n${sha256}`
     const scope = `${day}/${region}/${service}/aws4_request`
-    const text = `AWS4-HMAC-SHA256\n${time}\n${scope}\n${createHash('sha256').update(canonical).digest('hex')}`
+    const text = `AWS4-HMAC-SHA256\n${time}\n${scope}\n${hash('sha256', canonical)}`
     const signature = hmac(keyFor(secretAccessKey, day), text).toString('hex')
     return { ...sent,
       authorization: `AWS4-HMAC-SHA256 Credential=${accessKeyId}/${scope}, SignedHeaders=${names.join(';')}, Signature=${signature}` }

@@ -1,4 +1,4 @@
-import { createHash, type Hash } from 'node:crypto'
+import { createHash, hash, type Hash } from 'node:crypto'
 import { RekeyError } from '../core/errors.ts'
 import type { Checksum } from '../core/objects/object.ts'
 
@@ -12,7 +12,7 @@ export interface Digest {
 /** MD5 costs more than SHA-256 on today's processors, and is not always asked for. */
 function digestOf(bytes: Uint8Array, sha256: string): Digest {
   let md5: string | null = null
-  return { size: bytes.length, sha256, get md5() { return (md5 ??= createHash('md5').update(bytes).digest('hex')) } }
+  return { size: bytes.length, sha256, get md5() { return (md5 ??= hash('md5', bytes)) } }
 }
 
 export interface Gathered {
@@ -27,7 +27,7 @@ export interface Gathered {
 export async function gathered(
   body: AsyncIterable<Uint8Array>, size: number, memory: (size: number) => Uint8Array = Buffer.allocUnsafeSlow,
 ): Promise<Gathered> {
-  const sha256 = createHash('sha256')
+  let open: Hash | null = null
   let bytes: Uint8Array | null = null
   let length = 0
   for await (const chunk of body) {
@@ -35,14 +35,16 @@ export async function gathered(
       length = -1
       break
     }
-    if (chunk.length === size) bytes = chunk
-    else (bytes ??= memory(size)).set(chunk, length)
+    if (chunk.length === size) [bytes, open] = [chunk, null]
+    else {
+      (bytes ??= memory(size)).set(chunk, length)
+      open = (open ?? createHash('sha256')).update(chunk)
+    }
     length += chunk.length
-    sha256.update(chunk)
   }
   if (length !== size) throw new RekeyError('OBJECT_CORRUPT', 'a body has another size')
   bytes ??= new Uint8Array(0)
-  return { bytes, digest: digestOf(bytes, sha256.digest('hex')) }
+  return { bytes, digest: digestOf(bytes, open === null ? hash('sha256', bytes) : open.digest('hex')) }
 }
 
 export interface Digesting {

@@ -25,6 +25,8 @@ export interface MirrorOptions extends Omit<JobDeps, 'listed' | 'notes'> {
 const RENEWALS = 3
 /** Reports under way, for each worker. */
 const REPORTS = 4
+/** A report waits so long for others: one statement for many costs little more than for one. */
+const LINGER_MS = 10
 const LOOK_MS = 1_000
 const SWEEP_LOOK_MS = 10_000
 const TIDY_MS = 3_600_000
@@ -74,10 +76,14 @@ export async function mirror(options: MirrorOptions, signal: AbortSignal): Promi
       await pool.room()
       const job = await ahead.next()
       if (job) pool.add(run(job))
-      else await sleep(options.idleMs, signal)
+      else {
+        pool.leave()
+        await sleep(options.idleMs, signal)
+      }
     }
     for (const job of await ahead.rest()) {
       const state = job.state === 'copied' ? 'copied' : 'wanted'
+      await reports.room()
       reports.add(settle({ job, result: { state, error: null, afterMs: 0 } }).catch(() => {}))
     }
     await pool.empty()
@@ -132,36 +138,50 @@ function jobsAhead({ jobs, leaseMs, workers }: MirrorOptions, onTaken: (job: Obj
 }
 
 interface Pool {
-  free(): number
-  /** Resolves when at least one place is free. */
+  /** Resolves when a place is free, and takes it. */
   room(): Promise<void>
+  /** Work on a place that was taken; it must not reject. */
   add(work: Promise<void>): void
+  /** Gives a place back that was not needed. */
+  leave(): void
+  /** Resolves when all work is done. */
   empty(): Promise<void>
 }
 
 function poolOf(size: number): Pool {
-  const running = new Set<Promise<void>>()
+  let taken = 0
+  const waiting: (() => void)[] = []
+  let idle: () => void = () => {}
+  const leave = (): void => {
+    const next = waiting.shift()
+    if (next) return next()
+    taken--
+    if (taken === 0) idle()
+  }
   return {
-    free: () => size - running.size,
+    leave,
     async room() {
-      while (running.size >= size) await Promise.race(running)
+      if (taken < size) taken++
+      else await new Promise<void>((resolve) => waiting.push(resolve))
     },
-    add(work) {
-      const one: Promise<void> = work.finally(() => running.delete(one))
-      running.add(one)
-    },
+    add: (work) => void work.finally(leave),
     async empty() {
-      await Promise.all(running)
+      if (taken > 0) await new Promise<void>((resolve) => (idle = resolve))
     },
   }
 }
 
-/** Reports go out together: those that come while one statement is under way go with the next. */
-function settling({ jobs, point }: MirrorOptions): (report: { job: ObjectJob; result: JobResult }) => Promise<void> {
+/** Reports go out together: those that come within some milliseconds, and those that come while one statement is under way. */
+function settling({ jobs, point, workers }: MirrorOptions): (report: { job: ObjectJob; result: JobResult }) => Promise<void> {
   let waiting: { job: ObjectJob; result: JobResult }[] = []
   let next: Promise<void> | null = null
   let last: Promise<void> = Promise.resolve()
+  let enough: () => void = () => {}
   const send = async (): Promise<void> => {
+    await new Promise<void>((resolve) => {
+      enough = resolve
+      setTimeout(resolve, LINGER_MS)
+    })
     await last.catch(() => {})
     const reports = waiting
     waiting = []
@@ -172,7 +192,9 @@ function settling({ jobs, point }: MirrorOptions): (report: { job: ObjectJob; re
   }
   return (report) => {
     waiting.push(report)
-    return (next ??= send())
+    const sent = (next ??= send())
+    if (waiting.length >= workers) enough()
+    return sent
   }
 }
 

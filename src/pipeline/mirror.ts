@@ -19,6 +19,11 @@ const IDLE_MS = 500
 /** An upload this old that no job knows of is left from a worker that was lost. */
 const ABANDONED_MS = 24 * 3_600_000
 
+/** Its plans are made once, maybe when there are few jobs yet: they must be those for many. */
+const RECORDING = {
+  synchronous_commit: 'off', plan_cache_mode: 'force_generic_plan', enable_seqscan: 'off', enable_hashjoin: 'off', enable_mergejoin: 'off',
+}
+
 export interface MirrorRun {
   readonly events: RunEvents
   readonly point: Point
@@ -34,7 +39,7 @@ export async function mirrorObjects(opened: Opened, objects: ObjectsConfig, run:
   setMaxListeners(0, signal)
   const { config, mapping, minters, catalogs } = opened
   const session = await openSession(config.destination.url, 'destination')
-  const record = await openSession(config.destination.url, 'destination', { synchronous_commit: 'off' }).catch(async (error: unknown) => {
+  const record = await openSession(config.destination.url, 'destination', RECORDING).catch(async (error: unknown) => {
     await session.close()
     throw error
   })
@@ -46,7 +51,7 @@ export async function mirrorObjects(opened: Opened, objects: ObjectsConfig, run:
   })
   const copy = threads?.copy ?? copyHere(stores, objects.memory)
   const { query } = session
-  const jobs = told(objectJobs(query, config.pipeline, record.query), run.meter)
+  const jobs = told(objectJobs(query, config.pipeline, record.prepared), run.meter)
   try {
     await mirror({
       jobs, source: stores.source, destination: stores.destination, workers: objects.workers, point: run.point,
