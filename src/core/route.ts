@@ -6,8 +6,8 @@ import type { Root, Roots } from './roots.ts'
 
 /**
  * Where the changes of a transaction go: to partitions, in order; or all of them together to the first one, and nothing else anywhere at
- * that time. That is for what has no place in one partition: a truncate, a row that goes from one root to another or changes its key, and
- * a transaction that is too large to be looked at as a whole.
+ * that time. That is for what has no place in one partition: a truncate, a row that goes from one root to another or changes its key, one that is
+ * deleted with one root and comes back with another, and a transaction that is too large to be looked at as a whole.
  */
 export type Parts = ReadonlyMap<number, readonly Change[]> | 'alone'
 
@@ -40,8 +40,24 @@ export function router(roots: Roots, partitions: number): Route {
       if (part) part.push(change)
       else parts.set(partition, [change])
     }
-    return parts
+    return parts.size > 1 && tears(parts, layouts) ? 'alone' : parts
   }
+}
+
+/** Changes of one row in two partitions: which came first would not be known there. */
+function tears(parts: ReadonlyMap<number, readonly Change[]>, layouts: WeakMap<Relation, Layout>): boolean {
+  const places = new Map<string, number>()
+  for (const [partition, changes] of parts) {
+    for (const { relation, row, old } of changes) {
+      const { table, root, key } = layouts.get(relation)!
+      if (root < 0 || key.includes(root)) continue
+      const name = `${table}\n${key.map((i) => rawField((row ?? old)!, i)).join('\t')}`
+      const place = places.get(name)
+      if (place !== undefined && place !== partition) return true
+      places.set(name, partition)
+    }
+  }
+  return false
 }
 
 /** FNV-1a over the text, mixed so that neighbouring keys part (the finalizer of MurmurHash3). It must never change: topics hold its answers. */

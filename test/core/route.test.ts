@@ -2,6 +2,7 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { partitionFor, router } from '../../src/core/route.ts'
 import { rootsOf, toldOfSeveral } from '../../src/core/roots.ts'
+import { rawField } from '../../src/core/row.ts'
 import type { TableSpec } from '../../src/core/compile/mapping-source.ts'
 import { catalog, table } from '../support/catalog-literals.ts'
 import { deleteOf, insertOf, relation, transaction, truncateOf, updateOf } from '../support/core-literals.ts'
@@ -75,10 +76,23 @@ describe('the way of a change', () => {
     }))
   })
 
+  it('a row has all of its changes in one partition, or the transaction goes alone', () => {
+    const change = fc.tuple(fc.boolean(), fc.nat(4), fc.nat(6)).map(([isNew, id, project]) => (
+      isNew ? insertOf(TASK, [String(id), String(project)]) : deleteOf(TASK, [String(id), String(project)], true)))
+    fc.assert(fc.property(fc.array(change, { maxLength: 6 }), (changes) => {
+      const parts = route(transaction(changes))
+      const partitionsOf = (id: string): number => new Set(changes.filter((c) => rawField((c.row ?? c.old)!, 0) === id).map((c) => only(c))).size
+      const isTorn = ['0', '1', '2', '3', '4'].some((id) => partitionsOf(id) > 1)
+      expect(parts === 'alone').toBe(isTorn)
+    }))
+  })
+
   it.each([
     ['a truncate', transaction([truncateOf(PROJECT)])],
     ['a key that changes', transaction([updateOf(PROJECT, ['2', 'x'], ['1', null])])],
     ['a row that goes to another root', transaction([updateOf(TASK, ['1', '2'], ['1', '1'], true)])],
+    ['a row that is deleted and comes back with another root', transaction([deleteOf(TASK, ['1', '1'], true), insertOf(TASK, ['1', '2'])])],
+    ['one that comes, goes and comes back with another', transaction([insertOf(PROJECT, ['9', 'x']), insertOf(TASK, ['1', '1']), deleteOf(TASK, ['1', '1'], true), insertOf(TASK, ['1', '2'])])],
     ['a fragment', transaction([insertOf(PROJECT, ['1', 'x'])], { last: false })],
     ['the last fragment', transaction([insertOf(PROJECT, ['1', 'x'])], { first: 3 })],
   ])('%s goes alone, with all of its transaction', (_, t) => {
