@@ -39,17 +39,32 @@ export async function chunkTotals(query: Query, pipeline: string): Promise<strin
   return rows.map(([totals]) => totals!)
 }
 
+export interface Beginning {
+  readonly pipeline: string
+  readonly writer: string
+  readonly meaning: Meaning
+  /** The entries of the source's publication, by table; null when they could not be read. */
+  readonly publication: Readonly<Record<string, string>> | null
+}
+
+/** The entries of the publication as the run began with; null where they are not known. */
+export async function publicationAtBeginning(query: Query, pipeline: string): Promise<Beginning['publication']> {
+  const [row] = await query('select publication::text from rekey.beginning where pipeline = $1', [pipeline])
+  return row?.[0] ? JSON.parse(row[0]) as Beginning['publication'] : null
+}
+
 /** Marks the beginning of a run: which slot, which source, which mapping. Before it, nothing of the run is at the destination. */
-export async function beginRun(query: Query, { pipeline, writer, meaning }: { pipeline: string; writer: string; meaning: Meaning }, at: Checkpoint): Promise<void> {
+export async function beginRun(query: Query, { pipeline, writer, meaning, publication }: Beginning, at: Checkpoint): Promise<void> {
   const rows = await query(
     `with held as (
        update rekey.checkpoint set epoch = $3, commit_lsn = $4, end_lsn = $5, converge_lsn = $6, phase = $7, mapping_digest = $8, source_system = $9,
          source_timeline = $10, updated_at = clock_timestamp() where pipeline = $1 and writer = $2 returning pipeline),
      began as (
-       insert into rekey.beginning select pipeline, pg_current_xact_id() from held on conflict (pipeline) do update set xid = excluded.xid)
+       insert into rekey.beginning select pipeline, pg_current_xact_id(), $12 from held
+       on conflict (pipeline) do update set xid = excluded.xid, publication = excluded.publication)
      insert into rekey.mapping select pipeline, $11 from held on conflict (pipeline) do update set meaning = excluded.meaning returning '1'`,
     [pipeline, writer, at.epoch, formatLsn(at.commitLsn), formatLsn(at.endLsn), formatLsn(at.convergeLsn), at.phase, at.mappingDigest,
-    at.sourceSystem, at.sourceTimeline, JSON.stringify(meaning)],
+    at.sourceSystem, at.sourceTimeline, JSON.stringify(meaning), JSON.stringify(publication)],
   )
   if (rows.length !== 1) throw new RekeyError('FENCED', `another rekey has taken the pipeline ${pipeline}`)
 }

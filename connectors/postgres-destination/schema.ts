@@ -47,7 +47,8 @@ create table if not exists rekey.mapping (
 
 create table if not exists rekey.beginning (
   pipeline text collate "C" primary key,
-  xid xid8 not null
+  xid xid8 not null,
+  publication json
 );
 
 create table if not exists rekey.chunk (

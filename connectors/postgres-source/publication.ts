@@ -11,7 +11,11 @@ export interface Publication {
   readonly tables: readonly TableName[]
   /** Tables with a row filter or a column list. */
   readonly filtered: readonly TableName[]
+  /** The entry of each table (by nameOf): another one when the table was taken out and added again, or made anew. */
+  readonly entries: Readonly<Record<string, string>>
 }
+
+type Ask = (sql: string) => Promise<Record<string, unknown>[]>
 
 /**
  * Makes the publication of exactly these tables (never FOR ALL TABLES: that makes updates of tables without a key fail in the source's
@@ -49,23 +53,51 @@ export function comparePublication(found: Publication, wanted: readonly TableNam
   ]
 }
 
-export async function readPublication(url: string, name: string): Promise<Publication | null> {
-  const head = await run(url, `select puballtables as all_tables, pubviaroot as via_root,
+export function readPublication(url: string, name: string): Promise<Publication | null> {
+  return publicationOver((sql) => run(url, sql), name)
+}
+
+/** What was changed since these entries were read: sentences, as of comparePublication(). Changes that were not published are not in the stream. */
+export function changedEntries(found: Publication, entries: Publication['entries'], tables: readonly TableName[]): string[] {
+  const other = tables.map(nameOf).filter((table) => found.entries[table] !== entries[table] && found.entries[table] !== undefined)
+  return other.length > 0 ? [`${other.join(', ')} was taken out and added again, or made anew`] : []
+}
+
+/** Looks, each time it is called, whether the publication is as it was the first time. Rejects with PUBLICATION. */
+export function publicationWatch(ask: Ask, name: string): () => Promise<void> {
+  let first: string | null = null
+  return async () => {
+    const found = await publicationOver(ask, name)
+    const text = JSON.stringify(found)
+    first ??= text
+    if (found === null) throw new RekeyError('PUBLICATION', `publication ${name} was dropped while it was read`)
+    if (text !== first) throw new RekeyError('PUBLICATION', `publication ${name} was changed while it was read`)
+  }
+}
+
+async function publicationOver(ask: Ask, name: string): Promise<Publication | null> {
+  const head = await ask(`select puballtables as all_tables, pubviaroot as via_root,
     pubinsert and pubupdate and pubdelete and pubtruncate as all_changes from pg_publication where pubname = ${quoteLiteral(name)}`)
   if (head.length === 0) return null
-  const rows = await run(url, `select n.nspname::text as schema, c.relname::text as "table",
+  const rows = await ask(`select r.oid::text as entry, n.nspname::text as schema, c.relname::text as "table",
     coalesce(to_jsonb(r) ->> 'prqual', to_jsonb(r) ->> 'prattrs') is not null as filtered
     from pg_publication_rel r join pg_publication p on p.oid = r.prpubid join pg_class c on c.oid = r.prrelid
     join pg_namespace n on n.oid = c.relnamespace where p.pubname = ${quoteLiteral(name)} order by 1, 2`)
-  const tables = rows.map((r) => ({ schema: String(r.schema), table: String(r.table), filtered: r.filtered === true }))
+  const tables = rows.map((r) => ({ schema: String(r.schema), table: String(r.table), filtered: isTrue(r.filtered) }))
   const bare = (t: TableName): TableName => ({ schema: t.schema, table: t.table })
   return {
-    allTables: head[0].all_tables === true,
-    viaRoot: head[0].via_root === true,
-    allChanges: head[0].all_changes === true,
+    allTables: isTrue(head[0].all_tables),
+    viaRoot: isTrue(head[0].via_root),
+    allChanges: isTrue(head[0].all_changes),
     tables: tables.map(bare),
     filtered: tables.filter((t) => t.filtered).map(bare),
+    entries: Object.fromEntries(rows.map((r, i) => [nameOf(tables[i]), String(r.entry)])),
   }
+}
+
+/** A session may give the server's text. */
+function isTrue(value: unknown): boolean {
+  return value === true || value === 't'
 }
 
 async function run(url: string, sql: string): Promise<Record<string, unknown>[]> {

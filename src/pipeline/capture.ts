@@ -4,6 +4,7 @@ import { kafkaAppends } from '../../connectors/kafka/log.ts'
 import { spread } from '../../connectors/kafka/spread.ts'
 import { readTopic, type TopicWish } from '../../connectors/kafka/topics.ts'
 import { openSession, type SqlSession } from '../../connectors/postgres/session.ts'
+import { publicationWatch } from '../../connectors/postgres-source/publication.ts'
 import { freeSlot, readSlot } from '../../connectors/postgres-source/slot.ts'
 import { openSource } from '../../connectors/postgres-source/source.ts'
 import { capture } from '../capture.ts'
@@ -118,7 +119,7 @@ async function captureOnce({ config, meter, note, point }: CaptureRole, { sessio
   const open = openSource({ url: config.source.url, ...namesOf(config), epoch: 0, queueBytes: config.memory.transaction })
   const stop = new AbortController()
   const ended = AbortSignal.any([signal, stop.signal])
-  const beat = startHeartbeat(session, { marker: null, everyMs: config.heartbeat, signal: ended })
+  const beat = startHeartbeat(session, { marker: null, everyMs: config.heartbeat, signal: ended, look: publicationWatch(session.objects, namesOf(config).publication) })
   const tasks = [
     // What the brokers have is safe, so the slot need not keep it.
     capture({ source: open.source, log, after: state.confirmed - 1n, retainMs: 0, onRead: meter.read, point, now: () => performance.now(), every }, ended),

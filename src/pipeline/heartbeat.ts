@@ -14,18 +14,23 @@ export interface HeartbeatOptions {
   readonly marker: string | null
   /** Null: somebody else moves the slot on. */
   readonly everyMs: number | null
+  /** Done with each. */
+  readonly look?: () => Promise<void>
   readonly signal: AbortSignal
 }
 
 /** Logical messages that move a quiet slot on. */
-export function startHeartbeat(source: Opened['source'], { marker, everyMs, signal }: HeartbeatOptions): { done: Promise<void>; stop(): void } {
+export function startHeartbeat(source: Opened['source'], { marker, everyMs, look, signal }: HeartbeatOptions): { done: Promise<void>; stop(): void } {
   const stopped = new AbortController()
   const either = AbortSignal.any([signal, stopped.signal])
   const done = (async () => {
     if (marker) await sendMessage(source, marker)
+    await look?.()
     while (everyMs !== null && !either.aborted) {
       await sleep(everyMs, either)
-      if (!either.aborted) await source.query(`${EMIT} ${HEARTBEAT_TEXT})`, ['rekey'])
+      if (either.aborted) break
+      await source.query(`${EMIT} ${HEARTBEAT_TEXT})`, ['rekey'])
+      await look?.()
     }
   })()
   return { done, stop: () => stopped.abort() }

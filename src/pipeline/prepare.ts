@@ -1,10 +1,10 @@
 import { readFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import { beginRun } from '../../connectors/postgres-destination/chunks.ts'
+import { beginRun, publicationAtBeginning } from '../../connectors/postgres-destination/chunks.ts'
 import { rememberedMeaning, rememberMeaning } from '../../connectors/postgres-destination/meaning.ts'
 import { rememberSource } from '../../connectors/postgres-destination/lookup.ts'
 import { destinationState } from '../../connectors/postgres-destination/state.ts'
-import { comparePublication, ensurePublication, readPublication } from '../../connectors/postgres-source/publication.ts'
+import { changedEntries, comparePublication, ensurePublication, readPublication } from '../../connectors/postgres-source/publication.ts'
 import { createSlot, dropSlot, freeSlot, readSlot } from '../../connectors/postgres-source/slot.ts'
 import { sleep } from '../clock.ts'
 import { readDecisions, storeDecisions } from '../prepare/conflicts.ts'
@@ -43,7 +43,9 @@ export async function judge(bridge: Bridge, checkpoint: Checkpoint): Promise<voi
     if (health.state !== 'ok') throw new RekeyError(health.code, health.message)
   }
   const found = await readPublication(config.source.url, publication)
-  const differences = found ? comparePublication(found, capturedTables(mapping)) : ['it is gone']
+  const tables = capturedTables(mapping)
+  const entries = await publicationAtBeginning(bridge.main.query, config.pipeline)
+  const differences = found ? [...comparePublication(found, tables), ...(entries ? changedEntries(found, entries, tables) : [])] : ['it is gone']
   if (differences.length > 0) throw new RekeyError('PUBLICATION', `publication ${publication}: ${differences.join('; ')}`)
 }
 
@@ -123,11 +125,12 @@ async function begin(bridge: Bridge, checkpoint: Checkpoint): Promise<Checkpoint
   await dropSlot(config.source.url, slot)
   const made = await createSlot(config.source.url, slot)
   bridge.slot = made
+  const published = await readPublication(config.source.url, publication)
   const epoch = checkpoint.epoch + 1
   const next: Checkpoint = {
     ...checkpoint, epoch, commitLsn: made.after, endLsn: made.consistentLsn, convergeLsn: made.consistentLsn, phase: 'snapshot',
     mappingDigest: mapping.digest, sourceSystem: made.systemId, sourceTimeline: made.timeline,
   }
-  await beginRun(main.query, { pipeline: config.pipeline, writer: main.writer(), meaning: meaningOf(mapping) }, next)
+  await beginRun(main.query, { pipeline: config.pipeline, writer: main.writer(), meaning: meaningOf(mapping), publication: published?.entries ?? null }, next)
   return next
 }

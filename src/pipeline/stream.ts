@@ -3,6 +3,7 @@ import { directLog } from '../../connectors/direct/log.ts'
 import { copiedSince } from '../../connectors/postgres-destination/chunks.ts'
 import { areVerified } from '../../connectors/postgres-destination/object-jobs.ts'
 import { parkedRows } from '../../connectors/postgres-destination/parked.ts'
+import { publicationWatch } from '../../connectors/postgres-source/publication.ts'
 import { openSource } from '../../connectors/postgres-source/source.ts'
 import { capture } from '../capture.ts'
 import { every, sleep } from '../clock.ts'
@@ -37,6 +38,7 @@ export async function stream(
   const ended = AbortSignal.any([signal, stop.signal])
   const beat = startHeartbeat(opened.source, {
     marker: checkpoint.convergeLsn === 0n ? marker : null, everyMs: direct ? config.heartbeat : null, signal: ended,
+    ...(direct ? { look: publicationWatch(opened.source.objects, namesOf(config).publication) } : {}),
   })
   // Its failure is awaited with the others'; until then it must not count as unhandled.
   beat.done.catch(() => {})
