@@ -140,10 +140,8 @@ async function both(of: Part, signal: AbortSignal): Promise<Checkpoint> {
 
 async function refuseProblems(opened: Opened): Promise<void> {
   const { problems, config, mapping } = opened
-  const grave = problems.filter((p) => p.severity === 'error')
-  const errors = grave.map((p) => `${p.place} ${p.where}: ${p.message}`)
-  // A number of partitions that does not fit is no change of the source's.
-  if (errors.length > 0 && grave.every((p) => p.code !== 'ONE_PARTITION')) await refuseChanges(opened, errors)
+  const errors = problems.filter((p) => p.severity === 'error').map((p) => `${p.place} ${p.where}: ${p.message}`)
+  if (errors.length > 0) await refuseChanges(opened, errors)
   const silent = [...mapping.tables.values()].filter((rule) => rule.triggers === 'off').map((rule) => nameOf(rule.source))
   if (silent.length > 0 && config.checks !== 'set') errors.push(`triggers: off (${silent.join(', ')}) needs checks: set in rekey.yaml`)
   if (errors.length > 0) throw new RekeyError('MAPPING', errors.join('\n'))

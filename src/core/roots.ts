@@ -12,6 +12,8 @@ export interface Root {
   readonly column: string | null
   /** The columns of the row's own key. Empty where equal rows cannot be told apart: the whole table is one root then. */
   readonly key: readonly string[]
+  /** What changes such rows goes alone, and the whole of its transaction: what triggers of the destination make and take away with them is in no partition. */
+  readonly alone: boolean
 }
 
 /** By source table name. */
@@ -24,12 +26,14 @@ export type Roots = ReadonlyMap<string, Root>
 export function rootsOf(spec: MappingSource, source: Catalog): { roots: Roots; problems: Problem[] } {
   const problems: Problem[] = []
   const roots = new Map<string, Root>()
+  const makers = new Set(Object.values(spec.tables).flatMap(({ adopt }) => (adopt ? [nameOf(resolveTable(adopt.by, spec.schemas.source))] : [])))
   const written = [...new Set([...spec.contexts.flatMap((context) => context.tables), ...Object.keys(spec.tables)])]
   for (const name of written) {
     const table = tableOf(source, resolveTable(name, spec.schemas.source))
     const rule = specOf(spec, name)
     if (!table || rule.verdict === 'skip') continue
-    roots.set(nameOf(table), rootOf({ spec, source, rule, table, where: `tables.${name}` }, problems))
+    const alone = rule.adopt !== undefined || makers.has(nameOf(table))
+    roots.set(nameOf(table), { ...rootOf({ spec, source, rule, table, where: `tables.${name}` }, problems), alone })
   }
   for (const [name, { of, column }] of roots) {
     const above = column === null ? undefined : roots.get(of)
@@ -42,20 +46,21 @@ export function rootsOf(spec: MappingSource, source: Catalog): { roots: Roots; p
   return { roots, problems }
 }
 
-/** What several partitions cannot carry, or what stops all of them: told only where there are several. */
+/** What makes several partitions wait for each other: told only where there are several. */
 export function toldOfSeveral(spec: MappingSource, source: Catalog): Problem[] {
-  return Object.entries(spec.tables).flatMap(([name, rule]): Problem[] => {
+  return Object.entries(spec.tables).flatMap(([name, rule]) => {
     const table = tableOf(source, resolveTable(name, spec.schemas.source))
+    const told = (what: string, message: string, fix: string): Problem => ({ severity: 'warning', code: 'ALL_PARTITIONS', where: `tables.${name}.${what}`, message, fix })
     const late = rule.where !== undefined && table !== undefined && table.identity !== 'f'
     return [
-      ...(late ? [{
-        severity: 'warning', code: 'ALL_PARTITIONS', where: `tables.${name}.where`, fix: `alter table ${nameOf(table)} replica identity full, where that happens often`,
-        message: 'a row that passes its filter for the first time may come without its large values or under another key; it is then read at the source, for which all partitions go as one for a while',
-      } as const] : []),
-      ...(rule.adopt ? [{
-        severity: 'error', code: 'ONE_PARTITION', where: `tables.${name}.adopt`, message: 'what a trigger makes is found in the order of the source, which several partitions have not',
-        fix: 'Set kafka.partitions to 1, or do without it.',
-      } as const] : []),
+      ...(late ? [told(
+        'where', 'a row that passes its filter for the first time may come without its large values or under another key; it is then read at the source, for which all partitions go as one for a while',
+        `alter table ${nameOf(table)} replica identity full, where that happens often`,
+      )] : []),
+      ...(rule.adopt ? [told(
+        'adopt', `each transaction that changes rows of ${name} or ${rule.adopt.by} stops all partitions until it is applied`,
+        'Nothing, where few do; where most do, kafka.partitions: 1 is as fast.',
+      )] : []),
     ]
   })
 }
@@ -73,12 +78,12 @@ interface Rooted {
   readonly where: string
 }
 
-function rootOf(rooted: Rooted, problems: Problem[]): Root {
+function rootOf(rooted: Rooted, problems: Problem[]): Omit<Root, 'alone'> {
   const { rule, table, where } = rooted
   const key = rule.key ?? (table.identityColumns.length > 0 ? table.identityColumns : table.primaryKey?.columns ?? [])
-  const own: Root = { of: nameOf(table), column: null, key }
+  const own: Omit<Root, 'alone'> = { of: nameOf(table), column: null, key }
   if (rule.root === undefined) return own
-  const fail = (message: string, fix: string): Root => {
+  const fail = (message: string, fix: string): typeof own => {
     problems.push({ severity: 'error', code: 'ROOT', where: `${where}.root`, message, fix })
     return own
   }

@@ -7,7 +7,8 @@ import type { Root, Roots } from './roots.ts'
 /**
  * Where the changes of a transaction go: to partitions, in order; or all of them together to the first one, and nothing else anywhere at
  * that time. That is for what has no place in one partition: a truncate, a row that goes from one root to another or changes its key, one that is
- * deleted with one root and comes back with another, and a transaction that is too large to be looked at as a whole.
+ * deleted with one root and comes back with another, one that triggers of the destination make or that makes them do so, and a transaction that is
+ * too large to be looked at as a whole.
  */
 export type Parts = ReadonlyMap<number, readonly Change[]> | 'alone'
 
@@ -16,19 +17,19 @@ export type Route = (transaction: Transaction) => Parts
 
 export function router(roots: Roots, partitions: number): Route {
   const layouts = new WeakMap<Relation, Layout>()
-  const partitionOf = (relation: Relation, row: Row, older: Row | null): number => {
+  const layoutOf = (relation: Relation): Layout => {
     let layout = layouts.get(relation)
     if (!layout) layouts.set(relation, (layout = layOut(relation, roots.get(nameOf(relation)))))
-    return partitionFor(rootIn(layout, row, older), partitions)
+    return layout
   }
+  const partitionOf = (relation: Relation, row: Row, older: Row | null): number => partitionFor(rootIn(layoutOf(relation), row, older), partitions)
   const goesTo = (change: Change): number | null => {
     const { op, relation, row, old, oldIsFull } = change
-    if (op === 'truncate') return null
+    if (op === 'truncate' || layoutOf(relation).alone) return null
     if (op === 'delete') return partitionOf(relation, old!, null)
     const to = partitionOf(relation, row!, oldIsFull ? old : null)
     if (old === null) return to
-    const { key } = layouts.get(relation)!
-    return movesKey(change, key) || partitionOf(relation, old, null) !== to ? null : to
+    return movesKey(change, layoutOf(relation).key) || partitionOf(relation, old, null) !== to ? null : to
   }
   return (transaction) => {
     if (!transaction.last || transaction.first > 0) return 'alone'
@@ -74,13 +75,14 @@ interface Layout {
   readonly of: string
   readonly root: number
   readonly key: readonly number[]
+  readonly alone: boolean
 }
 
 /** A table that the mapping has no word for is one root: whoever applies it will say so. */
 function layOut(relation: Relation, root: Root | undefined): Layout {
   const at = (name: string): number => relation.columns.findIndex((column) => column.name === name)
   const key = (root?.key ?? []).map(at).filter((i) => i >= 0)
-  return { table: nameOf(relation), of: root?.of ?? nameOf(relation), root: root?.column == null ? -1 : at(root.column), key }
+  return { table: nameOf(relation), of: root?.of ?? nameOf(relation), root: root?.column == null ? -1 : at(root.column), key, alone: root?.alone ?? false }
 }
 
 /** A row without a root is its own. `older`: the whole row as it was, for what was not sent again. */

@@ -206,7 +206,7 @@ async function spreadLogOf({ maxBytes }: { readonly maxBytes: number }): Promise
   const topic = { topic: `${prefix}.changes`, batchBytes: 1 << 19, replication: null, partitions: 3 }
   await makeTopic(kafka, topic)
   const encode = encoder({ name: prefix, database: 'd', version: '0', epoch: EPOCH, primaryKey: () => [], partBytes: 1 << 18, now: Date.now })
-  const route = router(new Map([['public.rows', { of: 'public.rows', column: null, key: ['id'] }]]), 3)
+  const route = router(new Map([['public.rows', { of: 'public.rows', column: null, key: ['id'], alone: false }]]), 3)
   const { append, durable } = kafkaAppends({
     kafka, topic: topic.topic, batchBytes: topic.batchBytes, compression: 'none', codec: 'lean', encode, from: 0n, spread: spread({ partitions: 3, route, encode, from: 0n }),
   })

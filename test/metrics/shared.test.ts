@@ -26,8 +26,10 @@ async function applied(processes: readonly Running[]): Promise<Record<string, nu
 const DEEDS = { insert: 'inserted', update: 'updated', merge: 'merged', delete: 'deleted', park: 'parked' } as const
 
 test('what several processes say they have applied adds up to what was applied, however partitions change hands', async () => {
+  // Without its filter: a row that is read again counts as parked before, and a counter never goes back.
+  const mapping = ROOTS_MAPPING.replace(/^ {2}papers: \{ where.*\n/m, '')
   const rig = await createRig({
-    servers, sourceSql: ROOTS_SOURCE_SQL, destinationSql: ROOTS_DESTINATION_SQL, mapping: ROOTS_MAPPING,
+    servers, sourceSql: ROOTS_SOURCE_SQL, destinationSql: ROOTS_DESTINATION_SQL, mapping,
     config: `checks: set\nlog: kafka\nkafka: { brokers: ['${broker.bootstrap}'], partitions: 4 }\nmetrics: { listen: "127.0.0.1:0" }`,
   })
   const processes: Running[] = []
@@ -54,8 +56,11 @@ test('what several processes say they have applied adds up to what was applied, 
       await start()
       await sleep(700)
     })
-    const gone = await applied(processes.slice(-1))
-    await processes.pop()!.stop()
+    // One that has applied something: while they are united, one of them does for all.
+    const said = await Promise.all(processes.map((one) => applied([one])))
+    const leaves = said.findLastIndex((one) => Object.keys(one).length > 0)
+    const gone = said[leaves]
+    await processes.splice(leaves, 1)[0].stop()
     // And back to who had them before.
     await atWork(() => sleep(1_500))
     const sums = await applied(processes)

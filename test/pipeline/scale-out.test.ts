@@ -100,18 +100,6 @@ test('four processes share the partitions, come, go and are killed, and all is a
   }
 }, 180_000)
 
-test('what needs one order is refused with several partitions', async () => {
-  const rig = await createRig({
-    servers, sourceSql: ROOTS_SOURCE_SQL, destinationSql: ROOTS_DESTINATION_SQL, mapping: `${ROOTS_MAPPING}  drafts: { adopt: { by: people, on: [person_id] } }\n`,
-    config: `log: kafka\nkafka: { brokers: ['${broker.bootstrap}'], partitions: 2 }`,
-  })
-  try {
-    expect(await failureOf(rig.start({ role: 'deliver' }))).toMatchObject({ code: 'MAPPING', message: expect.stringContaining('tables.drafts.adopt') as string })
-  } finally {
-    await rig.close()
-  }
-})
-
 async function totalsOf(rig: Rig): Promise<Record<string, Totals>> {
   const state = destinationState(async (sql, params) => (await rig.destination.query(sql, params)).map((row) => Object.values(row)), rig.config.pipeline)
   return state.totals((await state.checkpoint())!)
