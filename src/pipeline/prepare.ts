@@ -44,7 +44,7 @@ export async function judge(bridge: Bridge, checkpoint: Checkpoint): Promise<voi
   }
   const found = await readPublication(config.source.url, publication)
   const tables = capturedTables(mapping)
-  const entries = await publicationAtBeginning(bridge.main.query, config.pipeline)
+  const entries = await publicationAtBeginning(bridge.opened.destination.query, config.pipeline)
   const differences = found ? [...comparePublication(found, tables), ...(entries ? changedEntries(found, entries, tables) : [])] : ['it is gone']
   if (differences.length > 0) throw new RekeyError('PUBLICATION', `publication ${publication}: ${differences.join('; ')}`)
 }
