@@ -185,7 +185,7 @@ function relationOf(src: Buffer, at: number): Relation {
   for (let i = 0; i < width; i++) {
     const key = (src[pos++] & 1) === 1
     const name = text()
-    columns.push({ name, typeOid: u32(src, pos), key })
+    columns.push({ name, typeOid: u32(src, pos), typmod: src.readInt32BE(pos + 4), key })
     pos += 8
   }
   return { oid: u32(src, at), schema, table, identity, columns }

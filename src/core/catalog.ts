@@ -42,6 +42,7 @@ export interface CatalogColumn {
   readonly name: string
   readonly type: string
   readonly typeOid: number
+  readonly typmod?: number
   readonly typeCategory: string
   readonly nullable: boolean
   readonly default: string | null

@@ -51,6 +51,7 @@ export function gather(transactions: readonly Transaction[], programOf: (relatio
     for (const change of transaction.changes) {
       if (change.relation !== relation) program = programOf((relation = change.relation))
       if (program.until !== null && transaction.commitLsn > program.until) refuseLost(program)
+      if (program.retyped && transaction.commitLsn > program.retyped.after) refuseRetyped(program.name, program.retyped.column)
       const { verdict } = program.rule
       if (verdict === 'skip' || verdict === 'assert' || isCopied(transaction, program, since)) continue
       rows++
@@ -70,6 +71,12 @@ export function gather(transactions: readonly Transaction[], programOf: (relatio
 function refuseLost({ name, relation, rule }: Program): never {
   const lost = [...rule.added.keys()].find((added) => !relation.columns.some((column) => column.name === added))
   throw new RekeyError('SCHEMA_CHANGED', `${name} no longer has the column ${lost}`)
+}
+
+function refuseRetyped(table: string, column: string): never {
+  throw new RekeyError('SCHEMA_CHANGED', `${table}.${column} has another type than it had when rekey started`, {
+    hint: 'Give the column at the destination the same type, then start again; values would be cut off or rounded to the old one.',
+  })
 }
 
 function truncate(groups: Group[], program: Program): void {

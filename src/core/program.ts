@@ -47,6 +47,8 @@ export interface Program {
   readonly position: ReadonlyMap<string, number>
   /** This shape is from before a column was added; a change behind this commit LSN cannot have it: the column is gone since. */
   readonly until: Lsn | null
+  /** A column that had another type than it has at present; a change behind this commit LSN shows that it has another one by now. */
+  readonly retyped?: { readonly column: string; readonly after: Lsn }
 }
 
 export type Minters = ReadonlyMap<string, Minter>

@@ -12,6 +12,8 @@ export function nameOf(t: TableName): string {
 export interface Column {
   readonly name: string
   readonly typeOid: number
+  /** Length or precision, as in pg_attribute; absent where it is not known. */
+  readonly typmod?: number
   /** Part of the replica identity. */
   readonly key: boolean
 }
@@ -29,10 +31,21 @@ export interface Relation extends TableName {
   readonly identity: ReplicaIdentity
 }
 
+/** A column that both have, and whose types are known and differ. */
+export function retypedColumn(a: Relation, b: Relation): string | null {
+  const types = new Map(b.columns.map((column) => [column.name, column]))
+  const other = a.columns.find(({ name, typeOid, typmod }) => {
+    const known = types.get(name)
+    if (!known || typeOid === 0 || known.typeOid === 0) return false
+    return known.typeOid !== typeOid || (typmod !== undefined && known.typmod !== undefined && known.typmod !== typmod)
+  })
+  return other?.name ?? null
+}
+
 export function sameShape(a: Relation, b: Relation): boolean {
   return (
     a.oid === b.oid && a.schema === b.schema && a.table === b.table && a.identity === b.identity &&
     a.columns.length === b.columns.length &&
-    a.columns.every((c, i) => c.name === b.columns[i].name && c.typeOid === b.columns[i].typeOid && c.key === b.columns[i].key)
+    a.columns.every((c, i) => c.name === b.columns[i].name && c.typeOid === b.columns[i].typeOid && c.typmod === b.columns[i].typmod && c.key === b.columns[i].key)
   )
 }

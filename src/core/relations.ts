@@ -9,7 +9,7 @@ export function relationsOf(source: Catalog, mapping: Mapping): Map<string, Rela
   for (const [name, rule] of mapping.tables) {
     const table = tableOf(source, rule.source)
     if (!table || (rule.verdict !== 'move' && rule.verdict !== 'merge')) continue
-    const columns = table.columns.filter((c) => !c.generated).map((c) => ({ name: c.name, typeOid: c.typeOid,
+    const columns = table.columns.filter((c) => !c.generated).map((c) => ({ name: c.name, typeOid: c.typeOid, ...(c.typmod === undefined ? {} : { typmod: c.typmod }),
       key: table.identityColumns.includes(c.name) }))
     relations.set(name, { schema: table.schema, table: table.table, oid: table.oid, columns, identity: table.identity })
   }

@@ -22,6 +22,8 @@ export interface Opened {
   readonly source: SqlSession
   readonly destination: SqlSession
   readonly catalogs: { readonly source: Catalog; readonly destination: Catalog }
+  /** Where the source was when its catalog was read. */
+  readonly catalogLsn: Lsn
   readonly mapping: Mapping
   /** What the mapping says otherwise than the run under way has carried by: it will not go on. */
   readonly edited: readonly string[]
@@ -46,11 +48,12 @@ export async function withDatabases<T>(config: Config, work: (opened: Opened) =>
       if (same(catalogs.source) === same(catalogs.destination)) throw new RekeyError('SAME_DATABASE', 'source and destination are the same database')
       const files = await readMapping(config.mapping)
       const compiled = compileMapping(files.source, catalogs.source, catalogs.destination)
+      const catalogLsn = await walEnd(source)
       const meant = await rememberedMeaning(destination.query, config.pipeline)
-      const mapping = meant === null ? compiled.mapping : withHistory(compiled.mapping, meant, await walEnd(source))
+      const mapping = meant === null ? compiled.mapping : withHistory(compiled.mapping, meant, catalogLsn)
       const minters = mintersFor(mapping, config, catalogs.source)
       const all = [...compiled.problems, ...storeProblems(mapping, config), ...((config.kafka?.partitions ?? 1) > 1 ? toldOfSeveral(files.source, catalogs.source) : [])]
-      return await work({ config, source, destination, catalogs, mapping, minters, edited: meant === null ? [] : changedMeaning(meant, mapping, catalogs), problems: all.map((p) => ({ ...p, place: files.place(p.where) })) })
+      return await work({ config, catalogLsn, source, destination, catalogs, mapping, minters, edited: meant === null ? [] : changedMeaning(meant, mapping, catalogs), problems: all.map((p) => ({ ...p, place: files.place(p.where) })) })
     } finally {
       await destination.close()
     }

@@ -48,7 +48,7 @@ export async function stream(
     const planner = createPlanner({
       mapping, minters: opened.minters, catalog: catalogs.destination, idMap, destination, source: open.source,
       looked: (asked, known) => meter.looked('memory', asked, known),
-      relations, checks: config.checks, cachedDecisions: decisionsIn(config.memory.ledger),
+      relations, catalogLsn: opened.catalogLsn, checks: config.checks, cachedDecisions: decisionsIn(config.memory.ledger),
       since: await copiedSince(main.query, config.pipeline), verified: (objects) => areVerified(main.query, config.pipeline, objects),
     })
     const pairs = recordPairs(bridge, ended)

@@ -6,6 +6,7 @@ import type { Change, Transaction } from '../core/change.ts'
 import { deleteOf, insertsOf, keyOf } from '../core/coalesce.ts'
 import { RekeyError } from '../core/errors.ts'
 import { gather, type Gathered, type Group, type Since } from '../core/gather.ts'
+import type { Lsn } from '../core/lsn.ts'
 import type { Mapping } from '../core/mapping.ts'
 import { orderTables } from '../core/order.ts'
 import { loadChange, type ParkedRow } from '../core/parking.ts'
@@ -14,7 +15,7 @@ import { changesAhead, hasMakers, tablesAhead, withoutFilled } from '../core/ado
 import { compileProgram, ledgerName, type Minters, type Program } from '../core/program.ts'
 import type { NamedObject, RowObjects } from '../core/objects/named.ts'
 import { heldRows, objectsIn } from './name-objects.ts'
-import { nameOf, type Relation, type TableName } from '../core/relation.ts'
+import { nameOf, type Relation, retypedColumn, type TableName } from '../core/relation.ts'
 import type { Scope } from '../core/rekey.ts'
 import { copyTotals, count, type Outcome } from '../core/totals.ts'
 import type { ProofBook } from '../core/write.ts'
@@ -41,6 +42,8 @@ export interface PlannerOptions {
   readonly dry?: boolean
   /** What the source's tables look like, for rows that are read and not streamed. */
   readonly relations: ReadonlyMap<string, Relation>
+  /** Where the source was when its catalog was read. */
+  readonly catalogLsn?: Lsn
   readonly checks: 'engine' | 'set'
   readonly since?: Since
   /** Decisions kept in memory. */
@@ -116,7 +119,7 @@ export function createPlanner(options: PlannerOptions, shared?: Decisions): Plan
   }
   const programOf = (relation: Relation): Program => {
     let program = programs.get(relation)
-    if (!program) programs.set(relation, (program = compileProgram(mapping, minters, relation)))
+    if (!program) programs.set(relation, (program = asOfNow(compileProgram(mapping, minters, relation), options)))
     return program
   }
   const tableNamed = (name: TableName): CatalogTable => {
@@ -216,6 +219,13 @@ export function createPlanner(options: PlannerOptions, shared?: Decisions): Plan
       }
     },
   }
+}
+
+/** A type that is another than the catalog's is of before the catalog was read, or has been changed since: the position tells. */
+function asOfNow(program: Program, { relations, catalogLsn }: PlannerOptions): Program {
+  const present = relations.get(program.name)
+  const column = present && catalogLsn !== undefined ? retypedColumn(program.relation, present) : null
+  return column === null ? program : { ...program, retyped: { column, after: catalogLsn! } }
 }
 
 const NOBODY: ReadonlyMap<string, RowObjects> = new Map()

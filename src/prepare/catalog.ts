@@ -34,7 +34,7 @@ const TABLES = `
   order by 2, 3`
 
 const COLUMNS = `
-  select a.attrelid::int8 as oid, a.attname as name, pg_catalog.format_type(a.atttypid, a.atttypmod) as type, a.atttypid::int8 as "typeOid",
+  select a.attrelid::int8 as oid, a.attname as name, pg_catalog.format_type(a.atttypid, a.atttypmod) as type, a.atttypid::int8 as "typeOid", a.atttypmod::int8 as typmod,
     t.typcategory as "typeCategory", not a.attnotnull as nullable, a.attgenerated <> '' as generated, a.attidentity as identity,
     case when a.attgenerated = '' then pg_catalog.pg_get_expr(d.adbin, d.adrelid) end as default, co.collname as collation
   from pg_catalog.pg_attribute a

@@ -44,7 +44,7 @@ describe('golden bytes', () => {
     })
     expect(tx.changes[0].relation).toEqual({
       oid: 0x4001, schema: 'public', table: 'users', identity: 'd',
-      columns: [{ name: 'id', typeOid: 23, key: true }, { name: 'name', typeOid: 25, key: false }],
+      columns: [{ name: 'id', typeOid: 23, typmod: -1, key: true }, { name: 'name', typeOid: 25, typmod: -1, key: false }],
     })
     expect(tx.changes[0]).toMatchObject({ op: 'insert', old: null, oldIsFull: false })
     expect(valuesOf(tx.changes[0].row!)).toEqual(['42', null])
