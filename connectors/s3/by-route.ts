@@ -68,19 +68,15 @@ interface PutSaid {
 export async function putByRoute(
   { encryption }: S3Options, route: Route, { target, content, signal }: Sent & { readonly target: ObjectTarget },
 ): Promise<PutSaid> {
-  const { key, if: condition, headers, metadata, tags } = target
-  return sent(await route.send({
-    method: 'PUT', key, query: {}, body: content.bytes, sha256: content.sha256, abortSignal: signal,
-    headers: {
-      ...headers, ...Object.fromEntries(Object.entries(metadata).map(([name, value]) => [META + name, sentValue(value)])),
-      ...(headers['content-type'] === undefined ? { 'content-type': 'application/octet-stream' } : {}),
-      ...(Object.keys(tags).length > 0 ? { 'x-amz-tagging': tagging(tags) } : {}),
-      ...(condition === 'any' ? {} : condition === 'absent' ? { 'if-none-match': '*' } : { 'if-match': `"${condition.etag}"` }),
-      ...(encryption === null ? {} : { 'x-amz-server-side-encryption': encryption.mode }),
-      ...(encryption?.key ? { 'x-amz-server-side-encryption-aws-kms-key-id': encryption.key } : {}),
-      ...checkedBy(content.sha256),
-    },
-  }))
+  const { key, if: condition, metadata, tags } = target
+  const headers: Record<string, string> = { 'content-type': 'application/octet-stream', ...target.headers, ...checkedBy(content.sha256) }
+  for (const name in metadata) headers[META + name] = sentValue(metadata[name])
+  if (Object.keys(tags).length > 0) headers['x-amz-tagging'] = tagging(tags)
+  if (condition === 'absent') headers['if-none-match'] = '*'
+  else if (condition !== 'any') headers['if-match'] = `"${condition.etag}"`
+  if (encryption !== null) headers['x-amz-server-side-encryption'] = encryption.mode
+  if (encryption?.key) headers['x-amz-server-side-encryption-aws-kms-key-id'] = encryption.key
+  return sent(await route.send({ method: 'PUT', key, query: {}, headers, body: content.bytes, sha256: content.sha256, abortSignal: signal }))
 }
 
 interface SentPart extends Sent {

@@ -60,11 +60,7 @@ function routeFrom({ config }: S3Client, address: Addressed, { scheme, http }: {
   return {
     async send({ method, key, query, headers, body, sha256, abortSignal }) {
       const path = address.path + encodedKey(key)
-      const unsigned = {
-        method, host, path, query, sha256,
-        headers: body === null ? headers : { ...headers, 'content-length': String(body.length) },
-      }
-      const signed = sign(unsigned, await config.credentials(), new Date(Date.now() + config.systemClockOffset))
+      const signed = sign({ method, host, path, query, headers, sha256 }, await config.credentials(), Date.now() + config.systemClockOffset)
       const asked = queryOf(query)
       const answer = await http.ask({ method, path: asked === '' ? path : `${path}?${asked}`, headers: signed, body, signal: abortSignal })
       if (answer.status < 300) return answer
