@@ -1,4 +1,4 @@
-import { isAlone } from '../../src/core/alone.ts'
+import { ALONE, isAlone } from '../../src/core/alone.ts'
 import type { Transaction } from '../../src/core/change.ts'
 import type { Lsn } from '../../src/core/lsn.ts'
 import type { Part } from './parts.ts'
@@ -19,9 +19,14 @@ export function takeInOrder(parts: readonly Piece[]): Transaction[] {
     if (first.first > 0 || !first.last || isAlone(first)) {
       // Those of the others say nothing but that it comes.
       for (const head of heads.slice(heads[0].partition === 0 ? 1 : 0)) head.queue.shift()
-      if (heads[0].partition === 0) out.push(heads[0].queue.shift()!)
+      if (heads[0].partition === 0) out.push(inCompany(heads[0].queue.shift()!))
     } else out.push(joined(heads.map(({ queue }) => queue.shift()!)))
   }
+}
+
+/** In the order of the source nothing has to be alone. */
+function inCompany(t: Transaction): Transaction {
+  return isAlone(t) ? { ...t, messages: t.messages.filter((message) => message !== ALONE) } : t
 }
 
 /** The lowest commit of which all pieces are there; null when one may be missing. */

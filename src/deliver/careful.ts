@@ -50,6 +50,8 @@ interface Context extends Trying {
   readonly blocked: Blocked
   /** Rows that wait for their objects, by table and key. */
   readonly held: ReadonlyMap<string, RowObjects>
+  /** Nothing that comes after a source transaction with such a failure is tried: all of it is undone. */
+  readonly ends?: (failure: Pick<Parked, 'sqlstate' | 'behind'>) => boolean
   /** Changes that would take a row away that others point at. */
   readonly kept: ReadonlySet<Change>
   /** Updates of rows that pass their filter for the first time and that did not come whole. */
@@ -94,6 +96,7 @@ export async function applyCarefully(items: readonly Item[], deps: Deps): Promis
       all.outcomes.push(...outcomes)
       all.objects.push(...objects)
       if (!deps.leave) parkedBefore = blocked
+      if (deps.ends && parked.some(deps.ends)) break
     }
     at = end
   }
@@ -172,8 +175,10 @@ async function inTransactions(items: readonly Item[], context: Context): Promise
   for (let at = 0; at < units.length;) {
     const count = Math.min(size, units.length - at)
     for (let i = at; i < at + count; i++) units[i] = notBehind(units[i], context)
-    if (count === 1) await inTransaction(units[at], context)
-    else if (await attempt(units.slice(at, at + count).flat(), context)) {
+    if (count === 1) {
+      await inTransaction(units[at], context)
+      if (context.ends && context.failed.some(context.ends)) return
+    } else if (await attempt(units.slice(at, at + count).flat(), context)) {
       size = count >> 1
       continue
     }

@@ -105,10 +105,17 @@ export async function despiteLocks(
 /** A parent that is not there yet, a unique value that is still taken, a row that is missing, a match that may be passing. */
 const MAY_PASS = new Set(['23503', '23505', '23P01', 'RK002', 'RK003'])
 
+type Failure = Pick<Parked, 'behind' | 'sqlstate'>
+
+/** What other partitions may help; null where they cannot: they stand still, or wait for it. */
+export function helpedByOthers(transactions: readonly Transaction[]): ((failure: Failure) => boolean) | null {
+  if (transactions.some((t) => isAlone(t) || !t.last || t.first > 0)) return null
+  return ({ behind, sqlstate }) => !behind && MAY_PASS.has(sqlstate)
+}
+
 /** Commit of the first change that failed and that other partitions may help; null when there is none. */
 export function lateIn(transactions: readonly Transaction[], parked: readonly Parked[]): Lsn | null {
-  if (transactions.some((t) => isAlone(t) || !t.last || t.first > 0)) return null
-  const late = parked.filter(({ behind, sqlstate }) => !behind && MAY_PASS.has(sqlstate)).map(({ commitLsn }) => commitLsn)
+  const late = parked.filter(helpedByOthers(transactions) ?? (() => false)).map(({ commitLsn }) => commitLsn)
   return late.length === 0 ? null : late.reduce((a, b) => (a < b ? a : b))
 }
 

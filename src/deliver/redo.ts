@@ -3,7 +3,7 @@ import type { Change, Transaction } from '../core/change.ts'
 import { RekeyError, verdictOf } from '../core/errors.ts'
 import { block, changeKey } from '../core/parking.ts'
 import { addTotals, copyTotals, count, recount, TRUNCATED } from '../core/totals.ts'
-import { despiteLocks, Gather, inTurn, lateIn, othersOf } from './lane.ts'
+import { despiteLocks, Gather, helpedByOthers, inTurn, lateIn, othersOf } from './lane.ts'
 import { LeftBehind } from '../core/left-behind.ts'
 import type { Planner } from '../planning/planner.ts'
 import { refusedName } from '../planning/refused.ts'
@@ -67,9 +67,10 @@ async function carefullyOnce(transactions: readonly Transaction[], options: Deli
   const began = options.now()
   const ahead = converging(transactions, state.committed)
   const seen = options.lane ? await othersOf(options.lane) : []
+  const ends = options.lane ? helpedByOthers(transactions) : null
   const result = await applyCarefully(itemsOf(transactions), {
     planner, destination, mapping, converging: ahead, leave: ahead || (state.partial?.parked.some((one) => one.left) ?? false), parkedBefore: state.blocked,
-    care: options.care,
+    care: options.care, ...(ends ? { ends } : {}),
   })
   const late = options.lane ? lateIn(transactions, result.parked) : null
   if (late !== null) {
