@@ -79,7 +79,8 @@ const kafka = z.strictObject({
   }).optional(),
 }).refine(({ topics, schemas }) => schemas === 'none' || topics === 'per-table', 'schemas: inline needs topics: per-table')
   .refine(({ foreign, deadLetterTopic }) => foreign === 'dead-letter' || deadLetterTopic === undefined, 'deadLetterTopic needs foreign: dead-letter')
-  .refine(({ format, partitions }) => format === 'rekey' || partitions === 1, 'format: debezium needs partitions: 1')
+  .refine(({ format, partitions }) => format === 'rekey' || partitions === 1,
+    'format: debezium needs partitions: 1, as the records of a connector do not say what comes before them in their partition')
 
 /** The file rekey.yaml. `${NAME}` in any text stands for an environment variable. */
 export const configSchema = z.strictObject({
