@@ -8,7 +8,7 @@ import { type AppendOptions, kafkaAppends, kafkaReads } from '../../connectors/k
 import { allParts } from '../../connectors/kafka/part-logs.ts'
 import { spread } from '../../connectors/kafka/spread.ts'
 import { makeTopic, readTopic } from '../../connectors/kafka/topics.ts'
-import { router } from '../../src/core/route.ts'
+import { type Route, router } from '../../src/core/route.ts'
 import type { ChangeLog } from '../../src/ports.ts'
 import type { Transaction } from '../../src/core/change.ts'
 import { insertOf, relation, transaction } from '../support/core-literals.ts'
@@ -200,15 +200,21 @@ changeLogContract('the log in Kafka', kafkaLogOf({ codec: 'lean', compression: '
 changeLogContract('the log in Kafka, compressed', kafkaLogOf({ codec: 'lean', compression: 'gzip' }))
 changeLogContract('the log in Kafka, encoded by the library', kafkaLogOf({ codec: 'kafkajs', compression: 'none' }))
 
-/** Written to several partitions and read as one. */
-async function spreadLogOf({ maxBytes }: { readonly maxBytes: number }): Promise<ChangeLog> {
+interface Spreading {
+  readonly maxBytes: number
+  readonly route?: Route
+}
+
+/** Written to three partitions and read as one. */
+async function spreadLogOf({ maxBytes, route }: Spreading): Promise<ChangeLog> {
   const prefix = `t${randomBytes(4).toString('hex')}`
   const topic = { topic: `${prefix}.changes`, batchBytes: 1 << 19, replication: null, partitions: 3 }
   await makeTopic(kafka, topic)
   const encode = encoder({ name: prefix, database: 'd', version: '0', epoch: EPOCH, primaryKey: () => [], partBytes: 1 << 18, now: Date.now })
-  const route = router(new Map([['public.rows', { of: 'public.rows', column: null, key: ['id'], alone: false }]]), 3)
+  const byKey = router(new Map([['public.rows', { of: 'public.rows', column: null, key: ['id'], alone: false }]]), 3)
   const { append, durable } = kafkaAppends({
-    kafka, topic: topic.topic, batchBytes: topic.batchBytes, compression: 'none', codec: 'lean', encode, from: 0n, spread: spread({ partitions: 3, route, encode, from: 0n }),
+    kafka, topic: topic.topic, batchBytes: topic.batchBytes, compression: 'none', codec: 'lean', encode, from: 0n,
+    spread: spread({ partitions: 3, route: route ?? byKey, encode, from: 0n }),
   })
   const { read, ack } = allParts({
     kafka, topic, group: `${prefix}.rekey`, epoch: EPOCH, number: 1, relations: new Map([['public.rows', rows]]), maxBytes, deadLetter: null, onRead: () => {},
@@ -217,6 +223,21 @@ async function spreadLogOf({ maxBytes }: { readonly maxBytes: number }): Promise
 }
 
 changeLogContract('the log in Kafka over three partitions', spreadLogOf)
+
+it('the log in Kafka over three partitions keeps the order of what each partition gives at once', async () => {
+  const route: Route = ({ commitLsn, changes }) => new Map([[Number(commitLsn) % 3, changes]])
+  const log = await spreadLogOf({ maxBytes: 1 << 20, route })
+  // All of it is there before it is read.
+  await log.append(Array.from({ length: 3_000 }, (_, i) => at(i + 1)))
+  await until(() => log.durable() >= 3_001n)
+  const stop = new AbortController()
+  const seen: bigint[] = []
+  for await (const some of log.read(stop.signal)) {
+    seen.push(...some.map((t) => t.commitLsn))
+    if (seen.length >= 3_000) stop.abort()
+  }
+  expect(seen).toEqual(Array.from({ length: 3_000 }, (_, i) => BigInt(i + 1)))
+})
 
 describe('the log in Kafka over three partitions keeps its number', () => {
   it('a topic of another number of partitions is refused', async () => {
