@@ -16,6 +16,9 @@ const CODES: Readonly<Record<string, ErrorCode>> = {
   '28P01': 'PRIVILEGE',
   '3D000': 'CONFIG',
   '55006': 'SLOT_IN_USE',
+  // A value that the server cannot turn into UTF8: it will not be another one by asking again.
+  '22021': 'ENCODING',
+  '22P05': 'ENCODING',
 }
 
 /** Opens a connection with our session settings. Rejects with RekeyError. The caller ends it. */

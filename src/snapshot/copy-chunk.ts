@@ -66,7 +66,7 @@ export async function copyChunk(chunk: CopyChunk, context: ChunkContext): Promis
 
 function isFault(error: unknown): boolean {
   if (error instanceof RangeError) return true
-  if (!(error instanceof RekeyError)) return false
+  if (!(error instanceof RekeyError) || error.code === 'ENCODING') return false
   return error.code === 'ROW_COUNT' || error.code === 'CONFLICT' || verdictOf(error.sqlstate) === 'data' || verdictOf(error.sqlstate) === 'retry'
 }
 

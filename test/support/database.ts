@@ -18,10 +18,12 @@ export interface Database {
 const asText = { getTypeParser: () => (value: string | Buffer) => value.toString() }
 
 /** A new, empty database with a name of its own. */
-export async function createDatabase(server: Pick<Server, 'url'>, name = `t_${randomBytes(6).toString('hex')}`): Promise<Database> {
+export async function createDatabase(
+  server: Pick<Server, 'url'>, name = `t_${randomBytes(6).toString('hex')}`, encoding: string | null = null,
+): Promise<Database> {
   const admin = server.url()
   // template0: a copy of template1 fails while anybody is connected to that.
-  await withClient(admin, (c) => c.query(`create database ${pg.escapeIdentifier(name)} template template0`))
+  await withClient(admin, (c) => c.query(`create database ${pg.escapeIdentifier(name)} template template0${encoding === null ? '' : ` encoding ${pg.escapeLiteral(encoding)}`}`))
   const url = server.url(name)
   const pool = new pg.Pool({ connectionString: url, max: 3, types: asText, allowExitOnIdle: true })
   // A server that was killed ends idle connections; the next query opens a new one.

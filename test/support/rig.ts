@@ -34,6 +34,8 @@ export interface Running {
 export interface RigOptions {
   readonly servers: { readonly source: Pick<Server, 'url'>; readonly destination: Pick<Server, 'url'> }
   readonly sourceSql: string
+  /** Of the source's database; default: the server's. */
+  readonly sourceEncoding?: string
   readonly destinationSql: string
   /** Text of mapping.yaml. */
   readonly mapping: string
@@ -46,7 +48,7 @@ export interface RigOptions {
 }
 
 export async function createRig(options: RigOptions): Promise<Rig> {
-  const source = await createDatabase(options.servers.source)
+  const source = await createDatabase(options.servers.source, undefined, options.sourceEncoding)
   const destination = await createDatabase(options.servers.destination)
   await source.query(options.sourceSql)
   await destination.query(options.destinationSql)

@@ -1,0 +1,168 @@
+import { copyFile, chown, chmod, readFile, stat, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { afterAll, expect, test } from 'vitest'
+import { failureOf, parentsRig, withBridge } from '../support/accident.ts'
+import { makeCertificates } from '../support/certificates.ts'
+import { startPostgres, type Server } from '../support/postgres.ts'
+import { startProxy } from '../support/proxy.ts'
+import { pair } from '../support/servers.ts'
+
+/** Servers that let rekey in no more, not as it wants, or not with so many connections, or that cannot give a value. */
+const servers = await pair({ source: 15, destination: 18 })
+const strict = await startPostgres({ major: 17, settings: { max_replication_slots: '1', max_wal_senders: '4' } })
+const certificates = await makeCertificates(['server'])
+afterAll(() => Promise.all([strict.stop(), certificates.remove()]))
+
+const as = (role: string) => (url: string): string => {
+  const changed = new URL(url)
+  changed.username = role
+  return changed.href
+}
+
+test('no slot is free: named, and nothing is left behind', async () => {
+  const rig = await parentsRig({ source: strict, destination: servers.destination })
+  try {
+    await rig.source.query(`select pg_create_physical_replication_slot('taken')`)
+    const { exit, message } = await failureOf(rig.start())
+    expect(exit).toBe(5)
+    expect(message).toMatch(/slot/)
+    expect(await rig.source.query(`select slot_name from pg_replication_slots`)).toEqual([{ slot_name: 'taken' }])
+    await rig.source.query(`select pg_drop_replication_slot('taken')`)
+    await withBridge(rig, async () => {})
+  } finally {
+    await rig.source.query(`select pg_drop_replication_slot(slot_name) from pg_replication_slots where slot_name = 'taken'`)
+    await rig.close()
+  }
+})
+
+test('the role of the source may not log in any more, and then it may again', async () => {
+  const link = await startProxy(servers.source)
+  let role = ''
+  const rig = await parentsRig(servers, { through: { source: (url) => {
+    role = `role_${new URL(url).pathname.slice(1)}`
+    return link.through(as(role)(url))
+  } } })
+  try {
+    await rig.source.query(`create role ${role} login replication; grant create on database "${rig.source.name}" to ${role};
+      grant usage on schema public to ${role}; alter table parents owner to ${role}; alter table children owner to ${role}`)
+    const running = rig.start()
+    await rig.caughtUp(running)
+    await rig.source.query(`alter role ${role} nologin; update parents set name = 'meanwhile'`)
+    link.cut()
+    const { code, exit } = await failureOf(running)
+    expect({ code, exit }).toEqual({ code: 'PRIVILEGE', exit: 5 })
+    await rig.source.query(`alter role ${role} login; update parents set name = 'after' where id < 4`)
+    await withBridge(rig, async () => {})
+  } finally {
+    await rig.source.query(`drop publication if exists rekey_${rig.config.pipeline}; alter table parents owner to postgres; alter table children owner to postgres; drop owned by ${role}; drop role ${role}`)
+    await rig.close()
+    await link.close()
+  }
+})
+
+test('the destination takes no more connections for a while: it is waited for', async () => {
+  const link = await startProxy(servers.destination)
+  let role = ''
+  const rig = await parentsRig(servers, { through: { destination: (url) => {
+    role = `role_${new URL(url).pathname.slice(1)}`
+    return link.through(as(role)(url))
+  } } })
+  try {
+    await rig.destination.query(`create role ${role} login; grant create on database "${rig.destination.name}" to ${role}; grant all on all tables in schema public to ${role}`)
+    const running = rig.start()
+    await rig.caughtUp(running)
+    await rig.destination.query(`alter role ${role} connection limit 0`)
+    link.cut()
+    await rig.source.query(`update parents set name = 'meanwhile'`)
+    for (const end = Date.now() + 10_000; Date.now() < end && running.notes.filter(({ event }) => event === 'restart').length < 2;) await Promise.race([running.ended, sleep(50)])
+    expect(running.notes.some(({ text }) => text.includes('53300'))).toBe(true)
+    await rig.destination.query(`alter role ${role} connection limit -1`)
+    await rig.caughtUp(running)
+    await running.stop()
+    expect(await rig.differences()).toEqual([])
+  } finally {
+    await rig.destination.query(`drop owned by ${role} cascade; drop role ${role}`)
+    await rig.close()
+    await link.close()
+  }
+})
+
+/** Only by TLS, with a certificate for its address. */
+async function tlsServer(): Promise<Server> {
+  const server = await startPostgres({ major: 16 })
+  const { uid, gid } = await stat(server.dataDir)
+  for (const [from, to] of [['server.pem', 'server.crt'], ['server.key', 'server.key']]) {
+    const file = join(server.dataDir, to)
+    await copyFile(certificates.at(from), file)
+    await chown(file, uid, gid)
+    await chmod(file, 0o600)
+  }
+  const hba = join(server.dataDir, 'pg_hba.conf')
+  await writeFile(hba, (await readFile(hba, 'utf8')).replace(/^host\b/gm, 'hostssl'))
+  await server.restart({ ssl: 'on' })
+  return server
+}
+
+test('TLS: with the right authority everything goes by it; another authority, another name, and a server without it are refused', async () => {
+  const [server, others] = [await tlsServer(), await makeCertificates([])]
+  // The test's own connections do not ask who answers.
+  const source = { url: (database?: string) => `${server.url(database)}?sslmode=no-verify` }
+  const verified = (authority: string, host?: string) => (url: string): string => {
+    const changed = new URL(url)
+    changed.search = `?sslmode=verify-full&sslrootcert=${encodeURIComponent(authority)}`
+    if (host) changed.hostname = host
+    return changed.href
+  }
+  try {
+    const rig = await parentsRig({ source, destination: servers.destination }, { through: { source: verified(certificates.at('ca.pem')) } })
+    try {
+      await withBridge(rig, async (running) => {
+        await rig.source.query(`update parents set name = 'by TLS'`)
+        await rig.caughtUp(running)
+        const by = await rig.source.query(`select distinct s.ssl::text from pg_stat_ssl s join pg_stat_activity a using (pid) where a.application_name like 'rekey%'`)
+        expect(by).toEqual([{ ssl: 'true' }])
+      })
+    } finally {
+      await rig.close()
+    }
+    const wrong = [
+      { from: source, through: verified(others.at('ca.pem')) }, { from: source, through: verified(certificates.at('ca.pem'), 'localhost') },
+      { from: servers.source, through: verified(certificates.at('ca.pem')) },
+    ]
+    for (const { from, through } of wrong) {
+      const refused = await parentsRig({ source: from, destination: servers.destination }, { through: { source: through } })
+      try {
+        const { exit } = await failureOf(refused.start())
+        expect([5, 6]).toContain(exit)
+        expect(await refused.destination.query(`select to_regclass('rekey.checkpoint')::text as made`)).toEqual([{ made: null }])
+      } finally {
+        await refused.close()
+      }
+    }
+  } finally {
+    await Promise.all([server.stop(), others.remove()])
+  }
+})
+
+test.each(['copied', 'streamed'])('a value that the source cannot give as text in UTF-8 is %s: the run stops and says so', async (how) => {
+  const rig = await parentsRig(servers, { sourceEncoding: 'SQL_ASCII' })
+  const add = `insert into parents values (100, 'fine: ä'), (101, E'not text: \\xff')`
+  try {
+    if (how === 'copied') await rig.source.query(add)
+    const running = rig.start()
+    if (how === 'streamed') {
+      await rig.caughtUp(running)
+      await rig.source.query(add)
+    }
+    const { code, exit, message } = await failureOf(running)
+    expect({ code, exit }).toEqual({ code: 'ENCODING', exit: 5 })
+    expect(message).toContain('22021')
+    if (how === 'streamed') return
+    await rig.source.query(`update parents set name = 'text' where id = 101`)
+    await withBridge(rig, async () => {})
+    expect(await rig.destination.query(`select name from parents where name like 'fine%'`)).toEqual([{ name: 'fine: ä' }])
+  } finally {
+    await rig.close()
+  }
+})
