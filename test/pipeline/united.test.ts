@@ -53,7 +53,7 @@ test('parked rows are tried again while one partition is behind, which misses no
   }
 }, 60_000)
 
-test('where every transaction has rows of two roots that need each other, one process works for all, and when it dies another one', async () => {
+test('where every transaction has rows of two roots that need each other, or rows pass a filter late, one process works for all, and when it dies another one', async () => {
   const rig = await rootsRig(4)
   const children: Child[] = []
   const start = (role: 'capture' | 'deliver'): Child => {
@@ -63,9 +63,14 @@ test('where every transaction has rows of two roots that need each other, one pr
   }
   const said = (text: RegExp): number => children.flatMap(({ lines }) => lines.filter((line) => text.test(line))).length
   const circles = async (from: number, to: number): Promise<void> => {
-    for (let i = from; i < to; i++) await rig.source.query(`begin; insert into people values (${i}, 'p${i}', ${i}, 1); insert into projects values (${i}, ${i}, 't', 1); commit`)
+    for (let i = from; i < to; i++) {
+      const late = i % 10 === 0 ? `; update papers set shown = 1 where id = ${i}` : ''
+      await rig.source.query(`begin; insert into people values (${i}, 'p${i}', ${i}, 1); insert into projects values (${i}, ${i}, 't', 1); commit${late}`)
+    }
   }
   try {
+    // Papers that pass their filter late, of which the stream does not have all: they are read at the source meanwhile.
+    await rig.source.query("insert into papers select i, null, 0, (select string_agg(md5(i::text || j), '') from generate_series(1, 100) j), 1 from generate_series(0, 1500, 10) i")
     start('capture')
     start('deliver')
     start('deliver')
@@ -86,6 +91,7 @@ test('where every transaction has rows of two roots that need each other, one pr
     await drained(rig, { seconds: 60 })
     expect(await rig.differences()).toEqual([])
     expect(await rig.destination.query(WAITING)).toEqual([])
+    expect(await rig.destination.query('select count(*)::text as n from papers')).toEqual([{ n: '150' }])
     // They part when there is nothing more to do, and go on by themselves.
     await expect.poll(united, { timeout: 60_000 }).toBe(null)
     await rig.source.query("insert into people select i, 'p' || i, null, 1 from generate_series(2001, 2100) i")
