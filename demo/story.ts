@@ -118,7 +118,7 @@ function tellTotals({ checkpoint, objects, copySeconds, streamSeconds, catchUpSe
   const summary = summaryOf('demo', checkpoint, { role: 'all', objects })
   const [most, usual] = [lag.most, lag.median].map(formatSeconds)
   const [here, there] = [written.source.transactions, written.destination.transactions].map(formatCount)
-  view.say(`   copied in ${formatSeconds(copySeconds)}, streamed for ${formatSeconds(streamSeconds)}; lag ${usual} (at most ${most})`)
+  view.say(`   copied in ${formatSeconds(copySeconds)}, streamed for ${formatSeconds(streamSeconds)}; lag ${usual} (at most ${most} once the copy was caught up with)`)
   view.say(`   meanwhile ${here} transactions at the source and ${there} at the destination`)
   view.say(`   writers stopped; the last change had arrived ${formatSeconds(catchUpSeconds)} later`)
   view.say()

@@ -12,7 +12,9 @@ type Environment = Readonly<Record<string, string | undefined>>
 /** Reads rekey.yaml; paths become absolute. Throws RekeyError CONFIG or SAME_DATABASE that names file, line and key. */
 export async function readConfig(file: string, env: Environment): Promise<Config> {
   const text = await readFile(file, 'utf8').catch((cause: unknown) => {
-    throw new RekeyError('CONFIG', `${file} cannot be read`, { cause })
+    throw new RekeyError('CONFIG', `${file} cannot be read`, {
+      cause, hint: 'Name the configuration with --config, or have a first one written by `rekey init`; nothing was touched.',
+    })
   })
   const config = parseConfig(file, text, env)
   return withPaths(config, dirname(file))

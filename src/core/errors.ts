@@ -61,7 +61,7 @@ export const ERRORS = {
   LOG_VALUE: { exit: 5, act: 'operator',
     hint: 'The topics of tables cannot hold it: change the value or the column, or run capture without `topics: per-table`.' },
   ENCODING: { exit: 5, act: 'operator', hint: 'Correct the value at the source: it is no text in UTF-8, and nothing else can be kept or carried.' },
-  REMOTE: { exit: 6, act: 'retry', hint: 'The server did not answer; it is tried again.' },
+  REMOTE: { exit: 6, act: 'retry', hint: 'The server did not answer. A run tries it again; any other command is to be given again.' },
   STALE: { exit: 6, act: 'retry', hint: 'A copy of the ledger said otherwise than the ledger; it was corrected, and the batch is done again.' },
   INTERNAL: { exit: 1, act: 'retry', hint: 'This is a defect in rekey; please report it with the code and the place.' },
 } as const satisfies Record<string, ErrorRule>
