@@ -30,6 +30,21 @@ export function block(blocked: Blocked, table: string, key: string): void {
   else blocked.set(table, new Set([key]))
 }
 
+/** New rows that were waived: what comes later for them waits, too, for there may be another row under their id; what refers to them does not. */
+export function blockWaived(blocked: Blocked, table: string, key: string): void {
+  block(blocked, waivedName(table), key)
+}
+
+/** All rows of a table went: nothing of it waits. */
+export function unblock(blocked: Blocked, table: string): void {
+  blocked.delete(table)
+  blocked.delete(waivedName(table))
+}
+
+function waivedName(table: string): string {
+  return `${table} waived`
+}
+
 /** The raw key of a change: of its new row, or of the old one for a delete. Null for a truncate. */
 export function changeKey(change: Change, program: Program): string | null {
   const row = change.op === 'delete' ? change.old : change.row
@@ -39,8 +54,9 @@ export function changeKey(change: Change, program: Program): string | null {
 /** True when the change's own row (under its old or new key) or a row that it refers to is blocked. */
 export function isBehind(change: Change, program: Program, mapping: Mapping, blocked: Blocked): boolean {
   if (blocked.size === 0) return false
-  const own = blocked.get(nameOf(program.rule.source))
-  if (own) {
+  for (const name of [program.name, waivedName(program.name)]) {
+    const own = blocked.get(name)
+    if (!own) continue
     const key = changeKey(change, program)
     if (key !== null && own.has(key)) return true
     if (change.old && own.has(keyOf(change.old, program.key))) return true

@@ -4,7 +4,7 @@ import { RekeyError, verdictOf } from '../core/errors.ts'
 import { mayBeFirst } from '../core/gather.ts'
 import type { Mapping } from '../core/mapping.ts'
 import type { RowObjects } from '../core/objects/named.ts'
-import { type Blocked, block, changeKey, isBehind, storeChange, TAKEN } from '../core/parking.ts'
+import { type Blocked, block, changeKey, isBehind, storeChange, TAKEN, unblock } from '../core/parking.ts'
 import type { Parked } from '../core/plan.ts'
 import { nameOf } from '../core/relation.ts'
 import { type Outcome, TRUNCATED } from '../core/totals.ts'
@@ -88,7 +88,8 @@ export async function applyCarefully(items: readonly Item[], deps: Deps): Promis
       retire(all, part, deps)
       all.outcomes.push(...outcomes)
       all.objects.push(...objects)
-      parkedBefore = new Map([...parkedBefore].filter(([table]) => !all.truncated.includes(table)))
+      parkedBefore = copyBlocked(parkedBefore)
+      for (const table of all.truncated) unblock(parkedBefore, table)
     } else {
       const { failed, parked, outcomes, objects, blocked } = await applyPart(part, { ...deps, parkedBefore, held, kept, late })
       all.failed.push(...failed)

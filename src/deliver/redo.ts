@@ -1,7 +1,7 @@
 import { applyCarefully, itemsOf } from './careful.ts'
 import type { Change, Transaction } from '../core/change.ts'
 import { RekeyError, verdictOf } from '../core/errors.ts'
-import { block, changeKey } from '../core/parking.ts'
+import { block, changeKey, unblock } from '../core/parking.ts'
 import { addTotals, copyTotals, count, recount, TRUNCATED } from '../core/totals.ts'
 import { despiteLocks, Gather, helpedByOthers, inTurn, lateIn, othersOf } from './lane.ts'
 import { LeftBehind } from '../core/left-behind.ts'
@@ -130,7 +130,7 @@ async function retire(table: string, partial: Unfinished, { parked }: DeliverOpt
   for (const one of partial.parked) if (one.table === table) recount(partial.totals, table, TRUNCATED)
   partial.parked = partial.parked.filter((one) => one.table !== table)
   for (const id of await parked.of(table)) partial.retired.set(id, table)
-  state.blocked.delete(table)
+  unblock(state.blocked, table)
 }
 
 const MOST_RETRIED = 5_000

@@ -32,7 +32,7 @@ test.each(['in the initial copy', 'while it streams'])('an id that a row of the 
       await rig.destination.query(takes)
       await rig.source.query(rows)
     }
-    const running = rig.start()
+    let running = rig.start()
     await rig.caughtUp(running)
     if (!copied) await rig.destination.query(takes)
     await rig.source.query(copied ? `update things set note = note || '!'` : rows)
@@ -55,7 +55,16 @@ test.each(['in the initial copy', 'while it streams'])('an id that a row of the 
     await expect.poll(waiting, { timeout: 20_000 }).toEqual(both)
     await left()
 
-    await rig.destination.query(`delete from things where id = '${theirs}'; update rekey.parked set state = 'retry'`)
+    // Nor when it was decided that the row is not carried, and it changes.
+    await rig.destination.query(`update rekey.parked set state = 'waived', note = 'not needed' where state = 'waiting'`)
+    await running.stop()
+    running = rig.start()
+    await rig.source.query(`update things set note = 'changed' where id = 2`)
+    await rig.caughtUp(running)
+    expect(await waiting()).toEqual(['public.things 2 waiting'])
+    await left()
+
+    await rig.destination.query(`delete from things where id = '${theirs}'; update rekey.parked set state = 'retry' where state <> 'done'`)
     await expect.poll(waiting, { timeout: 20_000 }).toEqual([])
     await running.stop()
     expect(await rig.differences()).toEqual([])
