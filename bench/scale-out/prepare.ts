@@ -13,8 +13,8 @@ export const PARTITIONS = 4
 export const PIPELINE = 'bench_scale'
 export const SOURCE = 'scale_source'
 export const TEMPLATE = 'scale_template'
-/** A process that never was holds all partitions until a trial begins: the processes are up by then, and none of them has a head start. */
-export const GATE = 'gate'
+/** The group of the deliver processes: see member.ts of the connector. */
+export const GROUP = `${PIPELINE}.rekey`
 
 export interface ScaleField {
   readonly place: Place
@@ -84,9 +84,7 @@ export async function prepareScale(field: ScaleField, name: 'a' | 'b', scale: nu
       return (await rowsOf(probe, confirmed, [SOURCE, lsn])).length > 0
     }), { ms: 300_000, every: 200 }))
     await capture.stop()
-    await execute(place.destination.url(TEMPLATE), [
-      `insert into rekey.member values ('${PIPELINE}', '${GATE}', clock_timestamp() + interval '1 day')`,
-      `insert into rekey.lease select pipeline, partition, '${GATE}' from rekey.lane`, 'vacuum analyze'])
+    await execute(place.destination.url(TEMPLATE), ['vacuum analyze'])
     const [sums] = await execute(from, ['select count(*) as nodes, sum(progress) as progress from nodes'])
     return { title, rows: Number(written['rows']), transactions: Number(written['transactions']), upTo: lsn!, nodes: Number(sums['nodes']), progress: Number(sums['progress']) }
   } finally {

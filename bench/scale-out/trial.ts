@@ -1,4 +1,5 @@
 import { existsSync, readFileSync } from 'node:fs'
+import { Kafka, logLevel } from 'kafkajs'
 import { client } from '../../test/support/database.ts'
 import { startProxy } from '../../test/support/proxy.ts'
 import { sampleCpu } from '../cpu.ts'
@@ -8,7 +9,8 @@ import { copyDatabase, dropDatabase, rowsOf, until } from '../sql.ts'
 import { round } from '../stats.ts'
 import { OWN } from '../tables.ts'
 import { slowed } from './slowed.ts'
-import { alive, GATE, PARTITIONS, PIPELINE, startRole, TEMPLATE, type Prepared, type ScaleField } from './prepare.ts'
+import { closedGate } from './gate.ts'
+import { alive, GROUP, PARTITIONS, PIPELINE, startRole, TEMPLATE, type Prepared, type ScaleField } from './prepare.ts'
 
 export interface ScaleTrial {
   readonly workload: string
@@ -22,7 +24,7 @@ export interface ScaleTrial {
   readonly rows: number
   readonly seconds: number
   readonly rowsPerSecond: number
-  /** From the gate's opening on: with leases, joins and first reads. */
+  /** From the gate's opening on: with joins and first reads. */
   readonly allSeconds: number
   /** CPU seconds from the gate's opening on. */
   readonly deliver: readonly ProcessUsage[]
@@ -51,19 +53,21 @@ export async function scaleTrial(field: ScaleField & { readonly broker: number }
   proxy?.delay(of.delayMs)
   const destination = proxy?.through(near) ?? near
   const probe = await client(near)
+  const kafka = new Kafka({ brokers: [field.kafka.bootstrap], logLevel: logLevel.NOTHING })
+  const gate = await closedGate(kafka, { group: GROUP, topic: `${PIPELINE}.changes`, partitions: PARTITIONS })
   const running = await Promise.all(Array.from({ length: of.processes }, (_, i) => startRole(field, { name: `${database}_${i + 1}`, role: 'deliver', destination })))
   const sampler = sampleCpu({ source: place.source.pid, destination: place.destination.pid, exclude: new Set() })
   const usage = sampleProcesses()
   let slow: ReturnType<typeof slowed> | null = null
   try {
-    await until('all processes', () => alive(running, async () => (await rowsOf(probe, 'select 1 from rekey.member')).length === of.processes + 1), { ms: 60_000, every: 50 })
+    await until('all processes', () => alive(running, async () => (await gate.waiting()) === of.processes), { ms: 60_000, every: 50 })
     await settle(place)
     running.forEach((one, i) => usage.add({ [`deliver${i + 1}`]: one.pids[0] }, false))
     usage.add({ broker: field.broker, benchmark: process.pid }, false)
     const [before, machineBefore] = [sampler.destination(), machineSeconds()]
     const opened = performance.now()
     if (of.share < 1) slow = slowed(running.map((one) => one.pids[0]), of.share)
-    await probe.query(`with g as (delete from rekey.lease where pipeline = '${PIPELINE}' and member = '${GATE}') delete from rekey.member where member = '${GATE}'`)
+    await gate.open()
     let begun = { at: opened, rows: 0 }
     await until(`${of.processes} processes`, () => alive(running, async () => {
       const [row] = await rowsOf(probe, PROGRESS_SQL, [prepared.upTo])
@@ -88,6 +92,7 @@ export async function scaleTrial(field: ScaleField & { readonly broker: number }
   } finally {
     slow?.end()
     sampler.stop()
+    await gate.open().catch(() => {})
     await probe.end()
     await Promise.all(running.map((one) => one.stop()))
     await proxy?.close()

@@ -2,7 +2,8 @@ import { randomBytes } from 'node:crypto'
 import type { Admin } from 'kafkajs'
 
 /**
- * Each reader is a group of its own, so that one that was killed does not keep the next one waiting: `<prefix>.rekey.<12 hexadecimal digits>`.
+ * The group whose members share the partitions among them; nobody reads as one of it, see member.ts. Each reader is a group of its own, so that one that
+ * was killed does not keep the next one waiting: `<prefix>.rekey.<12 hexadecimal digits>`.
  */
 export function readerGroup(prefix: string): string {
   return `${prefix}.rekey`
@@ -20,4 +21,10 @@ export function isReader(group: string, id: string): boolean {
 export async function readersOf(admin: Admin, group: string): Promise<string[]> {
   const { groups } = await admin.listGroups()
   return groups.map((one) => one.groupId).filter((id) => isReader(group, id))
+}
+
+/** The group whose members share the partitions, if there is one. */
+export async function sharedBy(admin: Admin, group: string): Promise<string[]> {
+  const { groups } = await admin.listGroups()
+  return groups.map((one) => one.groupId).filter((id) => id === group)
 }

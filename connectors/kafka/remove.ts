@@ -1,6 +1,6 @@
 import type { Kafka } from 'kafkajs'
 import { withAdmin } from './client.ts'
-import { readersOf } from './groups.ts'
+import { readersOf, sharedBy } from './groups.ts'
 
 export interface TopicsToRemove {
   /** Those that the pipeline has made. */
@@ -24,7 +24,7 @@ export function removeTopics(kafka: Kafka, { made, used, group }: TopicsToRemove
     const there = new Set(await admin.listTopics())
     const removed = made.filter((topic) => there.has(topic))
     if (removed.length > 0) await admin.deleteTopics({ topics: [...removed] })
-    const readers = await readersOf(admin, group)
+    const readers = [...(await readersOf(admin, group)), ...(await sharedBy(admin, group))]
     const gone = await Promise.all(readers.map((id) => admin.deleteGroups([id]).then(() => 1, () => 0)))
     return { removed, left: used.filter((topic) => there.has(topic) && !removed.includes(topic)), groups: gone.reduce((sum, one) => sum + one, 0) }
   })

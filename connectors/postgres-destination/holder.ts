@@ -55,12 +55,17 @@ export function lockOf(pipeline: string): string {
   return `hashtextextended(${quoteLiteral(`rekey/${pipeline}`)}, 0)`
 }
 
+/**
+ * Makes what is missing of our tables, in one message and so in one transaction: another pipeline that begins at this moment must see what it made,
+ * so the lock is held until its end.
+ */
+export const TABLES_SQL = `select pg_advisory_xact_lock(7163); ${SCHEMA_SQL}; ${LANES_SQL}`
+
 /** Makes our tables and takes the pipeline. */
 async function take(wire: Wire, { pipeline, takeover, checks }: PipelineOptions, former: string | null): Promise<Held> {
   const held = await wire.send(`select pg_try_advisory_lock(${lockOf(pipeline)})`)
   if (held.rows[0][0] !== 't' && !takeover) throw new RekeyError('RUNNING', `another rekey holds the pipeline ${pipeline}`)
-  // Held until the message's transaction ends: another pipeline that begins at this moment must see what it made.
-  await wire.send(`select pg_advisory_xact_lock(7163); ${SCHEMA_SQL}; ${LANES_SQL}`)
+  await wire.send(TABLES_SQL)
   // From then on nobody has the whole of it, whatever is free at the moment.
   const lanes = await wire.send(`select count(*) from rekey.lane where pipeline = ${quoteLiteral(pipeline)}`)
   if (lanes.rows[0][0] !== '0') throw new RekeyError('RUNNING', `the pipeline ${pipeline} goes on in ${lanes.rows[0][0]} partitions; kafka.partitions must say so`)

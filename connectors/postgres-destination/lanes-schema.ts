@@ -1,7 +1,7 @@
 /**
  * Tables of a pipeline whose changes are spread over partitions. A partition is applied by one process at a time; its row of rekey.lane is
  * locked by every transaction from its beginning on, so that whoever locks them all sees where they are, and nobody moves meanwhile.
- * Leases say who is to apply what; they are no proof of anything: the writer's number is, in the transaction of the rows.
+ * rekey.taken says who took a partition last, for whoever looks; what proves anything is the writer's number, in the transaction of the rows.
  * While rekey.united names a partition, whoever has that one writes all of them, in the order of the source, and nobody else writes any.
  */
 export const LANES_SQL = `
@@ -17,19 +17,14 @@ create table if not exists rekey.lane (
   primary key (pipeline, partition)
 );
 
-create table if not exists rekey.member (
-  pipeline text collate "C" not null,
-  member text collate "C" not null,
-  alive_until timestamptz not null,
-  primary key (pipeline, member)
-);
-
-create table if not exists rekey.lease (
+create table if not exists rekey.taken (
   pipeline text collate "C" not null,
   partition integer not null,
   member text collate "C" not null,
+  pid integer not null,
   primary key (pipeline, partition)
 );
+drop table if exists rekey.lease, rekey.member;
 
 create table if not exists rekey.united (
   pipeline text collate "C" primary key,

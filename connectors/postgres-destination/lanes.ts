@@ -11,17 +11,19 @@ import type { Wire } from './wire.ts'
 export interface LaneOptions {
   readonly pipeline: string
   readonly partition: number
-  /** Whose lease it must be. */
+  /** The process that takes it. */
   readonly member: string
+  /** Take it only if this process was the last who did: others may have moved it, and must not have taken it. */
+  readonly again: boolean
   readonly checks: 'engine' | 'set'
 }
 
-/** One partition, for the process whose lease it is. `offset`: where the log may be read from, behind what was applied; a hint. */
+/** One partition, for one process. `offset`: where the log may be read from, behind what was applied; a hint. */
 export function laneHolder(options: LaneOptions, offset: () => bigint): Holder {
   const at = `${quoteLiteral(options.pipeline)}, ${options.partition}`
   return {
     application: laneApplication(options),
-    take: (wire) => take(wire, options),
+    take: (wire, former) => take(wire, options, former),
     enter: (writer) => [`select rekey.enter(${at}, ${writer})`],
     advance(plan, writer) {
       const lsns = [plan.before, plan.after.commitLsn, plan.after.endLsn].map((lsn) => quoteLiteral(formatLsn(lsn)))
@@ -47,7 +49,7 @@ export function allLanesHolder(options: AllLanesOptions): Holder {
   const at = `${quoteLiteral(options.pipeline)}, ${options.partition}`
   return {
     application: laneApplication(options),
-    take: (wire) => take(wire, options),
+    take: (wire, former) => take(wire, options, former),
     enter: (writer) => [`select rekey.enter_all(${at}, ${writer})`],
     advance({ before, after, totals }: WritePlan, writer) {
       const { moves, stayMs } = options
@@ -89,20 +91,24 @@ function laneApplication({ pipeline, partition }: LaneOptions): string {
   return `${APPLICATION_NAME} ${pipeline}/${partition}`
 }
 
-/** A new writer of the partition: whoever wrote it before cannot any more. Rejects with FENCED when the lease is another's by now. */
-async function take(wire: Wire, options: LaneOptions): Promise<Held> {
-  const { pipeline, partition, member, checks } = options
+/**
+ * A new writer of the partition: whoever wrote it before cannot any more. Rejects with FENCED where another process has taken it since, if that matters
+ * (`again`), and where anybody has who is not the former session of the same delivery: what that has read may be older than where the partition is.
+ */
+async function take(wire: Wire, options: LaneOptions, former: string | null): Promise<Held> {
+  const { pipeline, partition, member, again, checks } = options
   const held = await wire.send(`select pg_try_advisory_lock_shared(${lockOf(pipeline)})`)
   if (held.rows[0][0] !== 't') throw new RekeyError('RUNNING', `another rekey holds the whole pipeline ${pipeline}`)
   await wire.send(endIdle(laneApplication(options)))
   if (checks === 'set') await wire.send('begin; set local session_replication_role = replica; rollback')
-  const mine = `select from rekey.lease s where s.pipeline = l.pipeline and s.partition = l.partition and s.member = ${quoteLiteral(member)}`
+  const at = `${quoteLiteral(pipeline)}, ${partition}`
   const { rows } = await wire.send(
-    `with l as (update rekey.lane l set writer = writer + 1 where pipeline = ${quoteLiteral(pipeline)} and partition = ${partition}
-       and exists (${mine}) returning *)
+    `with t as (insert into rekey.taken as t values (${at}, ${quoteLiteral(member)}, pg_backend_pid())
+       on conflict (pipeline, partition) do update set member = excluded.member, pid = excluded.pid ${again || former !== null ? 'where t.member = excluded.member' : ''} returning 1),
+     l as (update rekey.lane set writer = writer + 1 where (pipeline, partition) = (${at}) and writer = ${former ?? 'writer'} and exists (select from t) returning *)
      select ${COLUMNS.split(', ').map((name) => (OWN.includes(name) ? `l.${name}` : `c.${name}`)).join(', ')}
        from l join rekey.checkpoint c on c.pipeline = l.pipeline`)
-  if (rows.length === 0) throw new RekeyError('FENCED', `partition ${partition} of ${pipeline} is another process's`)
+  if (rows.length === 0) throw new RekeyError('FENCED', `partition ${partition} of ${pipeline} was taken by another process, or moved`)
   return { writer: rows[0][0]!, checkpoint: checkpointOf(rows[0]) }
 }
 
@@ -115,21 +121,32 @@ export interface LaneState {
   readonly endLsn: Lsn
   readonly offset: bigint
   readonly totals: Readonly<Record<string, Totals>>
-  /** The process that applies it; null when nobody does who is alive. */
-  readonly member: string | null
 }
 
 /** In the order of their numbers; none before the copy is complete. */
 export async function readLanes(query: Query, pipeline: string): Promise<LaneState[]> {
   const rows = await query(
-    `select l.partition::text, l.commit_lsn::text, l.end_lsn::text, l.next_offset::text, l.totals::text, m.member
-       from rekey.lane l left join rekey.lease s on s.pipeline = l.pipeline and s.partition = l.partition
-       left join rekey.member m on m.pipeline = s.pipeline and m.member = s.member and m.alive_until > clock_timestamp()
-      where l.pipeline = $1 order by l.partition`, [pipeline])
-  return rows.map(([partition, commit, end, offset, totals, member]) => ({
-    partition: Number(partition), commitLsn: parseLsn(commit!), endLsn: parseLsn(end!), offset: BigInt(offset!),
-    totals: JSON.parse(totals!) as Record<string, Totals>, member,
+    'select partition::text, commit_lsn::text, end_lsn::text, next_offset::text, totals::text from rekey.lane where pipeline = $1 order by partition', [pipeline])
+  return rows.map(([partition, commit, end, offset, totals]) => ({
+    partition: Number(partition), commitLsn: parseLsn(commit!), endLsn: parseLsn(end!), offset: BigInt(offset!), totals: JSON.parse(totals!) as Record<string, Totals>,
   }))
+}
+
+/**
+ * Which process applies each partition; absent where nobody does whose connection is open. While they are united, whoever has the one in whose
+ * name they are. A lock on a 64-bit number is shown in two halves (manual, "pg_locks").
+ */
+export async function readTaken(query: Query, pipeline: string): Promise<Map<number, string>> {
+  // Absent while no process of this version has run.
+  if ((await query("select (to_regclass('rekey.taken') is not null)::text", []))[0][0] !== 'true') return new Map()
+  const rows = await query(
+    `select l.partition::text, t.member from rekey.lane l left join rekey.united u on u.pipeline = l.pipeline
+       join rekey.taken t on t.pipeline = l.pipeline and t.partition = coalesce(u.partition, l.partition)
+      where l.pipeline = $1 and exists (
+       select from pg_locks k where k.pid = t.pid and k.locktype = 'advisory' and k.granted and k.objsubid = 1
+          and k.database = (select oid from pg_database where datname = current_database())
+          and ((k.classid::bigint << 32) | k.objid::bigint) = ${lockOf(pipeline)})`, [pipeline])
+  return new Map(rows.map(([partition, member]) => [Number(partition), member!]))
 }
 
 export async function readPositions(query: Query, pipeline: string): Promise<Lsn[]> {
@@ -152,34 +169,4 @@ export async function followLanes(query: Query, pipeline: string): Promise<void>
     `update rekey.checkpoint c set commit_lsn = l.commit_lsn, end_lsn = l.end_lsn, updated_at = clock_timestamp()
        from (select commit_lsn, end_lsn from rekey.lane where pipeline = $1 order by commit_lsn, end_lsn limit 1) l
       where c.pipeline = $1 and c.commit_lsn < l.commit_lsn`, [pipeline])
-}
-
-/** Processes that are alive, and who holds each partition. Says that `member` is alive, for so long. */
-export async function meetMembers(query: Query, { pipeline, member, aliveMs }: { pipeline: string; member: string; aliveMs: number }):
-Promise<{ readonly members: string[]; readonly holders: (string | null)[] }> {
-  await query(
-    `insert into rekey.member values ($1, $2, clock_timestamp() + $3 * interval '1 millisecond')
-     on conflict (pipeline, member) do update set alive_until = excluded.alive_until`, [pipeline, member, aliveMs])
-  const members = await query('select member from rekey.member where pipeline = $1 and alive_until > clock_timestamp()', [pipeline])
-  const lanes = await readLanes(query, pipeline)
-  return { members: members.map(([name]) => name!), holders: lanes.map((lane) => lane.member) }
-}
-
-/** True when the partition is this member's now: nobody else held it who is alive. */
-export async function claimLane(query: Query, { pipeline, partition, member }: Omit<LaneOptions, 'checks'>): Promise<boolean> {
-  const rows = await query(
-    `insert into rekey.lease as s values ($1, $2, $3) on conflict (pipeline, partition) do update set member = excluded.member
-      where s.member = excluded.member or not exists (
-        select from rekey.member m where m.pipeline = s.pipeline and m.member = s.member and m.alive_until > clock_timestamp())
-     returning 1::text`, [pipeline, partition, member])
-  return rows.length > 0
-}
-
-export async function releaseLane(query: Query, { pipeline, partition, member }: Omit<LaneOptions, 'checks'>): Promise<void> {
-  await query('delete from rekey.lease where pipeline = $1 and partition = $2 and member = $3', [pipeline, partition, member])
-}
-
-export async function leaveMembers(query: Query, pipeline: string, member: string): Promise<void> {
-  await query('delete from rekey.lease where pipeline = $1 and member = $2', [pipeline, member])
-  await query(`delete from rekey.member where pipeline = $1 and (member = $2 or alive_until < clock_timestamp() - interval '1 hour')`, [pipeline, member])
 }

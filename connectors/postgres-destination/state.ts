@@ -5,7 +5,7 @@ import { addTotals } from '../../src/core/totals.ts'
 import { chunkTotals } from './chunks.ts'
 import { countLetters } from './dead-letters.ts'
 import { checkpointOf, lockOf } from './holder.ts'
-import { type LaneState, readLanes } from './lanes.ts'
+import { type LaneState, readLanes, readTaken } from './lanes.ts'
 import { makeIndexSql } from './indexes.ts'
 import { notedTopic } from './made-topics.ts'
 import { findDecisions, findIds, type Query } from './lookup.ts'
@@ -85,8 +85,8 @@ export interface DestinationState {
   chunks(): Promise<ChunkState[]>
   /** The topic that changes go through; null where there is none, or its id is not known. */
   topic(): Promise<{ readonly name: string; readonly id: string } | null>
-  /** Where the partitions are, of a pipeline that has several; none before its copy is complete. */
-  lanes(): Promise<LaneState[]>
+  /** Where the partitions are, of a pipeline that has several; none before its copy is complete. `member`: who applies it; null when nobody does. */
+  lanes(): Promise<(LaneState & { readonly member: string | null })[]>
   parkedCounts(): Promise<ParkedCount[]>
   /** Records of the change log that could not be read and were kept. */
   deadLetters(): Promise<number>
@@ -114,7 +114,7 @@ export function destinationState(query: Query, pipeline: string): DestinationSta
     totals: (checkpoint) => readTotals(query, pipeline, checkpoint),
     chunks: () => when([], () => readChunks(query, pipeline)),
     topic: () => notedTopic(query, pipeline),
-    lanes: () => when([], () => readLanes(query, pipeline)),
+    lanes: () => when([], () => lanesTaken(query, pipeline)),
     parkedCounts: () => when([], () => readParkedCounts(query, pipeline)),
     deadLetters: () => countLetters(query, pipeline),
     parked: (filter) => when({ rows: [], total: 0 }, () => readParked(query, pipeline, filter)),
@@ -125,6 +125,11 @@ export function destinationState(query: Query, pipeline: string): DestinationSta
     hold: (force) => hold(query, pipeline, force),
     remove: () => when('nothing there', () => removePipeline(query, pipeline)),
   }
+}
+
+async function lanesTaken(query: Query, pipeline: string): ReturnType<DestinationState['lanes']> {
+  const taken = await readTaken(query, pipeline)
+  return (await readLanes(query, pipeline)).map((lane) => ({ ...lane, member: taken.get(lane.partition) ?? null }))
 }
 
 async function isThere(query: Query): Promise<boolean> {

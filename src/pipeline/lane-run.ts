@@ -24,6 +24,8 @@ export interface LaneRun {
   readonly bridge: Bridge
   readonly member: string
   readonly source: Pick<Source, 'read'>
+  /** Partitions that it has taken, by the writer's number, and where in the log those are behind what was applied that it moves by that. */
+  readonly taken: Map<number, { readonly writer: bigint; readonly offsets: () => ReadonlyMap<number, bigint> }>
   /** A partition was taken with these totals, which other processes may have made; what it applies from here on is its own. */
   readonly onTaken: (partition: number, checkpoint: Checkpoint) => void
   /** `all`: every partition is there now, by the writer of this one. */
@@ -34,22 +36,34 @@ export interface LaneRun {
 
 const REST_MS = 20
 
+export interface LaneTurn {
+  readonly partition: number
+  readonly care: Care
+  /** It was this process's before: if another one has taken it since, it is left to that one. */
+  readonly again: boolean
+  /** It is this process's. */
+  readonly taken: () => void
+}
+
 /**
  * Applies one partition from where it is, until the signal aborts. Rejects with Gather when only all of them together can go on, with FENCED
- * when another process has it or has moved it, with what deliver() rejects with. `taken` is called when it is this process's.
+ * when another process has it or has moved it, with what deliver() rejects with. Resolves at once where all are written in its name.
  */
-export async function runLane(run: LaneRun, at: { readonly partition: number; readonly care: Care; readonly taken: () => void }, signal: AbortSignal): Promise<void> {
+export async function runLane(run: LaneRun, at: LaneTurn, signal: AbortSignal): Promise<void> {
   const { bridge } = run
   const { config } = bridge.opened
   const { partition } = at
   const stop = new AbortController()
   const ended = AbortSignal.any([signal, stop.signal])
   let offset = (): bigint => 0n
-  const main = connect(run, laneHolder(optionsOf(run, partition), () => offset()))
+  const main = connect(run, laneHolder({ ...optionsOf(run, partition), again: at.again }, () => offset()))
   try {
     const checkpoint = await main.destination.open()
     at.taken()
+    run.taken.set(partition, { writer: BigInt(main.writer()), offsets: () => new Map([[partition, offset()]]) })
     run.onTaken(partition, checkpoint)
+    // Whoever had it before may have united them in its name meanwhile; from here on nobody else can.
+    if ((await readUnited(main.query, config.pipeline))?.by === partition) return
     const known = (await readLanes(main.query, config.pipeline))[partition]
     const reads = readOptions(bridge, checkpoint)
     const log = onePart({ ...reads, maxBytes: Math.ceil(reads.maxBytes / kafkaOf(config).partitions) }, { partition, start: checkpoint, offset: known.offset })
@@ -90,7 +104,7 @@ export async function retryAll(run: LaneRun): Promise<void> {
 }
 
 export function optionsOf({ bridge: { opened: { config } }, member }: LaneRun, partition: number): Parameters<typeof laneHolder>[0] {
-  return { pipeline: config.pipeline, partition, member, checks: config.checks }
+  return { pipeline: config.pipeline, partition, member, again: true, checks: config.checks }
 }
 
 export function connect({ bridge: { opened, point } }: LaneRun, holder: Holder): PostgresDestination {

@@ -1,29 +1,28 @@
 import { randomUUID } from 'node:crypto'
-import { beginLanes, claimLane, followLanes, leaveMembers, meetMembers, readLanes, releaseLane } from '../../connectors/postgres-destination/lanes.ts'
+import { readerGroup } from '../../connectors/kafka/groups.ts'
+import { joinGroup } from '../../connectors/kafka/member.ts'
+import { TABLES_SQL } from '../../connectors/postgres-destination/holder.ts'
+import { beginLanes, followLanes, readLanes } from '../../connectors/postgres-destination/lanes.ts'
 import { parkedRows } from '../../connectors/postgres-destination/parked.ts'
 import { destinationState } from '../../connectors/postgres-destination/state.ts'
 import { openSource } from '../../connectors/postgres-source/source.ts'
 import { sleep } from '../clock.ts'
 import { RekeyError } from '../core/errors.ts'
-import type { Lsn } from '../core/lsn.ts'
 import type { Checkpoint } from '../core/plan.ts'
-import { shareOut } from '../core/share.ts'
-import { moreCare, NO_CARE, RestartStream } from '../deliver/delivery.ts'
-import { Gather } from '../deliver/lane.ts'
 import type { Meter } from '../meter.ts'
 import type { Bridge } from './bridge.ts'
 import { openLedgerCopy } from './id-map.ts'
-import { kafkaOf } from './kafka-log.ts'
+import { clientOf, kafkaOf, prefixOf, topicOf } from './kafka-log.ts'
+import { heldLanes, type HeldLanes } from './lane-keep.ts'
 import { ownTotals } from './lane-totals.ts'
-import { isFenced, type LaneRun, retryAll, runLane } from './lane-run.ts'
+import { isFenced, type LaneRun, retryAll } from './lane-run.ts'
 import { namesOf } from './open.ts'
 import { judge } from './prepare.ts'
 import { again, passes } from './retry.ts'
-import { runUnited, standing } from './united-run.ts'
 
-/** A process that is not heard of for so long is taken for dead, and others take its partitions. */
-const ALIVE_MS = 5_000
 const TICK_MS = 500
+/** How often the group is told how far partitions are. */
+const TELL_MS = 2_000
 /** How often parked rows are looked at for some to be tried again. */
 const LOOK_MS = 2_000
 
@@ -90,15 +89,12 @@ async function untilConverged(bridge: Bridge, { single, hear }: Converging, sign
   }
 }
 
-interface Held {
-  readonly stop: AbortController
-  readonly done: Promise<void>
-}
-
-/** Takes its share of the partitions and applies them, until the signal aborts or one of them fails for good. */
+/** Takes the partitions that the group gives it and applies them, until the signal aborts or one of them fails for good. */
 async function workLanes(bridge: Bridge, signal: AbortSignal): Promise<void> {
   const { opened: { config, destination: { query } }, meter } = bridge
   const { pipeline, retry } = config
+  // A run that another version began may lack some of them.
+  await query(TABLES_SQL, [])
   const checkpoint = (await destinationState(query, pipeline).checkpoint())!
   await judge(bridge, checkpoint)
   await refuseOtherCount(bridge)
@@ -106,77 +102,52 @@ async function workLanes(bridge: Bridge, signal: AbortSignal): Promise<void> {
   meter.prepared(checkpoint)
   meter.streaming(checkpoint)
   const open = openSource({ url: config.source.url, ...namesOf(config), epoch: checkpoint.epoch })
-  const run: LaneRun = { bridge, member: randomUUID(), source: open.source, ...ownTotals(checkpoint, meter) }
+  const run: LaneRun = { bridge, member: randomUUID(), source: open.source, taken: new Map(), ...ownTotals(checkpoint, meter) }
   const failed = new AbortController()
   const ended = AbortSignal.any([signal, failed.signal])
   const held = heldLanes(run, { ended, fail: (error) => failed.abort(error) })
   const looks = parkedLooks(run)
+  const repeat = (work: () => Promise<void>): Promise<void> =>
+    again({ retry, signal: ended, mayPass: passes, waits: meter.waiting }, work).catch((error: unknown) => failed.abort(error))
   try {
-    await again({ retry, signal: ended, mayPass: passes, waits: meter.waiting }, async () => {
-      for (; !ended.aborted; await sleep(TICK_MS, ended)) {
-        if ((await share(run, held)) !== 'first') continue
-        await followLanes(query, pipeline)
-        await looks()
-      }
-    })
+    await Promise.all([
+      repeat(() => asMember(run, held, ended)),
+      repeat(async () => {
+        for (; !ended.aborted; await sleep(TICK_MS, ended)) {
+          if (!held.assigned().has(0)) continue
+          await followLanes(query, pipeline)
+          await looks()
+        }
+      }),
+    ])
     if (failed.signal.aborted) throw failed.signal.reason
   } finally {
     failed.abort()
-    await Promise.all([...held.keys()].map(held.letGo))
-    await leaveMembers(query, pipeline, run.member).catch(() => {})
+    await held.end()
     await followLanes(query, pipeline).catch(() => {})
     await open.close()
   }
 }
 
-interface HeldLanes {
-  begin(partition: number): void
-  /** Resolves when nothing more of it is applied here. */
-  letGo(partition: number): Promise<void>
-  has(partition: number): boolean
-  keys(): Iterable<number>
-}
-
-function heldLanes(run: LaneRun, { ended, fail }: { readonly ended: AbortSignal; readonly fail: (error: unknown) => void }): HeldLanes {
-  const held = new Map<number, Held>()
-  return {
-    begin(partition) {
-      run.bridge.events.note({ level: 'info', event: 'partition', text: `takes partition ${partition}` })
-      const stop = new AbortController()
-      const done = keepLane(run, partition, AbortSignal.any([ended, stop.signal])).catch(fail).finally(() => {
-        held.delete(partition)
-        run.onLeft(partition)
-      })
-      held.set(partition, { stop, done })
-    },
-    async letGo(partition) {
-      const lane = held.get(partition)
-      lane?.stop.abort()
-      await lane?.done
-    },
-    has: (partition) => held.has(partition),
-    keys: () => held.keys(),
+/** As a member of the group, until the signal aborts. Rejects when the group cannot be reached; what this process has it goes on with meanwhile. */
+async function asMember(run: LaneRun, held: HeldLanes, signal: AbortSignal): Promise<void> {
+  const { config } = run.bridge.opened
+  const { topic, partitions = 1 } = topicOf(config)
+  const member = await joinGroup({
+    kafka: clientOf(kafkaOf(config)), topic, partitions, group: readerGroup(prefixOf(config)),
+    held: () => new Map([...held.assigned()].map((partition) => [partition, run.taken.get(partition)?.writer ?? 0n])),
+    assigned: held.assign, confirmed: held.confirm,
+  })
+  const tell = (): Promise<void> => member.tell(new Map([...run.taken.values()].flatMap(({ offsets }) => [...offsets()])))
+  try {
+    while (!signal.aborted) {
+      await Promise.race([member.failed, sleep(TELL_MS, signal)])
+      await Promise.race([member.failed, tell()])
+    }
+    await held.end()
+  } finally {
+    await member.leave()
   }
-}
-
-/** Says that this process is alive, gives up what it has too much, and takes what is free. `first`: it has the first partition. */
-async function share({ bridge, member }: LaneRun, held: HeldLanes): Promise<'first' | 'other'> {
-  const { config: { pipeline }, destination: { query } } = bridge.opened
-  const { members, holders } = await meetMembers(query, { pipeline, member, aliveMs: ALIVE_MS })
-  // Another process has it: its own transactions fail by now, and it must not be waited for.
-  for (const partition of held.keys()) if (holders[partition] !== member) void held.letGo(partition)
-  const { release, claim } = shareOut({ me: member, members, holders })
-  for (const partition of release) {
-    await held.letGo(partition)
-    await releaseLane(query, { pipeline, partition, member })
-  }
-  const claimed: number[] = []
-  for (const partition of claim) if (await claimLane(query, { pipeline, partition, member })) claimed.push(partition)
-  for (const [partition, holder] of holders.entries()) {
-    const isMine = claimed.includes(partition) || (holder === member && !release.includes(partition))
-    if (isMine && !held.has(partition)) held.begin(partition)
-  }
-  return holders[0] === member && !release.includes(0) ? 'first' : 'other'
 }
 
 /** Looks now and then for parked rows that are to be tried again. */
@@ -192,51 +163,6 @@ function parkedLooks(run: LaneRun): () => Promise<void> {
       events.note({ level: 'warn', event: 'restart', text: `parked rows are tried again later: ${(error as Error).message}` })
     })
   }
-}
-
-/**
- * One partition, again and again, until the signal aborts or it is another process's: by itself, or for all of them while they are united in
- * its name. Rejects with what cannot pass.
- */
-async function keepLane(run: LaneRun, partition: number, signal: AbortSignal): Promise<void> {
-  const { opened: { config }, events, meter } = run.bridge
-  let care = NO_CARE
-  /** All are to be brought to one point for what comes at this commit. */
-  let next: Lsn | null = null
-  const once = async (): Promise<boolean> => {
-    let taken = false
-    try {
-      const stands = await standing(run, partition, signal)
-      const turn = { partition, care, taken: () => void (taken = true) }
-      if (stands === 'another') next = null
-      else if (stands === 'for all' || next !== null) {
-        await runUnited(run, { ...turn, next: next ?? 0n }, signal)
-        next = null
-        if (!signal.aborted) events.note({ level: 'info', event: 'part', text: 'each partition goes by itself again' })
-      } else await runLane(run, turn, signal)
-    } catch (error) {
-      if (error instanceof Gather) {
-        events.note({ level: 'info', event: 'gather', text: `partition ${partition} brings all partitions to one point: ${error.message}` })
-        next = error.next
-      } else if (error instanceof RestartStream) care = moreCare(care, error)
-      else if (!isFenced(error)) throw error
-      else if (!taken) return true
-      else next = null
-    }
-    return signal.aborted
-  }
-  await again({
-    retry: config.retry, signal, mayPass: (error) => signal.aborted || passes(error),
-    waits(error) {
-      meter.waiting(error)
-      events.note({ level: 'warn', event: 'restart', text: `partition ${partition} begins again at its checkpoint: ${error.message}` })
-    },
-  }, async () => {
-    while (!(await once()));
-  }).catch((error: unknown) => {
-    if (!signal.aborted) meter.failed('apply', error)
-    throw error
-  })
 }
 
 /** Their number is where rows have their places by: it stays what it was at the beginning. */

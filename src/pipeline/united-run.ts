@@ -7,18 +7,15 @@ import type { Lsn } from '../core/lsn.ts'
 import type { Checkpoint } from '../core/plan.ts'
 import { stayFor } from '../core/stay.ts'
 import { deliver } from '../deliver/deliver.ts'
-import type { Applied, Care } from '../deliver/delivery.ts'
+import type { Applied } from '../deliver/delivery.ts'
 import { unite, type UniteOptions } from '../deliver/unite.ts'
 import { sendMessage } from './heartbeat.ts'
 import { readOptions } from './kafka-log.ts'
-import { connect, deliverOptions, type LaneRun, optionsOf } from './lane-run.ts'
+import { connect, deliverOptions, type LaneRun, type LaneTurn, optionsOf } from './lane-run.ts'
 import { untilVisible } from './stream.ts'
 
-export interface UnitedTurn {
-  /** The partition in whose name all of them are written. */
-  readonly partition: number
-  readonly care: Care
-  readonly taken: () => void
+/** `partition`: the one in whose name all of them are written. */
+export interface UnitedTurn extends LaneTurn {
   /** They stay together at least until this commit is applied. */
   readonly next: Lsn
 }
@@ -41,10 +38,11 @@ export async function runUnited(run: LaneRun, turn: UnitedTurn, signal: AbortSig
   const stayMs = before?.by === partition ? before.stayMs : stayFor(before && { ...before, partedMs: before.partedMs ?? 0 })
   let offsets = (): readonly bigint[] => []
   let close = async (): Promise<void> => {}
-  const main = connect(run, allLanesHolder({ ...optionsOf(run, partition), moves: true, stayMs, offsets: () => offsets() }))
+  const main = connect(run, allLanesHolder({ ...optionsOf(run, partition), again: turn.again, moves: true, stayMs, offsets: () => offsets() }))
   try {
     let latest = await main.destination.open()
     turn.taken()
+    run.taken.set(partition, { writer: BigInt(main.writer()), offsets: () => new Map(offsets().entries()) })
     run.onTaken(partition, latest)
     const starts = (await readLanes(main.query, pipeline)).map((lane) => ({ partition: lane.partition, start: lane, offset: lane.offset }))
     const log = allParts(readOptions(bridge, latest), starts)

@@ -133,22 +133,44 @@ describe('partitions that wait for each other', () => {
 })
 
 describe('sharing partitions out', () => {
-  it('ends with every partition held once and nobody with two more than another, whoever comes and goes', () => {
-    fc.assert(fc.property(fc.integer({ min: 1, max: 12 }), fc.array(fc.uniqueArray(fc.constantFrom('a', 'b', 'c', 'd', 'e'), { minLength: 1 }), { minLength: 1, maxLength: 5 }), (partitions, phases) => {
-      let holders: (string | null)[] = Array.from({ length: partitions }, () => null)
-      for (const members of phases) {
-        for (let round = 0; round < 3; round++) {
-          for (const me of members) {
-            const alive = holders.map((holder) => (holder !== null && (members as string[]).includes(holder) ? holder : null))
-            const { release, claim } = shareOut({ me, members, holders: alive })
-            holders = alive.map((holder, i) => (release.includes(i) ? null : claim.includes(i) ? me : holder))
-          }
-        }
-        const counts = members.map((me) => holders.filter((holder) => holder === me).length)
-        expect(holders).not.toContain(null)
-        expect(Math.max(...counts) - Math.min(...counts)).toBeLessThanOrEqual(1)
+  type Held = ReadonlyMap<string, ReadonlyMap<number, bigint>>
+  const NAMES = ['a', 'b', 'c', 'd', 'e']
+  const members = fc.uniqueArray(fc.constantFrom(...NAMES), { minLength: 1 })
+  /** Any claims, also of two processes that both think they have a partition. */
+  const claims = fc.dictionary(fc.constantFrom(...NAMES), fc.dictionary(fc.nat(11).map(String), fc.bigInt({ min: 1n, max: 99n }), { maxKeys: 12 }))
+    .map((all): Held => new Map(Object.entries(all).map(([name, held]) => [name, new Map(Object.entries(held).map(([partition, writer]) => [Number(partition), writer]))])))
+  const shared = (names: readonly string[], held: Held, partitions: number) => shareOut(names.map((id) => ({ id, held: held.get(id) ?? new Map<number, bigint>() })), partitions)
+  const takenBy = (shares: ReadonlyMap<string, readonly number[]>): Held =>
+    new Map([...shares].map(([name, mine]) => [name, new Map(mine.map((partition) => [partition, 1n]))]))
+
+  it('gives every partition to one, and nobody two more than another, whatever they claim and however they are named', () => {
+    fc.assert(fc.property(members, claims, fc.integer({ min: 1, max: 12 }), (names, held, partitions) => {
+      const shares = shared(names, held, partitions)
+      expect([...shares.values()].flat().sort((a, b) => a - b)).toEqual(Array.from({ length: partitions }, (_, i) => i))
+      const counts = names.map((name) => shares.get(name)!.length)
+      expect(Math.max(...counts) - Math.min(...counts)).toBeLessThanOrEqual(1)
+      const again = shared([...names].reverse(), held, partitions)
+      for (const name of names) expect(again.get(name)).toEqual(shares.get(name))
+    }))
+  })
+
+  it('moves nothing when nobody comes or goes, only to whoever comes, and only from whoever goes', () => {
+    fc.assert(fc.property(members, members, fc.integer({ min: 1, max: 12 }), (before, after, partitions) => {
+      const had = takenBy(shared(before, new Map(), partitions))
+      const has = takenBy(shared(after, had, partitions))
+      const left = before.some((name) => !after.includes(name))
+      const come = after.filter((name) => !before.includes(name))
+      for (const name of after.filter((one) => before.includes(one))) {
+        const [mine, now] = [[...had.get(name)!.keys()], [...has.get(name)!.keys()]]
+        if (!left) expect(now.every((partition) => mine.includes(partition))).toBe(true)
+        if (come.length === 0) expect(mine.every((partition) => now.includes(partition))).toBe(true)
       }
     }))
+  })
+
+  it('of two who claim a partition, whoever took it last has it', () => {
+    const shares = shared(['a', 'b'], new Map([['a', new Map([[0, 4n], [1, 7n]])], ['b', new Map([[0, 5n]])]]), 2)
+    expect([shares.get('a'), shares.get('b')]).toEqual([[1], [0]])
   })
 })
 

@@ -139,12 +139,12 @@ function swapCodes(c: Context): string {
 const BAG = OPERATIONS.flatMap(([weight, operation]) => Array.from({ length: Math.round(weight * 5) }, () => operation))
 
 export interface RootsWorkload {
-  /** Each session goes on until the signal aborts. */
+  /** Each session goes on until the signal aborts. `pause`: between its transactions, milliseconds. */
   run(signal: AbortSignal): Promise<void>
   readonly committed: number
 }
 
-export function rootsWorkload({ url, seed, sessions = 3, pause = 5 }: { url: string; seed: number; sessions?: number; pause?: number }): RootsWorkload {
+export function rootsWorkload({ url, seed, sessions = 3, pause = 5 }: { url: string; seed: number; sessions?: number; pause?: number | (() => number) }): RootsWorkload {
   let committed = 0
   let version = 0
   const work = async (chance: Random, signal: AbortSignal): Promise<void> => {
@@ -166,7 +166,8 @@ export function rootsWorkload({ url, seed, sessions = 3, pause = 5 }: { url: str
           await sleep(50)
         }
       }
-      if (pause > 0) await sleep(pause)
+      const ms = typeof pause === 'number' ? pause : pause()
+      if (ms > 0) await sleep(ms)
     }
     await session?.end().catch(() => {})
   }

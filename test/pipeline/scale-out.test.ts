@@ -29,6 +29,21 @@ async function watchOrphans(rig: Rig, signal: AbortSignal): Promise<{ polls: num
   return { polls, found }
 }
 
+/** Between the transactions of a session: longer while the destination is far behind, so that a machine that is busy otherwise can follow. */
+function paced(rig: Rig, signal: AbortSignal): () => number {
+  let pause = 25
+  const watch = async (): Promise<void> => {
+    for (; !signal.aborted; await sleep(200)) {
+      const [at] = await rig.destination.query('select end_lsn::text from rekey.checkpoint').catch(() => [])
+      if (!at) continue
+      const [{ behind }] = await rig.source.query('select pg_current_wal_lsn() - $1::pg_lsn as behind', [at.end_lsn])
+      pause = Number(behind) > 200_000 ? 400 : 25
+    }
+  }
+  watch().catch(() => {})
+  return () => pause
+}
+
 test('four processes share the partitions, come, go and are killed, and all is as at the source', async () => {
   const rig = await createRig({
     servers, sourceSql: ROOTS_SOURCE_SQL, destinationSql: ROOTS_DESTINATION_SQL, mapping: ROOTS_MAPPING,
@@ -43,12 +58,12 @@ test('four processes share the partitions, come, go and are killed, and all is a
   }
   const failures = (): string | undefined => children.flatMap(({ lines }) => lines.filter((line) => /^failed (?!REMOTE|SLOT_IN_USE)/.test(line)))[0]
   try {
-    const work = rootsWorkload({ url: rig.source.url, seed, sessions: 2, pause: 25 })
+    const work = rootsWorkload({ url: rig.source.url, seed, sessions: 2, pause: paced(rig, stop.signal) })
     const working = work.run(stop.signal)
     await sleep(500)
     let capture = start('capture')
     const delivering = [start('deliver'), start('deliver'), start('deliver'), start('deliver')]
-    await Promise.all(delivering.map((child) => child.heard(/ takes partition/)))
+    await Promise.all(delivering.map((child) => child.heard(/: takes partition \d/)))
     const watching = watchOrphans(rig, stop.signal)
     // Rebalances in order, a process that dies, one that stands still and wakes up when others have its partitions, a capture that dies.
     const [first, second, third] = delivering
@@ -61,12 +76,13 @@ test('four processes share the partitions, come, go and are killed, and all is a
     capture.kill('SIGKILL')
     await capture.ended
     capture = start('capture')
-    await fifth.heard(/ takes partition/)
+    await fifth.heard(/: takes partition \d/)
     await sleep(5_500)
     third.kill('SIGCONT')
     const sixth = start('deliver')
-    await sixth.heard(/ takes partition/)
+    await sixth.heard(/: takes partition \d/)
     await sleep(2_000)
+    await expect.poll(() => work.committed, { timeout: 60_000 }).toBeGreaterThan(300)
     stop.abort()
     await working
     // Whatever came by chance: a row that passes its filter late, of which the stream does not have all.
@@ -81,7 +97,6 @@ test('four processes share the partitions, come, go and are killed, and all is a
     const totals = await totalsOf(rig)
     for (const [table, one] of Object.entries(totals)) expect([table, closes(one)]).toEqual([table, true])
     expect(totals['public.papers'].skipped['read again']).toBeGreaterThan(0)
-    expect(work.committed).toBeGreaterThan(300)
     expect((await first.ended).code).toBe(0)
     // Their number is where rows have their places by.
     const others = { ...rig.config, kafka: { ...rig.config.kafka!, partitions: PARTITIONS + 1 } }

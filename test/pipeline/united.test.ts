@@ -74,7 +74,7 @@ test('where every transaction has rows of two roots that need each other, or row
     start('capture')
     start('deliver')
     start('deliver')
-    await Promise.all(children.slice(1).map((child) => child.heard(/ takes partition/)))
+    await Promise.all(children.slice(1).map((child) => child.heard(/: takes partition \d/)))
     await circles(0, 100)
     const united = async (): Promise<number | null> => {
       const [row] = await rig.destination.query('select partition from rekey.united')
