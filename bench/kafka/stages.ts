@@ -1,4 +1,5 @@
 import { Kafka as Client, logLevel, type Admin } from 'kafkajs'
+import { makeServed } from '../../connectors/kafka/topics.ts'
 import { client } from '../../test/support/database.ts'
 import { sampleCpu } from '../cpu.ts'
 import { expectedSums, MARKER, SUMS_SQL, type Phase } from '../phase.ts'
@@ -54,8 +55,7 @@ export async function withTrial<T>({ field, mover, phase }: Work, prompt: boolea
   const trial: Trial = { phase, prompt, prefix: `run${++runs}`, database: `kafka_run${runs}` }
   const entries = Object.entries({ 'retention.ms': '-1', 'retention.bytes': '-1', 'max.message.bytes': '16777216' })
   const configEntries = entries.map(([name, value]) => ({ name, value }))
-  await withAdmin(field, async (admin) => admin.createTopics({
-    waitForLeaders: true, topics: mover.topics(trial.prefix).map((topic) => ({ topic, numPartitions: 1, configEntries })) }))
+  await withAdmin(field, async (admin) => makeServed(admin, mover.topics(trial.prefix).map((topic) => ({ topic, numPartitions: 1, configEntries }))))
   await copyDatabase(place.destination, template, trial.database)
   await copySlot(place.source.url(phase.subject.database), slot!.master!, slot!.name)
   await warmWal(place.source, slot!.master!)

@@ -2,13 +2,14 @@ import type { IHeaders, Kafka, Producer } from 'kafkajs'
 import { kafkaError, withAdmin } from './client.ts'
 import type { DeadLetter } from './foreign.ts'
 import { library } from './library.ts'
+import { makeServed } from './topics.ts'
 
 /** Makes the topic if there is none; false when there was one. It keeps records as long as the broker's default says. */
 export function makeLetterTopic(kafka: Kafka, topic: string, replication: number | null): Promise<boolean> {
   return withAdmin(kafka, `make topic ${topic}`, async (admin) => {
     if ((await admin.listTopics()).includes(topic)) return false
     const replicationFactor = replication ?? Math.min(3, (await admin.describeCluster()).brokers.length)
-    return admin.createTopics({ waitForLeaders: true, topics: [{ topic, numPartitions: 1, replicationFactor }] })
+    return makeServed(admin, [{ topic, numPartitions: 1, replicationFactor }])
   })
 }
 

@@ -4,7 +4,7 @@ import { nameOf, type TableName } from '../../src/core/relation.ts'
 import { BATCH_SLACK } from '../../src/core/topic.ts'
 import { withAdmin } from './client.ts'
 import { tableTopic } from './table-records.ts'
-import { TOPIC } from './topics.ts'
+import { makeServed, TOPIC } from './topics.ts'
 
 export interface TableTopicsWish {
   readonly prefix: string
@@ -40,7 +40,7 @@ export async function makeTableTopics(kafka: Kafka, wish: TableTopicsWish): Prom
     const missing = names.filter((topic) => !there.has(topic))
     if (missing.length > 0) {
       const brokers = (await admin.describeCluster()).brokers.length
-      await admin.createTopics({ waitForLeaders: true, topics: missing.map((topic) => newTableTopic(topic, wish, brokers)) })
+      await makeServed(admin, missing.map((topic) => newTableTopic(topic, wish, brokers)))
     }
     return { made: missing, limits: await limitsOf(admin, names, wish.batchBytes) }
   })

@@ -74,20 +74,27 @@ const KNOWN_EVERY_MS = 50
 
 /** Makes the topic if there is none. Resolves with false when there was one. Rejects with LOG_TOPIC, PRIVILEGE. */
 export function makeTopic(kafka: Kafka, wish: TopicWish): Promise<boolean> {
-  return withAdmin(kafka, `make topic ${wish.topic}`, async (admin) => {
-    const topics = [newTopic(wish, (await admin.describeCluster()).brokers.length)]
-    if (!(await admin.createTopics({ waitForLeaders: false, topics }))) return false
-    // Brokers hear of a topic a moment after the controller has made it. Until then they know of none, or do not lead it, and the library gives up.
-    const isServed = (): Promise<boolean> => admin.fetchTopicOffsets(wish.topic).then(() => true, (error: unknown) => {
-      if ((error as { retriable?: unknown }).retriable === true) return false
-      throw error
-    })
-    for (let tries = 0; tries < KNOWN_TRIES; tries++) {
-      if (await isServed()) return true
-      await sleep(KNOWN_EVERY_MS)
-    }
-    throw new RekeyError('REMOTE', `topic ${wish.topic} was made, but no broker serves it yet`)
+  return withAdmin(kafka, `make topic ${wish.topic}`, async (admin) => makeServed(admin, [newTopic(wish, (await admin.describeCluster()).brokers.length)]))
+}
+
+/**
+ * Makes topics, and waits until they can be written and read. Resolves with false when one of them was there. Brokers hear of a topic a moment after the
+ * controller has made it; until then they know of none, or do not lead it, and the library, which would wait by itself (`waitForLeaders`), gives up.
+ */
+export async function makeServed(admin: Admin, topics: ITopicConfig[]): Promise<boolean> {
+  if (!(await admin.createTopics({ waitForLeaders: false, topics }))) return false
+  const isServed = (topic: string): Promise<boolean> => admin.fetchTopicOffsets(topic).then(() => true, (error: unknown) => {
+    if ((error as { retriable?: unknown }).retriable === true) return false
+    throw error
   })
+  let waiting = topics.map(({ topic }) => topic)
+  for (let tries = 0; tries < KNOWN_TRIES; tries++) {
+    const served = await Promise.all(waiting.map(isServed))
+    waiting = waiting.filter((_, i) => !served[i])
+    if (waiting.length === 0) return true
+    await sleep(KNOWN_EVERY_MS)
+  }
+  throw new RekeyError('REMOTE', `topic ${waiting[0]} was made, but no broker serves it yet`)
 }
 
 /** How the topic is made. */

@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { makeServed } from '../../connectors/kafka/topics.ts'
 import type { Finding } from '../../src/core/check/finding.ts'
 import { type CommandLine, commandLine } from '../support/command-line.ts'
 import { freePort } from '../support/free-port.ts'
@@ -13,8 +14,8 @@ const [{ source: from, destination: to }, broker] = await Promise.all([pair({ so
 const TOPIC = 'clitest.changes'
 const topics = (): Promise<string[]> => administered(broker, async (admin) => (await admin.listTopics()).filter((name) => name.startsWith('clitest')).sort())
 const groups = (): Promise<string[]> => administered(broker, async (admin) => (await admin.listGroups()).groups.map((one) => one.groupId))
-const make = (topic: string, settings: Record<string, string> = {}, numPartitions = 1) => administered(broker, (admin) => admin.createTopics({
-  waitForLeaders: true, topics: [{ topic, numPartitions, configEntries: Object.entries(settings).map(([name, value]) => ({ name, value })) }] }))
+const make = (topic: string, settings: Record<string, string> = {}, numPartitions = 1) => administered(broker, (admin) => makeServed(admin, [
+  { topic, numPartitions, configEntries: Object.entries(settings).map(([name, value]) => ({ name, value })) }]))
 const drop = (topic: string) => administered(broker, (admin) => admin.deleteTopics({ topics: [topic] }))
 
 let line: CommandLine

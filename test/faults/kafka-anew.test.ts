@@ -1,4 +1,5 @@
 import { afterAll, expect, test } from 'vitest'
+import { makeServed } from '../../connectors/kafka/topics.ts'
 import { topicSettings } from '../../src/core/topic.ts'
 import { failureOf } from '../support/accident.ts'
 import { administered, everything, highOf, kafkaRig, startBoth, topicOf, withUnread } from '../support/kafka-rig.ts'
@@ -16,8 +17,7 @@ async function makeAnew(rig: Rig): Promise<void> {
   await administered(broker, async (admin) => {
     await admin.deleteTopics({ topics: [topic] })
     await expect.poll(() => admin.listTopics()).not.toContain(topic)
-    await admin.createTopics({ waitForLeaders: false, topics: [{ topic, numPartitions: 1, replicationFactor: 1, configEntries }] })
-    await expect.poll(() => admin.fetchTopicOffsets(topic).then((all) => all.length, () => 0)).toBe(1)
+    await makeServed(admin, [{ topic, numPartitions: 1, replicationFactor: 1, configEntries }])
   })
 }
 

@@ -2,6 +2,7 @@ import { appendFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, expect, test } from 'vitest'
+import { makeServed } from '../../connectors/kafka/topics.ts'
 import { failureOf } from '../support/accident.ts'
 import { startChild } from '../support/child.ts'
 import { drained } from '../support/drained.ts'
@@ -129,7 +130,7 @@ test('a topic that would lose records is refused before anything is made at the 
   const rig = await kafkaRig(servers, broker)
   const right = { 'retention.ms': '-1', 'retention.bytes': '-1', 'cleanup.policy': 'delete', 'max.message.bytes': '1048588' }
   try {
-    await administered(broker, (admin) => admin.createTopics({ waitForLeaders: true, topics: [{ topic: topicOf(rig), numPartitions: 1 }] }))
+    await administered(broker, (admin) => makeServed(admin, [{ topic: topicOf(rig), numPartitions: 1 }]))
     for (const [name, value, message] of [
       ['retention.ms', '1000', 'its retention.ms is 1000 and must be -1'],
       ['cleanup.policy', 'compact', 'its cleanup.policy is compact and must be delete'],
