@@ -5,7 +5,7 @@ import { addTotals } from '../../src/core/totals.ts'
 import { chunkTotals } from './chunks.ts'
 import { countLetters } from './dead-letters.ts'
 import { checkpointOf, lockOf } from './holder.ts'
-import { type LaneState, readLanes, readTaken } from './lanes.ts'
+import { type LaneState, readLanes, readTaken, readUnited } from './lanes.ts'
 import { makeIndexSql } from './indexes.ts'
 import { notedTopic } from './made-topics.ts'
 import { findDecisions, findIds, type Query } from './lookup.ts'
@@ -87,6 +87,8 @@ export interface DestinationState {
   topic(): Promise<{ readonly name: string; readonly id: string } | null>
   /** Where the partitions are, of a pipeline that has several; none before its copy is complete. `member`: who applies it; null when nobody does. */
   lanes(): Promise<(LaneState & { readonly member: string | null })[]>
+  /** The partition whose process applies all of them in the order of the source; null while each goes by itself. */
+  united(): Promise<number | null>
   parkedCounts(): Promise<ParkedCount[]>
   /** Records of the change log that could not be read and were kept. */
   deadLetters(): Promise<number>
@@ -115,6 +117,7 @@ export function destinationState(query: Query, pipeline: string): DestinationSta
     chunks: () => when([], () => readChunks(query, pipeline)),
     topic: () => notedTopic(query, pipeline),
     lanes: () => when([], () => lanesTaken(query, pipeline)),
+    united: () => when(null, async () => (await readUnited(query, pipeline))?.by ?? null),
     parkedCounts: () => when([], () => readParkedCounts(query, pipeline)),
     deadLetters: () => countLetters(query, pipeline),
     parked: (filter) => when({ rows: [], total: 0 }, () => readParked(query, pipeline, filter)),

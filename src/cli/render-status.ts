@@ -12,6 +12,7 @@ export function renderStatus(status: Status): string {
   for (const { partition, position, lagBytes, member } of status.partitions) {
     lines.push(`partition ${partition}: ${position}, ${lagBytes === 0 ? 'nothing' : formatBytes(lagBytes)} behind, ${member === null ? 'applied by nobody' : `applied by ${member.slice(0, 8)}`}`)
   }
+  if (status.united !== null) lines.push(`together  partition ${status.united}'s process applies all of them, in the order of the source`)
   const { done, open, rows } = status.chunks
   if (done + open > 0) lines.push(`copy      ${formatCount(done)} of ${counted(done + open, 'chunk')} done, ${counted(rows, 'row')}`)
   const { waiting, retry, waived, left, reasons } = status.parked

@@ -39,6 +39,8 @@ export interface Status {
   readonly topic: { readonly name: string; readonly id: string } | null
   /** Where each partition is, with kafka.partitions above 1; `member` is the process that applies it, null when nobody does. */
   readonly partitions: readonly { readonly partition: number; readonly position: string; readonly lagBytes: number; readonly member: string | null }[]
+  /** The partition whose process applies all of them together at the moment; null while each goes by itself. */
+  readonly united: number | null
   readonly chunks: { readonly done: number; readonly open: number; readonly rows: number; readonly tables: readonly ChunkState[] }
   readonly parked: {
     readonly waiting: number
@@ -85,6 +87,7 @@ export async function readStatus(operated: Operated, config: Pick<Config, 'pipel
     topic: await destination.topic(),
     partitions: (await destination.lanes()).map(({ partition, commitLsn, endLsn, member }) => (
       { partition, position: formatLsn(commitLsn), lagBytes: Math.max(0, Number(end - endLsn)), member })),
+    united: await destination.united(),
     chunks: { done: sum(chunks, (c) => c.done), open: sum(chunks, (c) => c.open), rows: sum(chunks, (c) => c.rows), tables: chunks },
     parked: { waiting: parkedIn('waiting'), retry: parkedIn('retry'), waived: parkedIn('waived'), left: parkedIn('left'), reasons },
     objects: counts && { ...jobTotals(counts), states: counts },

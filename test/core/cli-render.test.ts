@@ -170,7 +170,7 @@ const STATUS: Status = {
     name: 'rekey_shop', health: 'ok', active: true, walStatus: 'reserved', retainedBytes: 5e6, safeBytes: 1e9, confirmedLsn: '0/16B3748',
   },
   topic: null,
-  partitions: [],
+  partitions: [], united: null,
   chunks: { done: 4, open: 0, rows: 1_234, tables: [] },
   deadLetters: 0,
   parked: {
@@ -247,7 +247,8 @@ all              5         5        0       0        0        0       0  ✓
     const partitions = [
       { partition: 0, position: '16/B374D848', lagBytes: 0, member: '0a1b2c3d-0000-4000-8000-000000000000' }, { partition: 1, position: '16/B3000000', lagBytes: 2_000, member: null },
     ]
-    const text = renderStatus({ ...STATUS, partitions })
+    const text = renderStatus({ ...STATUS, partitions, united: 1 })
+    expect(text).toContain("together  partition 1's process applies all of them")
     expect(text).toContain('\npartition 0: 16/B374D848, nothing behind, applied by 0a1b2c3d\npartition 1: 16/B3000000, 2.0 kB behind, applied by nobody\n')
   })
 

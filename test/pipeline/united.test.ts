@@ -1,4 +1,6 @@
 import { expect, test } from 'vitest'
+import { openSession } from '../../connectors/postgres/session.ts'
+import { destinationState } from '../../connectors/postgres-destination/state.ts'
 import { partitionFor } from '../../src/core/route.ts'
 import { type Child, startChild } from '../support/child.ts'
 import { client } from '../support/database.ts'
@@ -55,6 +57,7 @@ test('parked rows are tried again while one partition is behind, which misses no
 
 test('where every transaction has rows of two roots that need each other, or rows pass a filter late, one process works for all, and when it dies another one', async () => {
   const rig = await rootsRig(4)
+  const session = await openSession(rig.config.destination.url, 'destination')
   const children: Child[] = []
   const start = (role: 'capture' | 'deliver'): Child => {
     const child = startChild(rig.config, { role })
@@ -76,10 +79,7 @@ test('where every transaction has rows of two roots that need each other, or row
     start('deliver')
     await Promise.all(children.slice(1).map((child) => child.heard(/: takes partition \d/)))
     await circles(0, 100)
-    const united = async (): Promise<number | null> => {
-      const [row] = await rig.destination.query('select partition from rekey.united')
-      return row?.partition == null ? null : Number(row.partition)
-    }
+    const { united } = destinationState(session.query, rig.config.pipeline)
     await expect.poll(united, { timeout: 20_000 }).not.toBe(null)
     const working = circles(100, 1_500)
     // Who leads is killed while it does.
@@ -105,6 +105,7 @@ test('where every transaction has rows of two roots that need each other, or row
   } finally {
     for (const child of children) child.kill('SIGKILL')
     await Promise.all(children.map((child) => child.ended))
+    await session.close()
     await rig.close()
   }
 }, 150_000)
