@@ -103,6 +103,25 @@ test('deliver processes are the members of one group, which shows how far they a
   }
 }, 120_000)
 
+test('the broker is killed under load: when it is back, so is the group, and nothing is missing', async () => {
+  const rig = await kafkaRig(servers, broker, { kafka: 'partitions: 6' })
+  const running = [rig.start({ role: 'capture' }), rig.start({ role: 'deliver' }), rig.start({ role: 'deliver' })]
+  try {
+    await shared(rig, 2)
+    await rig.source.query("insert into parents select i, 'p' || i from generate_series(1000, 1300) i")
+    await broker.kill()
+    await rig.source.query("update parents set name = name || ' again'")
+    await broker.restart()
+    await rig.source.query("insert into parents select i, 'p' || i from generate_series(2000, 2300) i")
+    await shared(rig, 2)
+    await drained(rig)
+    expect(await rig.differences()).toEqual([])
+  } finally {
+    await Promise.all(running.map((one) => one.stop().catch(() => {})))
+    await rig.close()
+  }
+}, 90_000)
+
 test('a run that another version began, with its leases, goes on in the group', async () => {
   const rig = await kafkaRig(servers, broker, { kafka: 'partitions: 2' })
   const lanes = async (): Promise<number> => (await rig.destination.query('select from rekey.lane').catch(() => [])).length
