@@ -31,15 +31,15 @@ export interface Relation extends TableName {
   readonly identity: ReplicaIdentity
 }
 
-/** A column that both have, and whose types are known and differ. */
-export function retypedColumn(a: Relation, b: Relation): string | null {
+/** Columns that both have, and whose types are known and differ. */
+export function retypedColumns(a: Relation, b: Relation): string[] {
   const types = new Map(b.columns.map((column) => [column.name, column]))
-  const other = a.columns.find(({ name, typeOid, typmod }) => {
+  const others = a.columns.filter(({ name, typeOid, typmod }) => {
     const known = types.get(name)
     if (!known || typeOid === 0 || known.typeOid === 0) return false
     return known.typeOid !== typeOid || (typmod !== undefined && known.typmod !== undefined && known.typmod !== typmod)
   })
-  return other?.name ?? null
+  return others.map(({ name }) => name)
 }
 
 export function sameShape(a: Relation, b: Relation): boolean {

@@ -15,7 +15,7 @@ import { changesAhead, hasMakers, tablesAhead, withoutFilled } from '../core/ado
 import { compileProgram, ledgerName, type Minters, type Program } from '../core/program.ts'
 import type { NamedObject, RowObjects } from '../core/objects/named.ts'
 import { heldRows, objectsIn } from './name-objects.ts'
-import { nameOf, type Relation, retypedColumn, type TableName } from '../core/relation.ts'
+import { nameOf, type Relation, type TableName } from '../core/relation.ts'
 import type { Scope } from '../core/rekey.ts'
 import { copyTotals, count, type Outcome } from '../core/totals.ts'
 import type { ProofBook } from '../core/write.ts'
@@ -26,6 +26,7 @@ import { decisionCache, type Decisions } from './decisions.ts'
 import type { Destination, IdMap, Source } from '../ports.ts'
 import { lateRows, takenRows } from './late.ts'
 import { refusedChanges, type Refusable, type Refused } from './refused.ts'
+import { asOfNow } from './retyped.ts'
 import { type Conflict, resolveKeys, resolveNets, type ResolveDeps } from './resolve.ts'
 
 export interface PlannerOptions {
@@ -219,13 +220,6 @@ export function createPlanner(options: PlannerOptions, shared?: Decisions): Plan
       }
     },
   }
-}
-
-/** A type that is another than the catalog's is of before the catalog was read, or has been changed since: the position tells. */
-function asOfNow(program: Program, { relations, catalogLsn }: PlannerOptions): Program {
-  const present = relations.get(program.name)
-  const column = present && catalogLsn !== undefined ? retypedColumn(program.relation, present) : null
-  return column === null ? program : { ...program, retyped: { column, after: catalogLsn! } }
 }
 
 const NOBODY: ReadonlyMap<string, RowObjects> = new Map()
