@@ -1,3 +1,4 @@
+import { apart } from '../core/alone.ts'
 import { applyCarefully, itemsOf } from './careful.ts'
 import type { Change, Transaction } from '../core/change.ts'
 import { RekeyError, verdictOf } from '../core/errors.ts'
@@ -55,11 +56,13 @@ async function repeat(redo: readonly Transaction[], options: DeliverOptions, sta
 
 /**
  * One destination transaction in which every change that can be applied is, and the others are parked. A transaction in fragments stays
- * open at the destination until its last one.
+ * open at the destination until its last one. Of several partitions, one that went alone is done first: what was in the air behind it may need
+ * what the others do only when it is committed.
  */
-export function carefully(transactions: readonly Transaction[], options: DeliverOptions, state: State): Promise<void> {
+export async function carefully(transactions: readonly Transaction[], options: DeliverOptions, state: State): Promise<void> {
   const once = (some: readonly Transaction[]): Promise<void> => carefullyOnce(some, options, state)
-  return options.lane ? despiteLocks(transactions, { options, state }, once) : once(transactions)
+  if (!options.lane) return once(transactions)
+  for (const some of apart(transactions)) await despiteLocks(some, { options, state }, once)
 }
 
 async function carefullyOnce(transactions: readonly Transaction[], options: DeliverOptions, state: State): Promise<void> {

@@ -1,5 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
+import { ALONE, apart } from '../../src/core/alone.ts'
+import type { Transaction } from '../../src/core/change.ts'
 import { partitionFor } from '../../src/core/route.ts'
 import { shareOut } from '../../src/core/share.ts'
 import { LONGEST_MS, SHORTEST_MS, stayFor } from '../../src/core/stay.ts'
@@ -202,5 +204,20 @@ describe('transactions that stop all others', () => {
     expect(isCrowd([0, 500, 1_000, 1_500, 2_000])).toBe(true)
     expect(isCrowd([0, 600, 1_200, 1_800, 2_400])).toBe(false)
     expect(isCrowd([0, 60_000, 60_001, 60_002, 60_003, 60_004])).toBe(true)
+  })
+})
+
+describe('transactions that have to be done again together', () => {
+  const one = (xid: number, isAlone: boolean): Transaction =>
+    ({ epoch: 1, xid, commitLsn: BigInt(xid), endLsn: BigInt(xid), commitMicros: 0, changes: [], first: 0, last: true, bytes: 0, messages: isAlone ? [ALONE] : [] })
+
+  it('are kept in their order, and those that go alone by themselves', () => {
+    fc.assert(fc.property(fc.array(fc.boolean()), (alone) => {
+      const groups = apart(alone.map((isAlone, i) => one(i, isAlone)))
+      expect(groups.flat().map(({ xid }) => xid)).toEqual(alone.map((_, i) => i))
+      for (const group of groups) expect(group.length === 1 || group.every(({ xid }) => !alone[xid])).toBe(true)
+      // No more groups than that takes.
+      for (let i = 1; i < groups.length; i++) expect(alone[groups[i - 1].at(-1)!.xid] || alone[groups[i][0].xid]).toBe(true)
+    }))
   })
 })

@@ -14,10 +14,10 @@ import { ROOTS_DESTINATION_SQL, ROOTS_MAPPING, ROOTS_SOURCE_SQL } from './roots-
 const [servers, broker] = await Promise.all([pair({ source: 16, destination: 17 }), startKafka()])
 const WAITING = "select tbl, key, reason from rekey.parked where state not in ('done', 'waived')"
 
-function rootsRig(partitions: number): Promise<Rig> {
+function rootsRig(partitions: number, more = ''): Promise<Rig> {
   return createRig({
     servers, sourceSql: ROOTS_SOURCE_SQL, destinationSql: ROOTS_DESTINATION_SQL, mapping: ROOTS_MAPPING,
-    config: `log: kafka\nkafka: { brokers: ['${broker.bootstrap}'], partitions: ${partitions} }`,
+    config: `log: kafka\nkafka: { brokers: ['${broker.bootstrap}'], partitions: ${partitions} }\n${more}`,
   })
 }
 
@@ -47,6 +47,37 @@ test('parked rows are tried again while one partition is behind, which misses no
     await expect.poll(async () => (await rig.destination.query(WAITING)).length, { timeout: 20_000 }).toBe(0)
     await blocker.query('rollback')
     await rig.caughtUp(running)
+    expect(await rig.differences()).toEqual([])
+  } finally {
+    await blocker.end()
+    await running.stop().catch(() => {})
+    await rig.close()
+  }
+}, 60_000)
+
+test('what was sent behind a transaction that goes alone waits for other partitions, though both have to be done again', async () => {
+  const rig = await rootsRig(2, 'batch: { rows: 1 }')
+  const [here, there] = [0, 1].map((wanted) => Array.from({ length: 20 }, (_, i) => i + 1).find((id) => partitionFor(`public.projects\n${id}`, 2) === wanted)!)
+  const running = rig.start()
+  const blocker = await client(rig.destination.url)
+  try {
+    await rig.source.query(`insert into people values (1, 'p', null, 1); insert into projects values (${here}, 1, 't', 1), (${there}, 1, 't', 1);
+      insert into tasks values (12, ${there}, 1, null, 12, 'b', 1), (20, ${here}, 1, null, 20, 'b', 1), (21, ${there}, 1, null, 21, 'b', 1)`)
+    await begun(rig)
+    await rig.caughtUp(running)
+    await blocker.query('begin')
+    await blocker.query('select from tasks where code = 20 for update')
+    // It goes from one partition to the other, with a row that is locked; then one goes in the other partition, and comes again in this one.
+    await rig.source.query(`begin; update tasks set project_id = ${here}, version = 2 where id = 21; update tasks set version = 2 where id = 20; commit`)
+    await rig.source.query('delete from tasks where id = 12')
+    await rig.source.query(`insert into tasks values (12, ${here}, 1, null, 12, 'b', 2)`)
+    const waits = "select from pg_stat_activity where wait_event_type = 'Lock' and application_name like 'rekey%'"
+    await expect.poll(async () => (await rig.destination.query(waits)).length, { timeout: 20_000 }).toBe(1)
+    // Longer than it waits for a lock.
+    await new Promise((resolve) => setTimeout(resolve, 3_000))
+    await blocker.query('rollback')
+    await rig.caughtUp(running)
+    expect(await rig.destination.query(WAITING)).toEqual([])
     expect(await rig.differences()).toEqual([])
   } finally {
     await blocker.end()
