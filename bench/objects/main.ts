@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process'
 import { openS3Store } from '../../connectors/s3/store.ts'
 import { optionsFor } from '../../test/support/buckets.ts'
 import { machineOf } from '../servers.ts'
@@ -38,6 +39,8 @@ interface Which {
 
 async function once(place: Place, contender: Contender, { set, pair }: Which): Promise<Run> {
   const bucket = `${contender.name}-${set.name}-${pair}`
+  // What was written before must not be written to the disk meanwhile.
+  execFileSync('sync')
   const measured = await contender.run(set, bucket)
   await proveAndEmpty(place, set, bucket)
   say(`  ${contender.name}: ${(set.objects / measured.seconds).toFixed(1)} objects/s`)

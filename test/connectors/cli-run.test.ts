@@ -77,7 +77,7 @@ describe('a run', () => {
     const after = await line.json(['status'])
     expect(after).toMatchObject({ state: 'stopped', phase: 'stream', writer: null, slot: { active: false, health: 'ok' }, warnings: [] })
     expect(Object.keys(after)).toEqual([
-      'pipeline', 'deployment', 'state', 'phase', 'updatedAt', 'writer', 'position', 'lag', 'slot', 'topic', 'partitions', 'chunks', 'parked',
+      'pipeline', 'deployment', 'state', 'phase', 'updatedAt', 'writer', 'position', 'lag', 'slot', 'topic', 'partitions', 'united', 'chunks', 'parked',
       'objects', 'deadLetters', 'totals', 'tables', 'warnings',
     ])
     expect(after.lag.bytes).toBeGreaterThanOrEqual(0)

@@ -105,9 +105,9 @@ test('children that are copied while their parents still are wait behind one of 
     await other.query('begin')
     await other.query(`insert into things values ('${await withDatabases(rig.config, async ({ minters }) => minters.get('things')!.mint('150')!)}', null, 'theirs')`)
     const running = rig.start()
-    // Until then a chunk of things waits for that transaction, and parts have begun.
-    await expect.poll(() => rig.source.query(`select from pg_stat_activity where datname = current_database() and query like 'copy%parts%'`), { timeout: 20_000 })
-      .not.toEqual([])
+    // A chunk of things waits for that transaction, and one of parts, whose rows are written, waits for that chunk.
+    const written = `select from pg_locks where relation = 'parts'::regclass and mode = 'RowExclusiveLock'`
+    await expect.poll(() => rig.destination.query(written), { timeout: 20_000 }).not.toEqual([])
     await other.query('commit')
     await rig.caughtUp(running)
     expect(await waiting(rig)).toEqual(['parts 150 insert behind', 'screws 150 insert behind', 'things 150 insert'])
