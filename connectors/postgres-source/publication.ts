@@ -38,7 +38,7 @@ export function dropPublication(url: string, name: string): Promise<unknown> {
 }
 
 /** Sentences, one for each difference; none when the publication is as wanted. */
-export function comparePublication(found: Publication, wanted: readonly TableName[]): string[] {
+function comparePublication(found: Publication, wanted: readonly TableName[]): string[] {
   if (found.allTables) return ['it is FOR ALL TABLES']
   const have = new Set(found.tables.map(nameOf))
   const want = new Set(wanted.map(nameOf))
@@ -58,12 +58,25 @@ export function readPublication(url: string, name: string): Promise<Publication 
 }
 
 /** What was changed since these entries were read: sentences, as of comparePublication(). Changes that were not published are not in the stream. */
-export function changedEntries(found: Publication, entries: Publication['entries'], tables: readonly TableName[]): string[] {
+function changedEntries(found: Publication, entries: Publication['entries'], tables: readonly TableName[]): string[] {
   const other = tables.map(nameOf).filter((table) => found.entries[table] !== entries[table] && found.entries[table] !== undefined)
   return other.length > 0 ? [`${other.join(', ')} was taken out and added again, or made anew`] : []
 }
 
-/** Looks, each time it is called, whether the publication is as it was the first time. Rejects with PUBLICATION. */
+export interface Wanted {
+  readonly tables: readonly TableName[]
+  /** As the run began with them; null where they are not known. */
+  readonly entries: Publication['entries'] | null
+}
+
+/** Is it of these tables, and has it been all the time? Rejects with PUBLICATION and the differences. */
+export async function judgePublication(ask: Ask, name: string, { tables, entries }: Wanted): Promise<void> {
+  const found = await publicationOver(ask, name)
+  const differences = found ? [...comparePublication(found, tables), ...(entries ? changedEntries(found, entries, tables) : [])] : ['it is gone']
+  if (differences.length > 0) throw new RekeyError('PUBLICATION', `publication ${name}: ${differences.join('; ')}`)
+}
+
+/** Looks, each time it is called, whether the publication is as it was the first time: all that capture can know. Rejects with PUBLICATION. */
 export function publicationWatch(ask: Ask, name: string): () => Promise<void> {
   let first: string | null = null
   return async () => {

@@ -4,7 +4,7 @@ import { beginRun, publicationAtBeginning } from '../../connectors/postgres-dest
 import { rememberedMeaning, rememberMeaning } from '../../connectors/postgres-destination/meaning.ts'
 import { rememberSource } from '../../connectors/postgres-destination/lookup.ts'
 import { destinationState } from '../../connectors/postgres-destination/state.ts'
-import { changedEntries, comparePublication, ensurePublication, readPublication } from '../../connectors/postgres-source/publication.ts'
+import { ensurePublication, judgePublication, readPublication } from '../../connectors/postgres-source/publication.ts'
 import { createSlot, dropSlot, freeSlot, readSlot } from '../../connectors/postgres-source/slot.ts'
 import { sleep } from '../clock.ts'
 import { readDecisions, storeDecisions } from '../prepare/conflicts.ts'
@@ -33,8 +33,8 @@ export async function prepare(bridge: Bridge, resumed: boolean): Promise<Checkpo
 
 /** May a run go on from here: is the mapping its own, and is there what it reads? */
 export async function judge(bridge: Bridge, checkpoint: Checkpoint): Promise<void> {
-  const { opened: { config, catalogs, mapping }, options } = bridge
-  const { slot, publication } = namesOf(config)
+  const { opened: { config, catalogs }, options } = bridge
+  const { slot } = namesOf(config)
   await judgeMapping(bridge, checkpoint)
   if (config.log === 'kafka') await judgeLogged(bridge, checkpoint)
   else {
@@ -42,11 +42,14 @@ export async function judge(bridge: Bridge, checkpoint: Checkpoint): Promise<voi
     const health = judgeSlot(await freed(config.source.url, slot), { ...checkpoint, database: catalogs.source.database })
     if (health.state !== 'ok') throw new RekeyError(health.code, health.message)
   }
-  const found = await readPublication(config.source.url, publication)
+  await (await publicationLook(bridge.opened))()
+}
+
+/** Looks, each time it is called, whether the publication is what the run began with. Rejects with PUBLICATION. */
+export async function publicationLook({ config, mapping, source, destination }: Opened): Promise<() => Promise<void>> {
+  const entries = await publicationAtBeginning(destination.query, config.pipeline)
   const tables = capturedTables(mapping)
-  const entries = await publicationAtBeginning(bridge.opened.destination.query, config.pipeline)
-  const differences = found ? [...comparePublication(found, tables), ...(entries ? changedEntries(found, entries, tables) : [])] : ['it is gone']
-  if (differences.length > 0) throw new RekeyError('PUBLICATION', `publication ${publication}: ${differences.join('; ')}`)
+  return () => judgePublication(source.objects, namesOf(config).publication, { tables, entries })
 }
 
 /** Files and catalogs may change while a run is under way; what they mean for rows that were carried may not. What is new is remembered. */

@@ -3,7 +3,6 @@ import { directLog } from '../../connectors/direct/log.ts'
 import { copiedSince } from '../../connectors/postgres-destination/chunks.ts'
 import { areVerified } from '../../connectors/postgres-destination/object-jobs.ts'
 import { parkedRows } from '../../connectors/postgres-destination/parked.ts'
-import { publicationWatch } from '../../connectors/postgres-source/publication.ts'
 import { openSource } from '../../connectors/postgres-source/source.ts'
 import { capture } from '../capture.ts'
 import { every, sleep } from '../clock.ts'
@@ -19,6 +18,7 @@ import { sendMessage, startHeartbeat } from './heartbeat.ts'
 import { recordPairs, throughCopy } from './id-map.ts'
 import { readsFromKafka } from './kafka-log.ts'
 import { namesOf, type Opened } from './open.ts'
+import { publicationLook } from './prepare.ts'
 
 /**
  * Delivery, and where the slot itself is the log capture beside it, until the signal aborts or one of them fails.
@@ -36,9 +36,10 @@ export async function stream(
   let latest = checkpoint
   const stop = new AbortController()
   const ended = AbortSignal.any([signal, stop.signal])
+  const look = direct && await publicationLook(opened)
   const beat = startHeartbeat(opened.source, {
     marker: checkpoint.convergeLsn === 0n ? marker : null, everyMs: direct ? config.heartbeat : null, signal: ended,
-    ...(direct ? { look: publicationWatch(opened.source.objects, namesOf(config).publication) } : {}),
+    ...(look ? { look } : {}),
   })
   // Its failure is awaited with the others'; until then it must not count as unhandled.
   beat.done.catch(() => {})
