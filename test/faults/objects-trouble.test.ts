@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { openS3Store } from '../../connectors/s3/store.ts'
+import { codeOf } from '../../src/mirror/again.ts'
 import { copyObject } from '../../src/mirror/copy.ts'
 import { newPace } from '../../src/mirror/pace.ts'
 import { pacedStore } from '../../src/mirror/paced-store.ts'
@@ -30,7 +31,15 @@ describe('a store in trouble', () => {
     ]
     const pace = newPace({ most: 256, requestsPerSecond: null, bytesPerSecond: null })
     const context = between(all.from, pacedStore(all.to, pace))
-    await Promise.all(keys.map((key) => copyObject(requestFor(key, key), context)))
+    // A copy may meet an accident at each of its tries: its job is put back then, and done again.
+    const job = async (key: string): Promise<void> => {
+      for (let rounds = 1; ; rounds++) {
+        const error: unknown = await copyObject(requestFor(key, key), context).then(() => null, (reason: unknown) => reason)
+        if (error === null) return
+        if (rounds === 5 || !/^(STORE_BUSY|REMOTE)$/.test(String(codeOf(error)))) throw error
+      }
+    }
+    await Promise.all(keys.map(job))
     for (const key of keys) expect((await bytesAt(all.destination, key)).toString()).toBe(key)
     expect(pace.allowed).toBeLessThan(16)
     expect(pace.inFlight).toBe(0)
