@@ -1,5 +1,6 @@
 import type { Transaction } from '../../src/core/change.ts'
 import type { Lsn } from '../../src/core/lsn.ts'
+import { takePart } from '../../src/core/pending.ts'
 import type { ChangeLog } from '../../src/ports.ts'
 
 /**
@@ -7,26 +8,13 @@ import type { ChangeLog } from '../../src/ports.ts'
  * what the destination has committed.
  */
 export function directLog(options: { readonly maxBytes: number }): ChangeLog {
-  let queue: Transaction[] = []
+  const queue: Transaction[] = []
   let bytes = 0
   let applied: Lsn = 0n
   let closed = false
   let wakeReader: () => void = () => {}
   let wakeWriter: () => void = () => {}
   const full = (): boolean => bytes >= options.maxBytes
-  /** A part of the queue, so that the reader does not hold a whole one while another fills up. */
-  const take = (): Transaction[] => {
-    let n = 0
-    let size = 0
-    while (n < queue.length && size < options.maxBytes / 4) size += queue[n++].bytes
-    bytes -= size
-    if (n === queue.length) {
-      const all = queue
-      queue = []
-      return all
-    }
-    return queue.splice(0, n)
-  }
 
   return {
     async append(transactions) {
@@ -52,7 +40,8 @@ export function directLog(options: { readonly maxBytes: number }): ChangeLog {
             await new Promise<void>((resolve) => (wakeReader = resolve))
             continue
           }
-          const taken = take()
+          const { taken, size } = takePart(queue, options.maxBytes / 4)
+          bytes -= size
           if (!full()) wakeWriter()
           yield taken
         }

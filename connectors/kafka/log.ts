@@ -2,6 +2,7 @@ import type { Kafka } from 'kafkajs'
 import type { Transaction } from '../../src/core/change.ts'
 import { RekeyError } from '../../src/core/errors.ts'
 import type { Lsn } from '../../src/core/lsn.ts'
+import { takePart } from '../../src/core/pending.ts'
 import type { Relation } from '../../src/core/relation.ts'
 import type { ChangeLog } from '../../src/ports.ts'
 import { assemble } from './assemble.ts'
@@ -120,7 +121,7 @@ async function beginReading(read: ReadOptions, start: Place): Promise<Reading> {
     throw new RekeyError('LOG_GAP', `topic ${topic.topic} begins at offset ${state.low}: records were removed, and a connector's do not say which`)
   }
   const assembler = read.debezium ? debeziumAssemble({ ...read, ...read.debezium, start }) : assemble({ ...read, start })
-  let queue: Transaction[] = []
+  const queue: Transaction[] = []
   let bytes = 0
   /** Which offset is behind which end LSN, for what was handed over and not acknowledged. */
   let marks: { readonly end: Lsn; readonly offset: string }[] = []
@@ -167,9 +168,8 @@ async function beginReading(read: ReadOptions, start: Place): Promise<Reading> {
         if (queue.length > 0) break
         await new Promise<void>((resolve) => (wakeReader = resolve))
       }
-      const taken = queue
-      queue = []
-      bytes = 0
+      const { taken, size } = takePart(queue, read.maxBytes / 4)
+      bytes -= size
       wakeWriter()
       return taken
     },

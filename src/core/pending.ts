@@ -44,3 +44,11 @@ export function pendingTransactions(): Pending {
   }
 }
 
+
+/** Takes a part of a queue, about so many bytes, so that its reader does not hold a whole one while another fills up. */
+export function takePart(queue: Transaction[], bytes: number): { readonly taken: Transaction[]; readonly size: number } {
+  let n = 0
+  let size = 0
+  while (n < queue.length && (n === 0 || size < bytes)) size += queue[n++].bytes
+  return { taken: queue.splice(0, n), size }
+}

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { pendingTransactions } from '../../src/core/pending.ts'
+import { pendingTransactions, takePart } from '../../src/core/pending.ts'
 import { insertOf, relation, transaction } from '../support/core-literals.ts'
 
 const shape = relation('t', ['id'])
@@ -47,5 +47,23 @@ describe('pending transactions', () => {
     pending.push([of(1, 0, 0), of(2, 0, 0), of(3, 5, 5), of(4, 0, 0)])
     expect(pending.take({ rows: 5, bytes: 99 }).map((t) => t.commitLsn)).toEqual([1n, 2n, 3n])
     expect(pending.length()).toBe(1)
+  })
+})
+
+describe('a part of a queue', () => {
+  it('has at least one transaction and no more than it takes to reach its bytes; the rest stays, in order', () => {
+    fc.assert(fc.property(fc.array(fc.nat(9), { maxLength: 30 }), fc.nat(20), (sizes, bytes) => {
+      const all = sizes.map((size, i) => of(i, 1, size))
+      const queue = [...all]
+      const taken: ReturnType<typeof of>[] = []
+      while (queue.length > 0) {
+        const part = takePart(queue, bytes)
+        expect(part.taken.length).toBeGreaterThan(0)
+        expect(part.size).toBe(part.taken.reduce((sum, t) => sum + t.bytes, 0))
+        expect(part.taken.length === 1 || part.size - part.taken.at(-1)!.bytes < bytes).toBe(true)
+        taken.push(...part.taken)
+      }
+      expect(taken).toEqual(all)
+    }))
   })
 })
