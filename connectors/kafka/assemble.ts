@@ -1,6 +1,6 @@
 import { ALONE } from '../../src/core/alone.ts'
 import type { Change, Transaction } from '../../src/core/change.ts'
-import { RekeyError } from '../../src/core/errors.ts'
+import { ANEW, RekeyError } from '../../src/core/errors.ts'
 import type { Relation } from '../../src/core/relation.ts'
 import { chain, type Missing, type Place } from './chain.ts'
 import { decoder } from './decode.ts'
@@ -77,7 +77,7 @@ export function assemble(options: AssembleOptions): Assembler {
       const header = readHeader(headerBytes(record))
       if (header.epoch !== options.epoch) {
         throw new RekeyError('TIMELINE', 'the change log holds changes of another server, another timeline of the source, or another pipeline', {
-          hint: 'Delete the topic or set another kafka.prefix; `rekey remove`, then `rekey run` copies anew.',
+          hint: `Delete the topic or set another kafka.prefix; then: ${ANEW}`,
         })
       }
       if (record.value === null) throw new Unreadable('it has no value')

@@ -7,6 +7,9 @@ interface ErrorRule {
   readonly hint: string
 }
 
+/** Carried rows stay where they are, and a new run does not touch a row that was there before it. */
+export const ANEW = '`rekey remove`, take the carried rows out of the destination (a new run takes them for rows of others), then `rekey run` copies anew.'
+
 /**
  * The one table of errors: code, exit code, who must act, what to do. No message text is ever matched; Postgres errors are told apart
  * by SQLSTATE (manual, appendix A). Exit codes: 1 a defect of ours, 2 usage or configuration, 3 undecided conflicts, 4 verification
@@ -24,18 +27,18 @@ export const ERRORS = {
   PRIVILEGE: { exit: 5, act: 'operator', hint: 'Grant what is named to the role that rekey connects with.' },
   SLOT_IN_USE: { exit: 5, act: 'operator', hint: 'Another reader holds the slot; stop it, or start with --takeover.' },
   SLOT_LOST: { exit: 5, act: 'operator',
-    hint: 'The source removed WAL that was still needed; `rekey remove`, then `rekey run` copies anew.' },
+    hint: `The source removed WAL that was still needed: ${ANEW}` },
   SLOT_MISSING: { exit: 5, act: 'operator',
-    hint: 'The slot is gone, changes since the checkpoint cannot be read; `rekey remove`, then `rekey run` copies anew.' },
+    hint: `The slot is gone, changes since the checkpoint cannot be read: ${ANEW}` },
   SLOT_AHEAD: { exit: 5, act: 'operator',
-    hint: 'The slot was moved past the checkpoint, the named range of WAL cannot be read again; `rekey remove`, then `rekey run`.' },
+    hint: `The slot was moved, or the destination has lost its last commits (a failover, a restored backup) and \`retain\` was too short: ${ANEW}` },
   SLOT_RECREATED: { exit: 5, act: 'operator',
-    hint: 'The slot is not the one this run began with; `rekey remove`, then `rekey run` copies anew.' },
+    hint: `The slot is not the one this run began with, or the destination has lost its last commits (a failover, a restored backup): ${ANEW}` },
   TIMELINE: { exit: 5, act: 'operator',
-    hint: 'The source is another server or was restored; positions are not comparable. `rekey remove`, then `rekey run`.' },
+    hint: `The source is another server or was restored; positions are not comparable: ${ANEW}` },
   SLOT_CREATE: { exit: 5, act: 'operator', hint: 'Long or prepared transactions hold the slot back; end the named ones.' },
   PUBLICATION: { exit: 5, act: 'operator', 
-    hint: 'Changes of what the publication lacked are not in the stream; `rekey check` says what it lacks. `rekey remove`, then `rekey run` copies anew.' },
+    hint: `Changes of what the publication lacked are not in the stream; \`rekey check\` says what it lacks. Then: ${ANEW}` },
   NO_KEY: { exit: 5, act: 'operator', hint: 'Give the table a primary key or REPLICA IDENTITY FULL, or declare a key in the mapping.' },
   SCHEMA_CHANGED: { exit: 5, act: 'operator',
     hint: 'Make the destination and the mapping (`former`, `added`, `drop`) fit the named change, then start again; nothing was skipped.' },
@@ -54,7 +57,7 @@ export const ERRORS = {
   OBJECT_CORRUPT: { exit: 6, act: 'retry', hint: 'Bytes were lost or changed on the way; the copy is made again.' },
   STORE_BUSY: { exit: 6, act: 'retry', hint: 'The object store asks for fewer requests; it is tried again, more slowly.' },
   LOG_GAP: { exit: 5, act: 'operator',
-    hint: 'The change log does not hold what is named. Where the slot still has it, starting capture again brings it; else `rekey remove`, then `rekey run`.' },
+    hint: `The change log does not hold what is named. Where the slot still has it, starting capture again brings it; else: ${ANEW}` },
   LOG_TOPIC: { exit: 5, act: 'operator', hint: 'Bring the topic to what is named; nothing was read of it and nothing written to it.' },
   LOG_RECORD: { exit: 5, act: 'operator',
     hint: 'Somebody else writes to the topic, or a record was damaged; `kafka: { foreign: dead-letter }` puts such records aside and goes on.' },

@@ -67,7 +67,7 @@ export function judgeSlot(state: SlotState, memory: SlotMemory): SlotHealth {
   }
   if (memory.endLsn !== null) {
     const gap = `${formatLsn(memory.endLsn)} to ${formatLsn(slot.confirmedLsn)}`
-    // A slot never lets go of WAL that was not confirmed; one that has nothing of it was made anew.
+    // A slot never lets go of WAL that was not confirmed: one that has nothing of it was made anew, or the destination has lost what it had then.
     if (slot.restartLsn > memory.endLsn) {
       return bad('recreated', 'SLOT_RECREATED', `slot ${slot.name} was made anew; changes of ${gap} cannot be read`)
     }

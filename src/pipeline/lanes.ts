@@ -17,7 +17,7 @@ import { heldLanes, type HeldLanes } from './lane-keep.ts'
 import { ownTotals } from './lane-totals.ts'
 import { isFenced, type LaneRun, retryAll } from './lane-run.ts'
 import { namesOf } from './open.ts'
-import { judge } from './prepare.ts'
+import { forgotten, judge } from './prepare.ts'
 import { again, passes } from './retry.ts'
 
 const TICK_MS = 500
@@ -61,7 +61,7 @@ export function sharedDelivery(): SharedDelivery {
       }
       if (!signal.aborted) await workLanes(bridge, signal)
       const checkpoint = await state.checkpoint()
-      if (!checkpoint) throw new RekeyError('FENCED', `the pipeline ${pipeline} was removed while it ran`)
+      if (!checkpoint) throw forgotten(pipeline)
       return { ...checkpoint, totals: await state.totals(checkpoint) }
     },
   }

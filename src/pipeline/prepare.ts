@@ -24,11 +24,18 @@ export async function prepare(bridge: Bridge, resumed: boolean): Promise<Checkpo
   const { config, catalogs } = opened
   const checkpoint = await main.destination.open()
   await rememberSource(main.query, config.pipeline, catalogText(catalogs.source))
-  if (checkpoint.phase === 'new' && resumed) throw new RekeyError('FENCED', `the pipeline ${config.pipeline} was removed while it ran`)
+  if (checkpoint.phase === 'new' && resumed) throw forgotten(config.pipeline)
   if (!resumed && options.conflicts !== undefined) await takeDecisions(bridge, options.conflicts)
   if (checkpoint.phase === 'new') return begin(bridge, checkpoint)
   await judge(bridge, checkpoint)
   return checkpoint
+}
+
+/** What a run had begun is not there any more. */
+export function forgotten(pipeline: string): RekeyError {
+  return new RekeyError('FENCED', `the destination knows nothing of the pipeline ${pipeline} any more: it was removed, or lost in a failover`, {
+    hint: 'If it is still wanted, `rekey run` begins anew.',
+  })
 }
 
 /** May a run go on from here: is the mapping its own, and is there what it reads? */

@@ -1,5 +1,5 @@
 import { readFileSync, rmSync } from 'node:fs'
-import { chown, mkdir, mkdtemp, readdir, rm } from 'node:fs/promises'
+import { chown, cp, mkdir, mkdtemp, readdir, rm } from 'node:fs/promises'
 import os from 'node:os'
 import path from 'node:path'
 import { baseFolder, serverUser } from './binaries.ts'
@@ -28,6 +28,14 @@ export async function namedFolder(folder: string): Promise<string> {
   const made = await mkdir(folder, { recursive: true, mode: 0o700 })
   if (made !== undefined) await giveToServer(folder)
   return path.resolve(folder)
+}
+
+/** A temporary folder with a copy of what a server that is stopped has in its own. */
+export async function copiedFolder(from: string): Promise<string> {
+  const folder = await temporaryFolder()
+  await cp(from, folder, { recursive: true })
+  for (const name of await readdir(folder, { recursive: true })) await giveToServer(path.join(folder, name))
+  return folder
 }
 
 export async function removeFolder(folder: string): Promise<void> {

@@ -41,6 +41,8 @@ export interface RigOptions {
   readonly mapping: string
   /** Further keys of rekey.yaml. */
   readonly config?: string
+  /** Default: 0s. */
+  readonly retain?: string
   /** Rewrites the URL the bridge uses, for instance through a proxy. */
   readonly through?: { source?(url: string): string; destination?(url: string): string }
   /** Told what runs tell, beside latest(). */
@@ -63,7 +65,7 @@ secret: not-a-secret-at-all
 source: { url: "${through.source?.(source.url) ?? source.url}" }
 destination: { url: "${through.destination?.(destination.url) ?? destination.url}" }
 mapping: ${folder}
-retain: 0s
+retain: ${options.retain ?? '0s'}
 heartbeat: 1s
 retry: { first: 50ms, most: 1s }
 ${options.config ?? ''}`

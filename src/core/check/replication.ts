@@ -1,3 +1,4 @@
+import { ANEW } from '../errors.ts'
 import { tableOf, type Catalog, type CatalogTable } from '../catalog.ts'
 import type { PublicationFact, SlotFact, SourceFacts } from './facts.ts'
 import { reportOf, type Finding, type Report } from './finding.ts'
@@ -81,7 +82,7 @@ function judgeSlot({ facts, slot, source }: ReplicationInput, report: Report): v
   if (isLost(found)) {
     report.error({
       code: 'SLOT_LOST', subject, message: `the server gave it up (${found.invalidation ?? found.walStatus}); changes are missing`,
-      fix: '`rekey remove`, then `rekey run` copies anew.',
+      fix: ANEW,
     })
   } else if (found.plugin !== 'pgoutput' || found.database !== source.database || found.temporary) {
     report.error({
@@ -112,7 +113,7 @@ function judgePublication({ facts, publication, captured, slot }: ReplicationInp
   const begun = facts.slots?.some((s) => s.name === slot)
   report.error({
     code: 'PUBLICATION', subject, message: differences.join('; '),
-    fix: begun ? 'Changes that were not published are lost to the slot: `rekey remove`, then `rekey run` copies anew.'
+    fix: begun ? `Changes that were not published are lost to the slot: ${ANEW}`
       : `drop publication ${quoteIdent(publication)}; rekey makes it, ` +
         `or: create publication ${quoteIdent(publication)} for table ${list} with (publish_via_partition_root = true);`,
   })
