@@ -61,7 +61,7 @@ export async function startKafka(settings: Settings = {}, client: Pick<KafkaConf
 async function broker({ port, folder }: Place, settings: Settings): Promise<Program> {
   const java = javaFor(TITLE)
   const classPath = path.join(await kafkaJars(), '*')
-  const controller = await freePort([port])
+  const controller = await freePort()
   const listeners = `PLAINTEXT://127.0.0.1:${port},CONTROLLER://127.0.0.1:${controller}`
   const own = {
     'listeners': listeners, 'advertised.listeners': listeners,
