@@ -1,9 +1,8 @@
 import { Client } from 'pg'
-import type { Catalog } from '../../src/core/catalog.ts'
+import { tableOf, type Catalog, type CatalogTable } from '../../src/core/catalog.ts'
 import { RekeyError, verdictOf } from '../../src/core/errors.ts'
 import { formatLsn } from '../../src/core/lsn.ts'
 import type { Mapping } from '../../src/core/mapping.ts'
-import { tableOf } from '../../src/core/catalog.ts'
 import { orderTables } from '../../src/core/order.ts'
 import { nameOf } from '../../src/core/relation.ts'
 import type { Part, TableWrite, WritePlan } from '../../src/core/plan.ts'
@@ -18,6 +17,7 @@ import { chunkList } from './chunks.ts'
 import { type Holder, pipelineHolder, type PipelineOptions } from './holder.ts'
 import { leftBehind } from './left.ts'
 import { OBJECT_STAGES } from './object-names.ts'
+import { forgetOurs, keepsOurs, noteOurs } from './ours.ts'
 import { records } from './records.ts'
 import { type Message, type StageFill, stageStatements } from './stage.ts'
 import { endMessage, needsEnd, partMessage, type Scope } from './statements.ts'
@@ -51,6 +51,8 @@ export interface PostgresDestination {
   readonly query: Query
   /** The number under which this process holds the pipeline. */
   writer(): string
+  /** To be called when the stream has passed the copy: from then on it is known which rows are ours. */
+  passedCopy(): Promise<void>
   close(): Promise<void>
 }
 
@@ -67,6 +69,9 @@ export function postgresDestination(options: DestinationOptions): PostgresDestin
   let gone: Map<string, TableWrite> | null = null
   /** The open transaction holds fragments of a source transaction. */
   let fragments = false
+  /** Transactions note that they are ours: see ours.ts. `noted`: the open one has, outside its savepoints. */
+  let noting = true
+  let noted = false
 
   const live = (): Session => {
     if (!session) throw new RekeyError('REMOTE', 'the destination is not open')
@@ -80,7 +85,10 @@ export function postgresDestination(options: DestinationOptions): PostgresDestin
   /** Sees what the next plan will find: while a transaction is open, its own writes too. */
   const within: Query = async (sql, params) => (open ? (await live().wire.send(inlined(sql, params))).rows as (string | null)[][] : query(sql, params))
   const deferrable = options.catalog.tables.some((t) => t.foreignKeys.some((fk) => fk.deferrable) || t.uniques.some((u) => u.deferrable))
-  const beginning = (): string[] => ['begin', ...holder.enter(live().writer), ...(deferrable ? ['set constraints all deferred'] : [])]
+  const beginning = (): string[] => {
+    noted = false
+    return ['begin', ...holder.enter(live().writer), ...(deferrable ? ['set constraints all deferred'] : [])]
+  }
   const { rank } = orderTables(options.catalog.tables)
   const scope = (): Scope => ({
     pipeline: options.pipeline, tables: options.catalog.tables, fill: live().fill, gone, rank: (table) => rank.get(nameOf(table)) ?? 0,
@@ -102,7 +110,7 @@ export function postgresDestination(options: DestinationOptions): PostgresDestin
     if (fragment || ends) gone ??= new Map()
     const before = ends ? null : gone && new Map(gone)
     const name = `rekey_${++savepoints}`
-    const message: Message = { sql: [`savepoint ${name}`, ...mode(checks, options)], copies: [] }
+    const message: Message = { sql: [`savepoint ${name}`, ...(noting ? [noteOurs(options.pipeline)] : []), ...mode(checks, options)], copies: [] }
     for (const part of parts) {
       if (vacated) vacated.push(...vacateMessage(part, scope(), message))
       partMessage(part, checks, scope(), message)
@@ -117,7 +125,7 @@ export function postgresDestination(options: DestinationOptions): PostgresDestin
     } catch (error) {
       await wire.send(`rollback to ${name}; release ${name}`)
       gone = before
-      throw takenBy(error, parts) ?? error
+      throw takenBy(error, parts, options.catalog) ?? error
     }
   }
 
@@ -138,6 +146,7 @@ export function postgresDestination(options: DestinationOptions): PostgresDestin
         await makeStages(wire, options)
         const { writer, checkpoint } = await holder.take(wire, former)
         former = writer
+        noting = checkpoint.phase !== 'stream' || (await wire.send(keepsOurs(options.pipeline))).rows[0][0] === 't'
         session = { wire, lookups, writer, fill: new Map() }
         return checkpoint
       } catch (error) {
@@ -178,6 +187,8 @@ export function postgresDestination(options: DestinationOptions): PostgresDestin
     async apply(plan) {
       const { wire, writer } = live()
       const message: Message = { sql: open ? [] : beginning(), copies: [] }
+      if (noting && !noted && plan.parts.length > 0) message.sql.push(noteOurs(options.pipeline))
+      noted ||= plan.parts.length > 0
       message.sql.push(...mode(plan.checks, options))
       if (plan.relied && plan.relied.length > 0) message.sql.push(reliedSql(plan.relied, options.pipeline))
       if (!plan.last || needsEnd(plan.parts, plan.checks)) gone ??= new Map()
@@ -211,15 +222,24 @@ export function postgresDestination(options: DestinationOptions): PostgresDestin
     find: (entity, keys) => findDecisions(fragments ? within : query, options.pipeline, entity, keys),
     findIds: (ids) => findIds(within, options.pipeline, ids),
   }
-  return { destination, idMap, query, writer: () => live().writer, close }
+  const passedCopy = async (): Promise<void> => {
+    if (noting) await query(forgetOurs(options.pipeline), [])
+    noting = false
+  }
+  return { destination, idMap, query, passedCopy, writer: () => live().writer, close }
 }
 
 /** Rows that are new, or may be, met one that is not ours. */
-function takenBy(error: unknown, parts: readonly Part[]): Taken | null {
+function takenBy(error: unknown, parts: readonly Part[], catalog: Catalog): Taken | null {
   if (!(error instanceof RekeyError) || error.sqlstate !== '23505') return null
-  const own = ({ target, rule, inserts }: TableWrite): boolean => inserts.rows > 0 && target.uniques.some(({ name, columns }) =>
-    `${nameOf(target)}.${name}` === error.constraint && columns.length === rule.targetKey.length && columns.every((column) => rule.targetKey.includes(column)))
+  const own = ({ target, rule, inserts }: TableWrite): boolean => inserts.rows > 0 && isKeyOf(target, rule.targetKey, error.constraint, catalog)
   return error.constraint === TAKEN || parts.some(({ writes }) => writes.some(own)) ? new Taken(error) : null
+}
+
+/** Of a partitioned table Postgres names the partition and its constraint, which may have a name of its own. */
+function isKeyOf(target: CatalogTable, key: readonly string[], constraint: string | undefined, catalog: Catalog): boolean {
+  return target.uniques.some(({ name, columns }) => `${nameOf(target)}.${name}` === constraint && columns.length === key.length && columns.every((column) => key.includes(column)))
+    || catalog.tables.some((table) => table.parent !== null && nameOf(table.parent) === nameOf(target) && isKeyOf(table, key, constraint, catalog))
 }
 
 function lookupFailed(cause: { code?: string }): never {

@@ -51,6 +51,11 @@ create table if not exists rekey.beginning (
   publication json
 );
 
+create table if not exists rekey.our_transaction (
+  pipeline text collate "C" not null,
+  interrupted boolean not null default false
+);
+
 create table if not exists rekey.chunk (
   pipeline text collate "C" not null,
   tbl text collate "C" not null,

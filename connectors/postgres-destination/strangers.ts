@@ -1,6 +1,7 @@
 import type { TableWrite } from '../../src/core/plan.ts'
 import { quoteLiteral, quoteName } from '../../src/core/quote.ts'
 import { joined } from './equal.ts'
+import { notOurs } from './ours.ts'
 import type { Message } from './stage.ts'
 
 /** The place that the failure of refuseStrangers() names. */
@@ -21,13 +22,25 @@ function isStranger(pipeline: string): string {
   return `age(t.xmin) > (select pg_current_xact_id()::text::bigint - b.xid::text::bigint from rekey.beginning b where b.pipeline = ${quoteLiteral(pipeline)})`
 }
 
-/** Fails with 23505 where a row that stood there before the run began has one of the staged keys. */
-export function refuseStrangers({ target, rule }: TableWrite, { stage, key, pipeline }: Staged, { sql }: Message): void {
-  const rows = `select 1 from ${quoteName(target)} t, ${stage} s where ${joined(target, rule.targetKey, stage, key)} and ${isStranger(pipeline)}`
-  sql.push(`select rekey.expect(0, (select count(*) from (${rows}) x), ${quoteLiteral(TAKEN)}, '23505')`)
+/** Fails with 23505 where a row that stood there before the run began, or that is in doubt, has one of the staged keys. */
+export function refuseStrangers(write: TableWrite, staged: Staged, out: Message): void {
+  refuse(write, staged, `(${isStranger(staged.pipeline)} or ${inDoubt(write, staged)})`, out)
 }
 
-/** Takes the keys of such rows out of a stage of rows that go: what is not ours stays. */
-export function leaveStrangers({ target, rule }: TableWrite, { stage, key, pipeline }: Staged, { sql }: Message): void {
-  sql.push(`delete from ${stage} s using ${quoteName(target)} t where ${joined(target, rule.targetKey, stage, key)} and ${isStranger(pipeline)}`)
+/** Takes the keys of rows that stood there before out of a stage of rows that go: what is not ours stays. Fails where a row is in doubt. */
+export function leaveStrangers(write: TableWrite, staged: Staged, out: Message): void {
+  const { target, rule } = write
+  const { stage, key, pipeline } = staged
+  out.sql.push(`delete from ${stage} s using ${quoteName(target)} t where ${joined(target, rule.targetKey, stage, key)} and ${isStranger(pipeline)}`)
+  if (!rule.ledger) refuse(write, staged, inDoubt(write, staged), out)
+}
+
+/** Where a ledger says which rows are ours, none is. */
+function inDoubt({ rule }: TableWrite, { pipeline }: Staged): string {
+  return rule.ledger ? 'false' : notOurs(pipeline)
+}
+
+function refuse({ target, rule }: TableWrite, { stage, key }: Staged, which: string, { sql }: Message): void {
+  const rows = `select 1 from ${quoteName(target)} t, ${stage} s where ${joined(target, rule.targetKey, stage, key)} and ${which}`
+  sql.push(`select rekey.expect(0, (select count(*) from (${rows}) x), ${quoteLiteral(TAKEN)}, '23505')`)
 }

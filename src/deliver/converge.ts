@@ -28,7 +28,7 @@ export async function converge(options: DeliverOptions, state: State): Promise<v
   state.left = rows.length > 0
   if (!state.left) {
     state.rounds = 0
-    return
+    return options.passedCopy?.()
   }
   const last = ++state.rounds >= ROUNDS
   await options.visible(state.recent)

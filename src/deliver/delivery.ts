@@ -37,6 +37,8 @@ export interface DeliverOptions {
   readonly readSource: Source['read']
   /** Resolves when a reader of the source sees these transactions: the stream may have them before they are visible there. */
   readonly visible: (xids: readonly number[]) => Promise<void>
+  /** The stream has passed the copy, and nothing is left to be read again. */
+  readonly passedCopy?: () => Promise<void>
   /** Sends a marker through the stream behind everything that was read of the source so far: convergeAt tells when it comes. */
   readonly mark: () => Promise<void>
   readonly now: () => number

@@ -1,6 +1,7 @@
 import { chunkTotals } from '../../connectors/postgres-destination/chunks.ts'
 import { dropIndexes, droppedIndexes, indexName, makeIndex } from '../../connectors/postgres-destination/indexes.ts'
 import { areVerified } from '../../connectors/postgres-destination/object-jobs.ts'
+import { noteInterrupted } from '../../connectors/postgres-destination/ours.ts'
 import { parkedRows } from '../../connectors/postgres-destination/parked.ts'
 import { createSlot, type CreatedSlot } from '../../connectors/postgres-source/slot.ts'
 import { openSource } from '../../connectors/postgres-source/source.ts'
@@ -43,7 +44,10 @@ export async function copy(bridge: Bridge, checkpoint: Checkpoint, signal: Abort
       bridge.slot = null
       throw new RekeyError('REMOTE', 'the snapshot of the copy was lost with its connection')
     }
-    if (resumed) checkpoint = { ...checkpoint, convergeLsn: 0n }
+    if (resumed) {
+      await main.query(noteInterrupted(config.pipeline), [])
+      checkpoint = { ...checkpoint, convergeLsn: 0n }
+    }
     for (const one of extra) await one.destination.open()
     const chunks = await main.destination.chunks(() => makeChunks(open.source.chunks, { mapping, passes, rowsPerChunk }))
     meter.copying(chunks)

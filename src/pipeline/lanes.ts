@@ -81,6 +81,7 @@ async function untilConverged(bridge: Bridge, { single, hear }: Converging, sign
   try {
     const checkpoint = await single(bridge, AbortSignal.any([signal, stop.signal]))
     if (!(await isOver(checkpoint))) return
+    await main.passedCopy()
     await beginLanes(main.query, { pipeline: config.pipeline, partitions: kafkaOf(config).partitions, writer: main.writer() }, checkpoint)
   } finally {
     hear(() => {})

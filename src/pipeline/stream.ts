@@ -71,6 +71,7 @@ export async function stream(
         onRetry: meter.retried,
         readSource: open.source.read,
         visible: (xids) => untilVisible(opened.source, xids, ended),
+        passedCopy: main.passedCopy,
         async mark() {
           marker = `converged ${randomUUID()}`
           await sendMessage(opened.source, marker)

@@ -33,13 +33,13 @@ export async function lateRows(changes: readonly Change[], deps: ResolveDeps): P
   return late
 }
 
-/** New rows under whose computed id there is a row. Where a ledger says what is ours, it is asked when they are planned. */
+/** New rows, and rows that go, under whose computed id there is a row. Where a ledger says what is ours, it is asked when they are planned. */
 export async function takenRows(changes: readonly Change[], deps: ResolveDeps): Promise<ReadonlySet<Change>> {
   const asked = new Map<Program, { change: Change; key: string }[]>()
   for (const change of changes) {
     const program = deps.programOf(change.relation)
-    if (change.op !== 'insert' || program.rule.ledger || !program.rule.keyed) continue
-    const key = await destinationKey(program, change.row!, deps)
+    if ((change.op !== 'insert' && change.op !== 'delete') || program.rule.ledger || !program.rule.keyed) continue
+    const key = await destinationKey(program, (change.row ?? change.old)!, deps)
     if (key !== null) asked.set(program, [...(asked.get(program) ?? []), { change, key }])
   }
   const taken = new Set<Change>()

@@ -93,7 +93,7 @@ export interface Planner {
   held(transactions: readonly Transaction[]): Promise<ReadonlyMap<string, RowObjects>>
   /** Updates with which rows pass their filter for the first time, and that do not bring all of them. */
   late(changes: readonly Change[]): Promise<ReadonlySet<Change>>
-  /** New rows whose computed id another row has. */
+  /** New rows, and rows that go, whose computed id another row has. */
   taken(changes: readonly Change[]): Promise<ReadonlySet<Change>>
   /** Changes that take one of these rows away from its key. */
   refused(items: readonly Refusable[], rows: Refused): Promise<ReadonlySet<Change>>
