@@ -1,6 +1,7 @@
 import { Client, type Connection } from 'pg'
 import { RekeyError, verdictOf } from '../../src/core/errors.ts'
 import { connectionSettings } from '../../src/core/session.ts'
+import { tlsError } from '../../src/core/tls.ts'
 
 /** What one multi-statement message came to: a command tag per statement, and the text rows of those that return any. */
 export interface Answer {
@@ -71,6 +72,8 @@ const KNOWN: Record<string, 'FENCED' | 'ROW_COUNT' | 'STALE' | 'PRIVILEGE' | 'SC
 
 export function connectError(cause: unknown): RekeyError {
   const sqlstate = (cause as { code?: string }).code
+  const distrusted = tlsError(sqlstate, 'destination')
+  if (distrusted) return distrusted
   const code = sqlstate === '3D000' ? 'CONFIG' : sqlstate?.startsWith('28') ? 'PRIVILEGE' : 'REMOTE'
   return new RekeyError(code, `cannot connect to the destination (${sqlstate ?? 'no answer'})`, { cause })
 }

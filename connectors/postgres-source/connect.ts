@@ -1,6 +1,7 @@
 import pg from 'pg'
 import { RekeyError, verdictOf, type ErrorCode } from '../../src/core/errors.ts'
 import { connectionSettings } from '../../src/core/session.ts'
+import { tlsError } from '../../src/core/tls.ts'
 
 export interface ConnectOptions {
   /** A connection that speaks the replication commands (and simple-protocol SQL). */
@@ -19,6 +20,8 @@ const CODES: Readonly<Record<string, ErrorCode>> = {
   // A value that the server cannot turn into UTF8: it will not be another one by asking again.
   '22021': 'ENCODING',
   '22P05': 'ENCODING',
+  // An error inside of the server, as on a value that is too long as text: again it would be the same.
+  XX000: 'PREFLIGHT',
 }
 
 /** Opens a connection with our session settings. Rejects with RekeyError. The caller ends it. */
@@ -56,7 +59,8 @@ export function remoteError(error: unknown, doing: string, codes: Readonly<Recor
   const sqlstate = sqlstateOf(error)
   if (sqlstate === undefined) {
     const code = (error as { code?: unknown } | null)?.code
-    return new RekeyError('REMOTE', `could not ${doing}: ${typeof code === 'string' ? code : 'the connection ended'}`)
+    const distrusted = typeof code === 'string' ? tlsError(code, 'source') : null
+    return distrusted ?? new RekeyError('REMOTE', `could not ${doing}: ${typeof code === 'string' ? code : 'the connection ended'}`)
   }
   const code = codes[sqlstate] ?? CODES[sqlstate] ?? (verdictOf(sqlstate) === 'stop' ? 'INTERNAL' : 'REMOTE')
   return new RekeyError(code, `could not ${doing}: the server answered with SQLSTATE ${sqlstate}`, { sqlstate })

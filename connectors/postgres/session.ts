@@ -1,6 +1,8 @@
+import { connect } from 'node:net'
 import pg from 'pg'
 import { RekeyError, verdictOf } from '../../src/core/errors.ts'
 import { connectionSettings } from '../../src/core/session.ts'
+import { tlsError } from '../../src/core/tls.ts'
 
 /**
  * One plain SQL session on either side, for questions: catalogs, settings, status. They are asked one after the other. Values come as the
@@ -43,9 +45,9 @@ export async function openSession(
     }
     client.on('error', gone)
     client.on('end', gone)
-    await client.connect().catch((cause: unknown) => {
+    await client.connect().catch(async (cause: unknown) => {
       client.end().catch(() => {})
-      throw sessionError(cause, `cannot connect to the ${side}`)
+      throw tlsError((await refusesTls(client, cause)) ? 'NO_TLS' : (cause as { code?: string }).code, side) ?? sessionError(cause, `cannot connect to the ${side}`)
     })
     live = client
     return client
@@ -81,6 +83,26 @@ export async function openSession(
       await live?.end().catch(() => {})
     },
   }
+}
+
+const SSL_REQUEST = Buffer.from([0, 0, 0, 8, 4, 210, 22, 47])
+const ANSWER_MS = 5_000
+
+/**
+ * The driver tells a server without TLS by words alone, so that server is asked once more: it answers SSLRequest with one byte, N for no
+ * (manual, 54.7).
+ */
+async function refusesTls({ ssl, host, port }: pg.Client, cause: unknown): Promise<boolean> {
+  if (!ssl || host.startsWith('/') || (cause as { code?: string }).code !== undefined) return false
+  return new Promise((resolve) => {
+    const socket = connect({ host, port, timeout: ANSWER_MS }, () => socket.write(SSL_REQUEST))
+    const answer = (no: boolean): void => {
+      socket.destroy()
+      resolve(no)
+    }
+    socket.on('data', (said) => answer(said.length === 1 && said.toString('latin1') === 'N')).on('error', () => answer(false))
+    socket.on('timeout', () => answer(false)).on('close', () => resolve(false))
+  })
 }
 
 function sessionError(cause: unknown, doing: string): RekeyError {

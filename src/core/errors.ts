@@ -25,6 +25,7 @@ export const ERRORS = {
   PREFLIGHT: { exit: 5, act: 'operator', hint: 'Do what each finding says, then run `rekey check` again.' },
   WAL_LEVEL: { exit: 5, act: 'operator', hint: 'Set wal_level = logical at the source and restart it.' },
   PRIVILEGE: { exit: 5, act: 'operator', hint: 'Grant what is named to the role that rekey connects with.' },
+  TLS: { exit: 5, act: 'operator', hint: 'The server did not prove who it is; see the code.' },
   SLOT_IN_USE: { exit: 5, act: 'operator', hint: 'Another reader holds the slot; stop it, or start with --takeover.' },
   SLOT_LOST: { exit: 5, act: 'operator',
     hint: `The source removed WAL that was still needed: ${ANEW}` },

@@ -2,6 +2,7 @@ import { copyFile, chown, chmod, readFile, stat, writeFile } from 'node:fs/promi
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, expect, test } from 'vitest'
+import { run } from '../../src/pipeline.ts'
 import { failureOf, parentsRig, withBridge } from '../support/accident.ts'
 import { makeCertificates } from '../support/certificates.ts'
 import { startPostgres, type Server } from '../support/postgres.ts'
@@ -11,7 +12,7 @@ import { pair } from '../support/servers.ts'
 /** Servers that let rekey in no more, not as it wants, or not with so many connections, or that cannot give a value. */
 const servers = await pair({ source: 15, destination: 18 })
 const strict = await startPostgres({ major: 17, settings: { max_replication_slots: '1', max_wal_senders: '4' } })
-const certificates = await makeCertificates(['server'])
+const certificates = await makeCertificates(['server', 'expired'])
 afterAll(() => Promise.all([strict.stop(), certificates.remove()]))
 
 const as = (role: string) => (url: string): string => {
@@ -88,59 +89,73 @@ test('the destination takes no more connections for a while: it is waited for', 
   }
 })
 
-/** Only by TLS, with a certificate for its address. */
-async function tlsServer(): Promise<Server> {
-  const server = await startPostgres({ major: 16 })
-  const { uid, gid } = await stat(server.dataDir)
-  for (const [from, to] of [['server.pem', 'server.crt'], ['server.key', 'server.key']]) {
-    const file = join(server.dataDir, to)
+/** It shows this certificate from its next start on. */
+async function show(name: string, { dataDir }: Server): Promise<void> {
+  const { uid, gid } = await stat(dataDir)
+  for (const [from, to] of [[`${name}.pem`, 'server.crt'], [`${name}.key`, 'server.key']]) {
+    const file = join(dataDir, to)
     await copyFile(certificates.at(from), file)
     await chown(file, uid, gid)
     await chmod(file, 0o600)
   }
+}
+
+/** Only by TLS, with a certificate for its address. */
+async function tlsServer(): Promise<Server> {
+  const server = await startPostgres({ major: 16 })
+  await show('server', server)
   const hba = join(server.dataDir, 'pg_hba.conf')
   await writeFile(hba, (await readFile(hba, 'utf8')).replace(/^host\b/gm, 'hostssl'))
   await server.restart({ ssl: 'on' })
   return server
 }
 
-test('TLS: with the right authority everything goes by it; another authority, another name, and a server without it are refused', async () => {
+const verified = (authority: string, host?: string) => (url: string): string => {
+  const changed = new URL(url)
+  changed.search = `?sslmode=verify-full&sslrootcert=${encodeURIComponent(authority)}`
+  if (host) changed.hostname = host
+  return changed.href
+}
+
+test('TLS: with the right authority everything goes by it; another one, another name, an expired certificate, and a server without it are refused', async () => {
   const [server, others] = [await tlsServer(), await makeCertificates([])]
   // The test's own connections do not ask who answers.
-  const source = { url: (database?: string) => `${server.url(database)}?sslmode=no-verify` }
-  const verified = (authority: string, host?: string) => (url: string): string => {
-    const changed = new URL(url)
-    changed.search = `?sslmode=verify-full&sslrootcert=${encodeURIComponent(authority)}`
-    if (host) changed.hostname = host
-    return changed.href
-  }
+  const both = { url: (database?: string) => `${server.url(database)}?sslmode=no-verify` }
+  const trusting = verified(certificates.at('ca.pem'))
+  const rig = await parentsRig({ source: both, destination: both }, { through: { source: trusting, destination: trusting } })
   try {
-    const rig = await parentsRig({ source, destination: servers.destination }, { through: { source: verified(certificates.at('ca.pem')) } })
-    try {
-      await withBridge(rig, async (running) => {
-        await rig.source.query(`update parents set name = 'by TLS'`)
-        await rig.caughtUp(running)
-        const by = await rig.source.query(`select distinct s.ssl::text from pg_stat_ssl s join pg_stat_activity a using (pid) where a.application_name like 'rekey%'`)
-        expect(by).toEqual([{ ssl: 'true' }])
-      })
-    } finally {
-      await rig.close()
-    }
-    const wrong = [
-      { from: source, through: verified(others.at('ca.pem')) }, { from: source, through: verified(certificates.at('ca.pem'), 'localhost') },
-      { from: servers.source, through: verified(certificates.at('ca.pem')) },
+    const { source, destination } = rig.config
+    const refused: readonly (readonly [url: string, message: RegExp, hint: RegExp])[] = [
+      [verified(others.at('ca.pem'))(source.url), /authority that is not trusted/, /sslrootcert=/],
+      [verified(certificates.at('ca.pem'), 'localhost')(source.url), /for another name/, /Name the server in the URL/],
+      [trusting(servers.source.url()), /does not offer TLS/, /Turn `ssl` on/],
     ]
-    for (const { from, through } of wrong) {
-      const refused = await parentsRig({ source: from, destination: servers.destination }, { through: { source: through } })
-      try {
-        const { exit } = await failureOf(refused.start())
-        expect([5, 6]).toContain(exit)
-        expect(await refused.destination.query(`select to_regclass('rekey.checkpoint')::text as made`)).toEqual([{ made: null }])
-      } finally {
-        await refused.close()
+    const none = new AbortController().signal
+    for (const [url, message, hint] of refused) {
+      for (const side of ['source', 'destination'] as const) {
+        const config = { ...rig.config, source, destination, [side]: { ...rig.config[side], url } }
+        const error = await failureOf({ ended: run(config, { takeover: false }, { progress: () => {}, note: () => {} }, none).then(() => {}) })
+        expect(error).toMatchObject({ code: 'TLS', exit: 5, message: expect.stringMatching(message), hint: expect.stringMatching(hint) })
+        expect(error.message).toContain(side)
       }
     }
+    expect(await rig.destination.query(`select to_regclass('rekey.checkpoint')::text as made`)).toEqual([{ made: null }])
+
+    const running = rig.start()
+    await rig.caughtUp(running)
+    await rig.source.query(`update parents set name = 'by TLS'`)
+    await rig.caughtUp(running)
+    const by = await rig.source.query(`select distinct s.ssl::text from pg_stat_ssl s join pg_stat_activity a using (pid) where a.application_name like 'rekey%'`)
+    expect(by).toEqual([{ ssl: 'true' }])
+    await show('expired', server)
+    await server.restart({ ssl: 'on' })
+    expect(await failureOf(running)).toMatchObject({ code: 'TLS', exit: 5, message: expect.stringContaining('has expired'), hint: expect.stringContaining('new certificate') })
+    await rig.source.query(`update parents set name = 'meanwhile'`)
+    await show('server', server)
+    await server.restart({ ssl: 'on' })
+    await withBridge(rig, async () => {})
   } finally {
+    await rig.close()
     await Promise.all([server.stop(), others.remove()])
   }
 })

@@ -12,7 +12,7 @@ export interface Certificates {
   remove(): Promise<void>
 }
 
-/** A certificate authority, and certificates of it for the address 127.0.0.1, by these names. */
+/** A certificate authority, and certificates of it for the address 127.0.0.1, by these names; one named `expired` was good until yesterday. */
 export async function makeCertificates(names: readonly string[]): Promise<Certificates> {
   const folder = await mkdtemp(join(tmpdir(), 'rekey-tls-'))
   const at = (name: string): string => join(folder, name)
@@ -21,7 +21,7 @@ export async function makeCertificates(names: readonly string[]): Promise<Certif
   await writeFile(at('san'), 'subjectAltName=IP:127.0.0.1\n')
   for (const name of names) {
     await openssl('req', '-newkey', 'rsa:2048', '-nodes', '-subj', `/CN=${name}`, '-keyout', at(`${name}.key`), '-out', at(`${name}.csr`))
-    await openssl('x509', '-req', '-days', '2', '-in', at(`${name}.csr`), '-CA', at('ca.pem'), '-CAkey', at('ca.key'), '-CAcreateserial', '-extfile', at('san'), '-out', at(`${name}.pem`))
+    await openssl('x509', '-req', '-days', name === 'expired' ? '-1' : '2', '-in', at(`${name}.csr`), '-CA', at('ca.pem'), '-CAkey', at('ca.key'), '-CAcreateserial', '-extfile', at('san'), '-out', at(`${name}.pem`))
   }
   return { at, remove: () => rm(folder, { recursive: true, force: true }) }
 }
