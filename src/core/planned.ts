@@ -1,5 +1,5 @@
 import { tableOf, type Catalog, type CatalogColumn, type CatalogTable, type ForeignKey, type UniqueKey } from './catalog.ts'
-import { resolveTable } from './compile/draft.ts'
+import { resolveTable, targetOf } from './compile/draft.ts'
 import { wholeIds } from './compile/fit.ts'
 import { compileMapping } from './compile/compile.ts'
 import type { Mapping } from './mapping.ts'
@@ -50,7 +50,7 @@ function specsByName(spec: MappingSource): Map<string, TableSpec> {
 }
 
 function targetName(table: TableName, spec: TableSpec | undefined, { schemas }: MappingSource): TableName {
-  return resolveTable(spec?.to ?? table.table, schemas.destination)
+  return targetOf(spec?.to, table.table, schemas.destination)
 }
 
 function columnsOf(table: CatalogTable, spec: TableSpec | undefined): Map<string, string | null> {

@@ -46,13 +46,15 @@ export interface ConnectionSettings {
 
 /**
  * How every connection of ours is opened: the URL without its own options and application name, whose options come first so that ours win.
- * Throws a TypeError on what is not a URL.
+ * Throws a TypeError on what is not a URL, a URIError on a database name that is not encoded.
  */
 export function connectionSettings(url: string, more: Readonly<Record<string, string>> = {}): ConnectionSettings {
   const parsed = new URL(url)
   const own = parsed.searchParams.get('options')
   parsed.searchParams.delete('options')
   parsed.searchParams.delete('application_name')
+  // The driver decodes the path as a whole URL, which leaves `%3B` and its like as they are: they are written out.
+  parsed.pathname = encodeURI(decodeURIComponent(parsed.pathname))
   const settings = { ...SESSION, ...more }
   return {
     connectionString: parsed.href, options: [...(own ? [own] : []), sessionOptions(more)].join(' '),

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import type { TableRecord } from '../../connectors/kafka/record.ts'
 import { leftOut, tableRecords } from '../../connectors/kafka/table-records.ts'
+import { tableTopics } from '../../connectors/kafka/table-topics.ts'
 import { wireType } from '../../connectors/kafka/wire-schema.ts'
 import type { Change } from '../../src/core/change.ts'
 import type { Relation } from '../../src/core/relation.ts'
@@ -76,6 +77,14 @@ const brief = ({ topic, key, value, headers }: TableRecord): unknown => {
   const { before, after, op } = value === null ? {} as Record<string, unknown> : JSON.parse(value.toString())
   return [topic, key?.toString() ?? null, ...(value === null ? ['tombstone'] : [op, before, after]), ...Object.entries(headers).map(([name, of]) => `${name}=${of.toString()}`)]
 }
+
+test('two tables have two topics, or are refused', () => {
+  const topics = (...tables: readonly (readonly [schema: string, table: string])[]) => tableTopics({ prefix: 'p', tables: tables.map(([schema, name]) => ({ schema, table: name })) })
+  expect(topics(['a', 'b_c'], ['a_b', 'c'], ['a', 'b.d'], ['A', 'b_c'])).toEqual(['p.a.b_c', 'p.a_b.c', 'p.a.b.d', 'p.A.b_c'])
+  for (const [one, other] of [[['a.b', 'c'], ['a', 'b.c']], [['s', 'a b'], ['s', 'a_b']], [['s', 'ä"'], ['s', '$%']]] as const) {
+    expect(() => topics(one, other)).toThrow(expect.objectContaining({ code: 'CONFIG', message: expect.stringMatching(/would both go to topic p\./) }))
+  }
+})
 
 describe('records of a table\'s topic', () => {
   test('say what Debezium\'s say', () => {

@@ -23,6 +23,15 @@ describe('compileMapping, table by table', () => {
     expect(judge({ persistence: 'u' })[0]).toEqual(['UNLOGGED'])
   })
 
+  it('refuses two tables that are one by name', () => {
+    const [ours, theirs] = [table('b.c', { columns: { id: 'bigint' }, more: { schema: 'a' } }), table('c', { columns: { id: 'bigint' }, more: { schema: 'a.b' } })]
+    const judge = (source: CatalogTable[], destination: CatalogTable[]): string[] =>
+      told({ source, destination, entities: { 'a.b.c': { id: 'keep' } }, tables: { 'a.b.c': { to: 'a.b.c' } }, more: { contexts: [{ name: 'all', tables: ['a.b.c'] }] } })
+    expect(judge([ours], [ours])).toEqual([])
+    expect(judge([ours, theirs], [ours])).toEqual(['NAME_TWICE tables.a.b.c'])
+    expect(judge([ours], [theirs, ours])).toEqual(['NAME_TWICE tables.a.b.c'])
+  })
+
   it('knows which rows of a truncated table are ours only where it has a key', () => {
     const judge = (shape: object, more: Partial<CatalogTable>, truncate: TableSpec['truncate']) => {
       const t = table('logs', { columns: { a: 'text', b: 'text null' }, ...shape, more })

@@ -98,6 +98,13 @@ describe('a run', () => {
     expect(samples.get('rekey_bytes_total{stage="decode"}')).toBe(42)
   })
 
+  it('counts tables apart whose names differ in what is no letter', async () => {
+    const names = ['a_b', 'a b', 'a.b', 'a"b', 'a\\b', 'a\nb', 'ä{x}', '$%;--']
+    names.forEach((name, i) => run.read([transaction(Array.from({ length: i + 1 }, () => insertOf(relation(name, ['id']), ['1'])))]))
+    const counted = [...(await read())].filter(([name]) => name.includes('op="insert",stage="decode"')).map(([name, n]) => [/table="public\.(.*?)",op=/.exec(name)![1], n])
+    expect(counted).toEqual(names.map((name, i) => [name.replaceAll('\\', '\\\\').replaceAll('"', '\\"').replaceAll('\n', '\\n'), i + 1]))
+  })
+
   it('counts what became of changes: the difference of the totals, and never less than before', async () => {
     const t = (more: object): Checkpoint => checkpoint({ totals: { 'public.users': { ...noTotals(), ...more } } })
     run.streaming(t({ read: 100, inserted: 100 }))

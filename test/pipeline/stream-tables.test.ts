@@ -1,4 +1,6 @@
+import { randomBytes } from 'node:crypto'
 import { expect, test } from 'vitest'
+import { operate, planRun } from '../../src/pipeline/operate.ts'
 import { client } from '../support/database.ts'
 import { createRig } from '../support/rig.ts'
 import { scenario } from '../support/scenario.ts'
@@ -57,11 +59,54 @@ scenario('columns in another order, with a past', {
 const odd = ['select', 'Sp1eCial .Char', 's""1'.replace('""', '"'), 'ünïcödé 漢字', 'a.b.c', ';-- drop table x', '$1 %s %I', 'back\\slash\'quote', 'x'.repeat(63), 'tab\there']
 const quoted = (name: string): string => `"${name.replaceAll('"', '""')}"`
 scenario('odd names of tables and columns', {
-  servers, tables: odd.map((name) => `odd schema.${name}`).filter((name) => !name.includes('a.b.c')),
-  schema: (key) => `create schema "odd schema"; ${odd.filter((n) => n !== 'a.b.c').map((name) => `create table "odd schema".${quoted(name)} (id ${key} primary key, ${odd.map((c) => `${quoted(c)} text`).join(', ')}, "parent%" ${key} references "odd schema".${quoted(name)});`).join('\n')}`,
-  before: odd.filter((n) => n !== 'a.b.c').map((name) => `insert into "odd schema".${quoted(name)} select i, ${odd.map((_, i) => `'${i}'`).join(', ')}, i from generate_series(1, 3) i;`).join('\n'),
-  steps: [odd.filter((n) => n !== 'a.b.c').map((name) => `insert into "odd schema".${quoted(name)} (id) values (10); update "odd schema".${quoted(name)} set ${quoted(odd[2])} = 'u', id = 20 where id = 10;
+  servers, tables: odd.map((name) => `odd schema.${name}`),
+  schema: (key) => `create schema "odd schema"; ${odd.map((name) => `create table "odd schema".${quoted(name)} (id ${key} primary key, ${odd.map((c) => `${quoted(c)} text`).join(', ')}, "parent%" ${key} references "odd schema".${quoted(name)});`).join('\n')}`,
+  before: odd.map((name) => `insert into "odd schema".${quoted(name)} select i, ${odd.map((_, i) => `'${i}'`).join(', ')}, i from generate_series(1, 3) i;`).join('\n'),
+  steps: [odd.map((name) => `insert into "odd schema".${quoted(name)} (id) values (10); update "odd schema".${quoted(name)} set ${quoted(odd[2])} = 'u', id = 20 where id = 10;
     update "odd schema".${quoted(name)} set ${quoted(odd[5])} = null where id = 1; delete from "odd schema".${quoted(name)} where id = 3;`).join('\n')],
+})
+
+test('odd names of databases, schemas and constraints: planned, copied, streamed, parked and tried again', async () => {
+  const chance = randomBytes(3).toString('hex')
+  const [schema, parents, children] = [`;-- "schema" $1\\'%`, 'Parent "1" %s.x', `${'ü'.repeat(28)}{child}`]
+  const table = (name: string): string => `${quoted(schema)}.${quoted(name)}`
+  const sql = (key: string, more: string): string => `create schema ${quoted(schema)};
+    create table ${table(parents)} (id ${key} primary key, ${quoted('näme; --')} text constraint ${quoted('uniq; "x" $1')} unique);
+    create table ${table(children)} (id ${key} constraint ${quoted('primary.key')} primary key,
+      ${quoted("ref\\'col")} ${key} constraint ${quoted('fk "odd" %I')} references ${table(parents)}, ${quoted('val.ue')} integer ${more});`
+  const rig = await createRig({
+    servers, names: { source: `Ö"d\\d; --$1 %s ${chance}`, destination: `sel'ect.a/b@c ${chance}` },
+    // As another program would write them.
+    through: { source: (url) => url.replaceAll(';', '%3B').replaceAll('$', '%24'), destination: (url) => url.replaceAll('@c', '%40c').replaceAll('a/b', 'a%2fb') },
+    sourceSql: sql('bigint', ''), destinationSql: sql('text', `constraint ${quoted('chk;-- "1"')} check (${quoted('val.ue')} < 100)`),
+    mapping: JSON.stringify({
+      application: 'odd', schemas: { source: schema, destination: schema }, contexts: [{ name: 'all "x"; --', tables: [`${schema}.${parents}`, children] }],
+      entities: { [`${schema}.${parents}`]: { prefix: 'par' }, [children]: { prefix: 'chi' } },
+    }),
+  })
+  try {
+    await rig.source.query(`insert into ${table(parents)} select i, 'n' || i from generate_series(1, 5) i; insert into ${table(children)} values (1, 1, 5), (2, 2, 500), (3, null, 7)`)
+    const plan = await operate(rig.config, (operated) => planRun(operated, { samples: 5, onBlock: () => {} }))
+    expect(plan.tables.map(({ table: name, new: fresh }) => [name, fresh])).toEqual([[`${schema}.${parents}`, 5], [`${schema}.${children}`, 3]])
+    const running = rig.start()
+    await rig.caughtUp(running)
+    await rig.destination.query(`insert into ${table(parents)} values ('theirs', 'taken')`)
+    await rig.source.query(`update ${table(children)} set ${quoted("ref\\'col")} = 2, ${quoted('val.ue')} = 9 where id = 3; insert into ${table(parents)} values (6, 'taken'), (7, 'free');
+      insert into ${table(children)} values (6, 6, 6), (7, 7, 7); delete from ${table(children)} where id = 1; update ${table(parents)} set id = 50 where id = 5`)
+    await rig.caughtUp(running)
+    expect(await rig.destination.query('select tbl, key, sqlstate, reason, behind from rekey.parked order by tbl, key')).toEqual([
+      { tbl: `${schema}.${parents}`, key: '6', sqlstate: '23505', reason: expect.stringContaining('uniq; "x" $1') as string, behind: 'f' },
+      { tbl: `${schema}.${children}`, key: '2', sqlstate: '23514', reason: expect.stringContaining('chk;-- "1"') as string, behind: 'f' },
+      { tbl: `${schema}.${children}`, key: '6', sqlstate: 'RK003', reason: 'waits behind a parked row', behind: 't' },
+    ])
+    await rig.destination.query(`delete from ${table(parents)} where id = 'theirs'; alter table ${table(children)} drop constraint ${quoted('chk;-- "1"')}; update rekey.parked set state = 'retry'`)
+    await expect.poll(() => rig.destination.query(`select from rekey.parked where state <> 'done'`), { timeout: 20_000 }).toEqual([])
+    await rig.caughtUp(running)
+    await running.stop()
+    expect(await rig.differences()).toEqual([])
+  } finally {
+    await rig.close()
+  }
 })
 
 const wide = Array.from({ length: 200 }, (_, i) => `c${i}`)

@@ -85,7 +85,7 @@ export async function startPostgres(options: PostgresOptions): Promise<Server> {
       major: options.major, host: '127.0.0.1', port, dataDir, stop,
       get pid() { return postmaster.pid },
       kill: () => postmaster.kill(),
-      url: (database = 'postgres') => `postgres://postgres@127.0.0.1:${port}/${encodeURIComponent(database)}`,
+      url: (database = 'postgres') => `postgres://postgres@127.0.0.1:${port}/${encodeURI(database)}`,
       async restart(settings) {
         if (removed) throw new Error('restart of a server that was given up: stop it with keep: true')
         await postmaster.shutDown()

@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { parseConfig, type Config } from '../../src/config/config.ts'
 import { run, type RunOptions } from '../../src/pipeline.ts'
@@ -34,6 +35,8 @@ export interface Running {
 export interface RigOptions {
   readonly servers: { readonly source: Pick<Server, 'url'>; readonly destination: Pick<Server, 'url'> }
   readonly sourceSql: string
+  /** Of the databases; default: names of chance. */
+  readonly names?: { readonly source: string; readonly destination: string }
   /** Of the source's database; default: the server's. */
   readonly sourceEncoding?: string
   readonly destinationSql: string
@@ -50,8 +53,8 @@ export interface RigOptions {
 }
 
 export async function createRig(options: RigOptions): Promise<Rig> {
-  const source = await createDatabase(options.servers.source, undefined, options.sourceEncoding)
-  const destination = await createDatabase(options.servers.destination)
+  const source = await createDatabase(options.servers.source, options.names?.source, options.sourceEncoding)
+  const destination = await createDatabase(options.servers.destination, options.names?.destination)
   await source.query(options.sourceSql)
   await destination.query(options.destinationSql)
   const folder = await mkdtemp(join(tmpdir(), 'rekey-rig-'))
@@ -59,7 +62,7 @@ export async function createRig(options: RigOptions): Promise<Rig> {
   const { through = {} } = options
   // Slots belong to a whole server, so each rig has a pipeline name of its own.
   const text = `
-pipeline: ${source.name}
+pipeline: ${options.names ? `named_${randomBytes(6).toString('hex')}` : source.name}
 deployment: test
 secret: not-a-secret-at-all
 source: { url: "${through.source?.(source.url) ?? source.url}" }

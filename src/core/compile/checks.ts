@@ -1,3 +1,4 @@
+import type { CatalogTable } from '../catalog.ts'
 import { fail, warn, type Draft, type Place } from './draft.ts'
 import type { TableRule } from '../mapping.ts'
 import { orderTables } from '../order.ts'
@@ -11,6 +12,7 @@ export function checkTable(draft: Draft, place: Place, rule: TableRule): void {
   checkTriggers(draft, place)
   checkNotAnId(draft, place)
   for (const [side, table] of [['source', place.table], ['destination', place.target]] as const) {
+    if (table) checkName(draft, place, table, side)
     if (!table?.rowSecurity) continue
     warn(draft, {
       code: 'ROW_SECURITY', where: place.where, message: `row security is on for ${nameOf(table)} at the ${side}`,
@@ -23,6 +25,15 @@ export function checkTable(draft: Draft, place: Place, rule: TableRule): void {
       fix: 'alter table … set logged, or skip it.',
     })
   }
+}
+
+/** `a.b`.c and a.`b.c` are one name here, in the mapping as in metrics, topics and the ledger. */
+function checkName(draft: Draft, place: Place, table: CatalogTable, side: 'source' | 'destination'): void {
+  if (!draft[side].tables.some((other) => other.schema !== table.schema && nameOf(other) === nameOf(table))) return
+  fail(draft, {
+    code: 'NAME_TWICE', where: place.where, message: `the ${side} has two tables that are called ${nameOf(table)}, in different schemas`,
+    fix: 'Rename one of the tables or schemas, so that none has a dot in its name.',
+  })
 }
 
 /** What a delete or an update carries of the old row is the replica identity: a key outside of it would not arrive. */

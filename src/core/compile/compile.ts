@@ -4,7 +4,7 @@ import { checkCycles, checkOrder, checkTable, checkVerdicts } from './checks.ts'
 import { compileColumns } from './columns.ts'
 import { compileAdded, compileFormer } from './earlier.ts'
 import { parentRows } from './references.ts'
-import { fail, labelOf, resolveTable, type Draft, type Place } from './draft.ts'
+import { fail, labelOf, resolveTable, targetOf, type Draft, type Place } from './draft.ts'
 import { compileEntities } from './entities.ts'
 import { compileStores } from './maps.ts'
 import { checkRows, compileObjects } from './objects.ts'
@@ -94,7 +94,7 @@ function placeTable(draft: Draft, { name, spec, where, context }: Wanted): void 
     return
   }
   const verdict = spec.verdict ?? 'move'
-  const wanted = resolveTable(spec.to ?? name.table, draft.spec.schemas.destination)
+  const wanted = targetOf(spec.to, name.table, draft.spec.schemas.destination)
   const target = tableOf(draft.destination, wanted)
   const writable = target !== undefined && (target.kind === 'r' || target.kind === 'p')
   if (verdict !== 'skip' && !writable) {
@@ -137,7 +137,7 @@ function compileTable(draft: Draft, place: Place): TableRule {
   const proven = verdict === 'move' && entity !== null && entity.strategy.kind === 'prefixed' && pinned.size === 0 && adopt === null
   const rule: TableRule = {
     source: { schema: place.table.schema, table: place.table.table },
-    target: resolveTable(spec.to ?? place.table.table, draft.spec.schemas.destination),
+    target: targetOf(spec.to, place.table.table, draft.spec.schemas.destination),
     context: place.context,
     verdict,
     reason: spec.reason ?? null,

@@ -45,8 +45,14 @@ export function resolveTable(written: string, schema: string): TableName {
   return dot < 0 ? { schema, table: written } : { schema: written.slice(0, dot), table: written.slice(dot + 1) }
 }
 
-export function labelOf(draft: Draft, name: TableName): string {
-  return name.schema === draft.spec.schemas.source ? name.table : nameOf(name)
+/** The destination's table of one of the source: of the same name, where `to` does not name another. */
+export function targetOf(to: string | undefined, table: string, schema: string): TableName {
+  return to === undefined ? { schema, table } : resolveTable(to, schema)
+}
+
+/** A name with a dot in it is written with its schema, or the part before the dot would be taken for one. */
+export function labelOf({ spec }: { readonly spec: Pick<MappingSource, 'schemas'> }, name: TableName): string {
+  return name.schema === spec.schemas.source && !name.table.includes('.') ? name.table : nameOf(name)
 }
 
 export function columnOf(table: CatalogTable | null, name: string): CatalogColumn | undefined {

@@ -1,6 +1,6 @@
 import { tableOf, type Catalog, type CatalogColumn, type CatalogTable } from '../catalog.ts'
 import { looksLikeId } from '../compile/columns.ts'
-import { isInteger } from '../compile/draft.ts'
+import { isInteger, labelOf } from '../compile/draft.ts'
 import { compileMapping } from '../compile/compile.ts'
 import type { IdSpec } from '../compile/mapping-source.ts'
 import { orderTables } from '../order.ts'
@@ -67,7 +67,7 @@ function mainSchema(catalog: Catalog): string {
 }
 
 export function labelFor({ spec }: Proposal, table: TableName): string {
-  return table.schema === spec.schemas.source ? table.table : nameOf(table)
+  return labelOf({ spec }, table)
 }
 
 function thereFor(table: CatalogTable, work: Work): CatalogTable | undefined {
