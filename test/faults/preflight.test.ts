@@ -1,4 +1,6 @@
 import { afterAll, expect, test } from 'vitest'
+import { namesOf, withDatabases } from '../../src/pipeline/open.ts'
+import { check } from '../../src/prepare/check.ts'
 import { failureOf, parentsRig, withBridge } from '../support/accident.ts'
 import { startPostgres } from '../support/postgres.ts'
 import { createRig } from '../support/rig.ts'
@@ -80,3 +82,24 @@ test('a table without a key that does not send whole rows is named', async () =>
     await rig.close()
   }
 })
+
+test('a value that text cannot carry, however small it is stored, is named beforehand; a run that begins all the same stops, and goes on without it', async () => {
+  const sql = (key: string): string => `create table files (id ${key} primary key, data bytea)`
+  const rig = await createRig({
+    servers, sourceSql: sql('bigint'), destinationSql: sql('text'), mapping: 'application: f\ncontexts: [{ name: all, tables: [files] }]\nentities: { files: { prefix: fil } }',
+  })
+  try {
+    await rig.source.query(`insert into files values (1, 'small'), (2, convert_to(repeat(repeat('x', 10000), 60000), 'SQL_ASCII'))`)
+    const findings = await withDatabases(rig.config, (opened) => check({
+      ...opened, source: opened.source.query, destination: opened.destination.query, ...namesOf(rig.config), checks: 'engine', workers: 1,
+    }))
+    expect(findings.filter(({ severity }) => severity === 'error')).toEqual([expect.objectContaining({ code: 'VALUE_TOO_LARGE', subject: 'public.files.data', message: expect.stringContaining('600 MB') as string })])
+    const { code, hint } = await failureOf(rig.start())
+    expect(code).toBe('PREFLIGHT')
+    expect(hint).toContain('rekey check')
+    await rig.source.query('delete from files where id = 2')
+    await withBridge(rig, async () => {})
+  } finally {
+    await rig.close()
+  }
+}, 120_000)

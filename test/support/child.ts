@@ -25,12 +25,20 @@ export interface Child {
 
 const MAIN = fileURLToPath(new URL('child-main.ts', import.meta.url))
 
-export function startChild(config: Config, options: { readonly failpoints?: string; readonly takeover?: boolean; readonly role?: Role } = {}): Child {
+export interface ChildOptions {
+  readonly failpoints?: string
+  readonly takeover?: boolean
+  readonly role?: Role
+  /** Most that the old generation of its heap may take, MiB. */
+  readonly heap?: number
+}
+
+export function startChild(config: Config, options: ChildOptions = {}): Child {
   const folder = mkdtempSync(join(tmpdir(), 'rekey-child-'))
   const file = join(folder, 'config.json')
   writeFileSync(file, JSON.stringify(config))
   const env = { ...process.env, REKEY_FAILPOINTS: options.failpoints ?? '' }
-  const child = spawn(process.execPath, ['--import', 'tsx', MAIN, file, options.role ?? 'all', ...(options.takeover ? ['--takeover'] : [])],
+  const child = spawn(process.execPath, [...(options.heap ? [`--max-old-space-size=${options.heap}`] : []), '--import', 'tsx', MAIN, file, options.role ?? 'all', ...(options.takeover ? ['--takeover'] : [])],
     { env, stdio: ['ignore', 'pipe', 'pipe'] })
   const release = atExit(() => void child.kill('SIGKILL'))
   const lines: string[] = []
