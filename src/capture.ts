@@ -26,7 +26,7 @@ export async function capture(options: CaptureOptions, signal: AbortSignal): Pro
   const retained = retain(options.retainMs)
   const confirm = (): void => source.confirm(retained.note(log.durable(), options.now()))
   // A place that fails here only means that nothing is confirmed this time.
-  const stop = options.every(200, () => void options.point('slot.before_ack').then(confirm).catch(() => {}))
+  const stop = options.every(200, () => void options.point('slot.before_ack').then(confirm).then(() => options.point('slot.acked')).catch(() => {}))
   try {
     for await (const transactions of source.stream(options.after, signal)) {
       await options.point('decode.tx_end')

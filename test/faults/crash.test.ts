@@ -34,6 +34,12 @@ async function chunks(rig: Rig): Promise<Map<string, string>> {
   return new Map(rows.map((row) => [`${row.tbl}/${row.pass}/${row.index}`, row.x!]))
 }
 
+/** The slot is not ahead of the checkpoint: what it lets go of is committed at the destination. */
+async function confirmsCommitted(rig: Rig): Promise<void> {
+  const [{ confirmed }] = await rig.source.query(`select confirmed_flush_lsn::text as confirmed from pg_replication_slots where slot_name = 'rekey_${rig.config.pipeline}'`)
+  expect(await rig.destination.query(`select end_lsn::text as at from rekey.checkpoint where end_lsn < '${confirmed}'`)).toEqual([])
+}
+
 async function settled(rig: Rig, child: Child): Promise<void> {
   let over: string | undefined
   void child.ended.then(() => (over = child.lines.slice(-3).join(' | ')))
@@ -50,7 +56,7 @@ async function settled(rig: Rig, child: Child): Promise<void> {
 const COPYING = ['snap.chunk_read=kill@1', 'snap.chunk_written=kill@1', 'apply.mid=kill@3', 'snap.chunk_read=kill@4',
   'apply.committed=kill@3', 'snap.chunk_written=kill@4']
 const STREAMING = ['apply.begin', 'apply.committed', 'decode.tx_end', 'produce.acked',
-  'slot.before_ack'].flatMap((name) => [`${name}=kill@1`, `${name}=kill@7`])
+  'slot.before_ack'].flatMap((name) => [`${name}=kill@1`, `${name}=kill@7`]).concat('slot.acked=kill@7')
 
 test('killed at every place, once early and once late, while it copies and while it streams', async () => {
   const rig = await rigWith()
@@ -66,6 +72,7 @@ test('killed at every place, once early and once late, while it copies and while
       const child = startChild(rig.config, { failpoints })
       expect([failpoints, await child.ended, child.lines.filter((line) => line.startsWith('failed'))]).toEqual([failpoints,
         { code: null, signal: 'SIGKILL' }, []])
+      await confirmsCommitted(rig)
       known = await keeps(rig, known)
       const now = await chunks(rig)
       expect([...done].filter(([chunk, by]) => now.get(chunk) !== by)).toEqual([])

@@ -143,6 +143,10 @@ test('the dry run says which rows will be adopted, and agrees with the run', asy
     expect(await rig.destination.query(`select kind, count(*)::text as n from rekey.id_map where entity = 'groups' and kind <> 'dangling' group by 1 order by 1`)).toEqual([
       { kind: 'adopted', n: '2' }, { kind: 'inserted', n: '1' }, { kind: 'merged', n: '1' }, { kind: 'pinned', n: '1' },
     ])
+    // Whichever of the new rows a trigger makes: the run carries as many rows as the plan says.
+    const totals = JSON.parse((await rig.destination.query('select totals::text as totals from rekey.checkpoint'))[0].totals!) as Record<string, Totals>
+    const carried = plan.tables.map(({ table, rows, new: fresh, adopted: made, matched, skipped }) => [table, { read: rows, inserted: fresh + made, merged: matched, skipped, parked: 0 }])
+    expect(plan.tables.map(({ table }) => [table, totals[table]])).toMatchObject(carried)
     await running.stop()
   } finally {
     await rig.close()
