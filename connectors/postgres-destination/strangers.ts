@@ -15,11 +15,11 @@ export interface Staged {
 }
 
 /**
- * The row was last written before the run began, so it is not ours. Ids of transactions are given in order (manual, 74.1), and each row holds
+ * The row (`alias`) was last written before the run began, so it is not ours. Ids of transactions are given in order (manual, 74.1), and each row holds
  * that of its writer in 32 bits: age() counts from there to the transaction that asks.
  */
-function isStranger(pipeline: string): string {
-  return `age(t.xmin) > (select pg_current_xact_id()::text::bigint - b.xid::text::bigint from rekey.beginning b where b.pipeline = ${quoteLiteral(pipeline)})`
+export function isStranger(pipeline: string, alias = 't'): string {
+  return `age(${alias}.xmin) > (select pg_current_xact_id()::text::bigint - b.xid::text::bigint from rekey.beginning b where b.pipeline = ${quoteLiteral(pipeline)})`
 }
 
 /** Fails with 23505 where a row that stood there before the run began, or that is in doubt, has one of the staged keys. */

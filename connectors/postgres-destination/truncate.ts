@@ -4,10 +4,11 @@ import { quoteIdent, quoteLiteral, quoteName } from '../../src/core/quote.ts'
 import { nameOf } from '../../src/core/relation.ts'
 import { equalsOf } from './equal.ts'
 import { emptyStage, type Message, type StageFill, stageOf } from './stage.ts'
+import { isStranger } from './strangers.ts'
 
 /**
  * Which rows of a table are ours: by the ledger and the keys that are about to be entered there, or by the form of the id (prefix, length,
- * UUID version 8 or 5 in the eleventh character), which no id that another program mints has.
+ * UUID version 8 or 5 in the eleventh character), which no id that another program mints has; rows that stood there before are another run's.
  */
 function ownedRows(rule: TruncatedTable, target: CatalogTable, { pipeline, alias }: { pipeline: string; alias: string }): string {
   const key = rule.targetKey.map((k) => `${alias}.${quoteIdent(k)}`)
@@ -19,7 +20,7 @@ function ownedRows(rule: TruncatedTable, target: CatalogTable, { pipeline, alias
     return `(${known} or exists (select 1 from ${stageOf(target, 'd')} s where ${same}))`
   }
   const start = rule.prefix.length + 2
-  return `left(${key[0]}, ${start - 1}) = ${quoteLiteral(`${rule.prefix}_`)} and length(${key[0]}) = ${start + 25} and substr(${key[0]}, ${start + 10}, 1) in ('g', 'h', 'a', 'b')`
+  return `left(${key[0]}, ${start - 1}) = ${quoteLiteral(`${rule.prefix}_`)} and length(${key[0]}) = ${start + 25} and substr(${key[0]}, ${start + 10}, 1) in ('g', 'h', 'a', 'b') and not ${isStranger(pipeline, alias)}`
 }
 
 /** A value as the ledger has it: a field of COPY text. */

@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest'
 import { closes } from '../../src/core/totals.ts'
+import { withDatabases } from '../../src/pipeline/open.ts'
 import { createRig, type Rig, type Running } from '../support/rig.ts'
 import { pair } from '../support/servers.ts'
 
@@ -32,6 +33,23 @@ async function retry(rig: Rig, running: Running): Promise<void> {
   expect(await rig.differences()).toEqual([])
   for (const [table, t] of Object.entries(running.latest()?.totals ?? {})) expect([table, closes(t)]).toEqual([table, true])
 }
+
+test('rows that stood there before the run began stay, also under ids of the form of ours', async () => {
+  const rig = await thingsRig('engine')
+  try {
+    const [another] = await withDatabases(rig.config, async ({ minters }) => [minters.get('things')!.mint('99')!])
+    await rig.destination.query(`insert into things values ('${another}', 9, 'of an earlier run')`)
+    await rig.source.query(`insert into things values (1, 1, 'ours')`)
+    const running = rig.start()
+    await rig.caughtUp(running)
+    await rig.source.query(`insert into things values (2, 2, 'ours'); truncate things; insert into things values (3, 3, 'anew')`)
+    await rig.caughtUp(running)
+    await running.stop()
+    expect(await rig.destination.query('select note from things order by n')).toEqual([{ note: 'anew' }, { note: 'of an earlier run' }])
+  } finally {
+    await rig.close()
+  }
+})
 
 for (const checks of ['engine', 'set']) {
   test(`rows that were parked before a truncate go with it, and only those (${checks})`, async () => {
