@@ -15,6 +15,7 @@ import { type Opened, withDatabases } from './pipeline/open.ts'
 import { observe, type Observed } from './pipeline/observe.ts'
 import { prepare, refuseChanges } from './pipeline/prepare.ts'
 import { again, passes } from './pipeline/retry.ts'
+import { watchSource } from './pipeline/source-tables.ts'
 import { stream } from './pipeline/stream.ts'
 import { workAlone, workersOf } from './pipeline/workers.ts'
 import { startCaptureMeter, startMeter, type RunEvents } from './progress.ts'
@@ -75,16 +76,19 @@ function delivers({ config, options, events, observed, point }: Part, prepared: 
     const main = destinationOf(opened, { takeover: options.takeover, point })
     const told = allOf([startMeter(opened, events), ...(events.meter ? [events.meter] : []), ...(observed ? [observed.metrics, observed.watch(opened)] : [])])
     const workers = workersOf(opened, { events, point, meter: told }, signal)
+    const watch = watchSource(opened, { note: events.note, failed: (error) => told.failed('decode', error) }, signal)
     const shared = config.log === 'kafka' && kafkaOf(config).partitions > 1 ? sharedDelivery() : null
-    const meter = allOf([{ prepared }, ...(shared ? [shared.meter] : []), told, ...(options.role === 'deliver' ? [] : [{ prepared: workers.begin }])])
+    const meter = allOf([{ prepared }, { prepared: watch.begin }, ...(shared ? [shared.meter] : []), told, ...(options.role === 'deliver' ? [] : [{ prepared: workers.begin }])])
     const bridge: Bridge = { opened, main, meter, events, point, options, copy: null, slot: null }
     try {
-      const ended = AbortSignal.any([signal, workers.failed])
+      const ended = AbortSignal.any([signal, workers.failed, watch.failed])
       const checkpoint = await (shared ? shared.run(bridge, goOn, ended) : goOn(bridge, ended))
       await workers.end()
+      await watch.end()
       return checkpoint
     } finally {
       await workers.end().catch(() => {})
+      await watch.end().catch(() => {})
       meter.stop()
       await bridge.slot?.close().catch(() => {})
       await main.close()

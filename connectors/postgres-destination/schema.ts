@@ -56,6 +56,11 @@ create table if not exists rekey.our_transaction (
   interrupted boolean not null default false
 );
 
+create table if not exists rekey.partition (
+  pipeline text collate "C" primary key,
+  known json not null
+);
+
 create table if not exists rekey.chunk (
   pipeline text collate "C" not null,
   tbl text collate "C" not null,

@@ -78,6 +78,7 @@ export async function readStatus(operated: Operated, config: Pick<Config, 'pipel
   if (checkpoint && checkpoint.mappingDigest !== opened.mapping.digest) {
     warnings.push('the mapping files were changed since this run last started: its next start takes them, or names what may not change')
   }
+  if (checkpoint) warnings.push(...await source.changes())
   return {
     pipeline: config.pipeline, deployment: config.deployment, state: writer ? 'running' : checkpoint ? 'stopped' : 'not started',
     phase: stored?.phase ?? null, updatedAt: checkpoint?.updatedAt ?? null, writer,

@@ -21,6 +21,7 @@ import type { Asked } from '../id-map/id-answers.ts'
 import type { TopicsRemoved } from './kafka-tools.ts'
 import { lookedUp } from './look-up.ts'
 import { namesOf, withDatabases, type Opened } from './open.ts'
+import { changesAtSource } from './source-tables.ts'
 import { openStores, type Stores } from './stores.ts'
 
 export type { TopicsRemoved } from './kafka-tools.ts'
@@ -45,6 +46,8 @@ export interface SourceState {
   dropSlot(): Promise<void>
   hasPublication(): Promise<boolean>
   dropPublication(): Promise<void>
+  /** What has become of its tables since a run began that a person must know of: sentences. */
+  changes(): Promise<readonly string[]>
 }
 
 /** Both ends of a pipeline for the verbs that look at it, decide and remove. */
@@ -84,6 +87,7 @@ export function operate<T>(config: Config, work: (operated: Operated) => Promise
       dropSlot: () => dropSlot(url, slot),
       hasPublication: async () => (await readPublication(url, publication)) !== null,
       dropPublication: async () => void (await dropPublication(url, publication)),
+      changes: () => changesAtSource(opened),
     }
     const { redis, pipeline, objects } = config
     const open: Stores[] = []

@@ -1,10 +1,10 @@
 import { readFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import { beginRun, publicationAtBeginning } from '../../connectors/postgres-destination/chunks.ts'
+import { beginRun } from '../../connectors/postgres-destination/chunks.ts'
 import { rememberedMeaning, rememberMeaning } from '../../connectors/postgres-destination/meaning.ts'
 import { rememberSource } from '../../connectors/postgres-destination/lookup.ts'
 import { destinationState } from '../../connectors/postgres-destination/state.ts'
-import { ensurePublication, judgePublication, readPublication } from '../../connectors/postgres-source/publication.ts'
+import { ensurePublication, readPublication } from '../../connectors/postgres-source/publication.ts'
 import { createSlot, dropSlot, freeSlot, readSlot } from '../../connectors/postgres-source/slot.ts'
 import { sleep } from '../clock.ts'
 import { readDecisions, storeDecisions } from '../prepare/conflicts.ts'
@@ -17,6 +17,7 @@ import { judgeSlot } from '../core/slot-health.ts'
 import type { Bridge } from './bridge.ts'
 import { beginTopics, judgeTopic } from './kafka-log.ts'
 import { capturedTables, namesOf, type Opened } from './open.ts'
+import { beginPartitions, sourceLook } from './source-tables.ts'
 
 /** Opens the destination and brings slot, publication and checkpoint to agree: made anew for a run that has nothing yet, else judged. */
 export async function prepare(bridge: Bridge, resumed: boolean): Promise<Checkpoint> {
@@ -49,14 +50,7 @@ export async function judge(bridge: Bridge, checkpoint: Checkpoint): Promise<voi
     const health = judgeSlot(await freed(config.source.url, slot), { ...checkpoint, database: catalogs.source.database })
     if (health.state !== 'ok') throw new RekeyError(health.code, health.message)
   }
-  await (await publicationLook(bridge.opened))()
-}
-
-/** Looks, each time it is called, whether the publication is what the run began with. Rejects with PUBLICATION. */
-export async function publicationLook({ config, mapping, source, destination }: Opened): Promise<() => Promise<void>> {
-  const entries = await publicationAtBeginning(destination.query, config.pipeline)
-  const tables = capturedTables(mapping)
-  return () => judgePublication(source.objects, namesOf(config).publication, { tables, entries })
+  await (await sourceLook(bridge.opened, () => {}))()
 }
 
 /** Files and catalogs may change while a run is under way; what they mean for rows that were carried may not. What is new is remembered. */
@@ -136,6 +130,7 @@ async function begin(bridge: Bridge, checkpoint: Checkpoint): Promise<Checkpoint
   const made = await createSlot(config.source.url, slot)
   bridge.slot = made
   const published = await readPublication(config.source.url, publication)
+  await beginPartitions(opened)
   const epoch = checkpoint.epoch + 1
   const next: Checkpoint = {
     ...checkpoint, epoch, commitLsn: made.after, endLsn: made.consistentLsn, convergeLsn: made.consistentLsn, phase: 'snapshot',

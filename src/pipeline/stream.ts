@@ -18,7 +18,6 @@ import { sendMessage, startHeartbeat } from './heartbeat.ts'
 import { recordPairs, throughCopy } from './id-map.ts'
 import { readsFromKafka } from './kafka-log.ts'
 import { namesOf, type Opened } from './open.ts'
-import { publicationLook } from './prepare.ts'
 
 /**
  * Delivery, and where the slot itself is the log capture beside it, until the signal aborts or one of them fails.
@@ -36,10 +35,8 @@ export async function stream(
   let latest = checkpoint
   const stop = new AbortController()
   const ended = AbortSignal.any([signal, stop.signal])
-  const look = direct && await publicationLook(opened)
   const beat = startHeartbeat(opened.source, {
     marker: checkpoint.convergeLsn === 0n ? marker : null, everyMs: direct ? config.heartbeat : null, signal: ended,
-    ...(look ? { look } : {}),
   })
   // Its failure is awaited with the others'; until then it must not count as unhandled.
   beat.done.catch(() => {})

@@ -25,6 +25,22 @@ export function checkTable(draft: Draft, place: Place, rule: TableRule): void {
       fix: 'alter table … set logged, or skip it.',
     })
   }
+  checkPartitions(draft, place)
+}
+
+/** The initial copy would read such a partition through the root, and nothing would come after that. */
+function checkPartitions(draft: Draft, place: Place): void {
+  const { tables } = draft.source
+  const below = (name: string): CatalogTable[] =>
+    tables.filter((t) => t.parent !== null && nameOf(t.parent) === name).flatMap((t) => [t, ...below(nameOf(t))])
+  for (const leaf of place.table.kind === 'p' ? below(nameOf(place.table)) : []) {
+    if (leaf.kind !== 'f' && leaf.persistence !== 'u') continue
+    fail(draft, {
+      code: 'UNLOGGED', where: place.where,
+      message: `${nameOf(leaf)}, a partition of ${place.label}, is ${leaf.kind === 'f' ? 'a foreign table' : 'unlogged'}: its changes are not in the write-ahead log`,
+      fix: leaf.kind === 'f' ? 'Detach it, or skip the partitioned table.' : 'alter table … set logged, or skip the partitioned table.',
+    })
+  }
 }
 
 /** `a.b`.c and a.`b.c` are one name here, in the mapping as in metrics, topics and the ledger. */
