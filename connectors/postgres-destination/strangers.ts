@@ -7,6 +7,9 @@ import type { Message } from './stage.ts'
 /** The place that the failure of refuseStrangers() names. */
 export const TAKEN = 'rekey.taken'
 
+/** So many ids may be given, at most, after that of the transaction that asks. */
+const LATER = 1 << 24
+
 export interface Staged {
   readonly stage: string
   /** The stage's columns that hold the destination key. */
@@ -17,11 +20,13 @@ export interface Staged {
 /**
  * The row (`alias`) was last written before the run began, so it is not ours. Ids of transactions are given in order (manual, 74.1), and each
  * row holds that of its writer in 32 bits, also long after it was frozen (1 and 2 are of servers before 9.4): a distance that wraps around, from
- * the run's beginning on, for age() is negative for a row of two thousand million transactions ago.
+ * the run's beginning on, for age() is negative for a row of two thousand million transactions ago. Subtransactions of the one that asks, and
+ * others beside it, have higher ids than it.
  */
 export function isStranger(pipeline: string, alias = 't'): string {
   const since = `(select b.xid::text::bigint from rekey.beginning b where b.pipeline = ${quoteLiteral(pipeline)})`
-  return `(((${alias}.xmin::text::bigint - ${since}) & 4294967295) > pg_current_xact_id()::text::bigint - ${since} or ${alias}.xmin::text in ('1', '2'))`
+  const distance = `((${alias}.xmin::text::bigint - ${since}) & 4294967295)`
+  return `(${distance} > pg_current_xact_id()::text::bigint - ${since} + ${LATER} or ${alias}.xmin::text in ('1', '2'))`
 }
 
 /** Fails with 23505 where a row that stood there before the run began, or that is in doubt, has one of the staged keys. */
