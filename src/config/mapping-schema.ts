@@ -159,7 +159,7 @@ export const mappingPartSchema = z.strictObject(parts)
 export const mappingSchema = z.strictObject({
   application: z.string().regex(/^[a-z][a-z0-9_-]{0,39}$/, 'a-z, 0-9, _ and -, at most 40'),
   schemas: z.strictObject({ source: name.default('public'), destination: name.default('public') }).prefault({})
-    .describe('Schemas of tables that are named without one'),
+    .describe('Schemas of tables that are named without one; a table with a dot in its name is always written with its schema'),
   contexts: z.array(z.strictObject({ name, tables: z.array(name).min(1) })).min(1).describe('Applied in this order, each with a gate'),
   defaults: z.strictObject({
     id: idSpec.optional(),
