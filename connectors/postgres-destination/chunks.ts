@@ -69,6 +69,12 @@ export async function beginRun(query: Query, { pipeline, writer, meaning, public
   if (rows.length !== 1) throw new RekeyError('FENCED', `another rekey has taken the pipeline ${pipeline}`)
 }
 
+/** The source was promoted: positions go on in its new timeline. */
+export async function followTimeline(query: Query, { pipeline, writer }: Pick<Beginning, 'pipeline' | 'writer'>, timeline: number): Promise<void> {
+  const rows = await query('update rekey.checkpoint set source_timeline = $3 where pipeline = $1 and writer = $2 returning 1', [pipeline, writer, timeline])
+  if (rows.length !== 1) throw new RekeyError('FENCED', `another rekey has taken the pipeline ${pipeline}`)
+}
+
 /** Tables that were copied as of a later moment than the slot's: what was committed before it is not to be applied again. */
 export async function copiedSince(query: Query, pipeline: string): Promise<Map<string, Lsn>> {
   const rows = await query('select tbl, max(since)::text from rekey.chunk where pipeline = $1 and since is not null group by tbl',

@@ -26,15 +26,19 @@ const LOCK_TIMEOUT = '55P03'
 /**
  * Makes the logical slot and exports its snapshot, on a connection that is kept open for it. Waits for transactions that are under way,
  * each for at most `lockTimeout` (statement_timeout does not apply there); after that SLOT_CREATE names what holds it up, and nothing
- * is left behind.
+ * is left behind. Where the server can (PostgreSQL 17 and later), standbys may keep a copy of it (manual, 47.2.3 "Logical Replication
+ * Slot Synchronization").
  */
 export async function createSlot(url: string, name: string,
   options: { lockTimeout?: string; temporary?: boolean } = {}): Promise<CreatedSlot> {
   const client = await connect(url, { replication: true, settings: { lock_timeout: options.lockTimeout ?? '29s' } })
   try {
     const system = await identify(client)
+    const [{ major }] = (await client.query<{ major: number }>("select current_setting('server_version_num')::integer / 10000 as major")).rows
+    const failover = major >= 17 && !options.temporary
     const answer = await client.query<{ consistent_point: string; snapshot_name: string }>(
-      `CREATE_REPLICATION_SLOT ${quoteIdent(name)} ${options.temporary ? 'TEMPORARY ' : ''}LOGICAL pgoutput EXPORT_SNAPSHOT`)
+      `CREATE_REPLICATION_SLOT ${quoteIdent(name)} ${options.temporary ? 'TEMPORARY ' : ''}LOGICAL pgoutput ` +
+      (failover ? "(SNAPSHOT 'export', FAILOVER)" : 'EXPORT_SNAPSHOT'))
     const { consistent_point: point, snapshot_name: snapshot } = answer.rows[0]
     const consistentLsn = parseLsn(point)
     return { ...system, consistentLsn, after: consistentLsn - 1n, snapshot, close: () => client.end() }
@@ -62,6 +66,14 @@ async function identify(client: Client): Promise<{ systemId: string; timeline: n
   return { systemId: answer.rows[0].systemid, timeline: Number(answer.rows[0].timeline) }
 }
 
+/** What its history says of earlier timelines: number, where it ended, why. The server sends the file as it is. */
+async function historyOf(client: Client, timeline: number): Promise<Map<number, Lsn>> {
+  if (timeline === 1) return new Map()
+  const answer = await client.query<{ content: string | Buffer }>(`TIMELINE_HISTORY ${timeline}`)
+  const lines = answer.rows[0].content.toString('utf8').split('\n').map((line) => line.trim().split('\t'))
+  return new Map(lines.filter(([number, lsn]) => /^\d+$/.test(number) && lsn !== undefined).map(([number, lsn]) => [Number(number), parseLsn(lsn)]))
+}
+
 /** Runs on a connection of its own and ends it. Rejects with RekeyError. */
 async function once<T>(url: string, doing: string, work: (client: Client) => Promise<T>): Promise<T> {
   const client = await connect(url, { replication: true })
@@ -75,13 +87,13 @@ async function once<T>(url: string, doing: string, work: (client: Client) => Pro
 }
 
 type SlotRow = Record<
-  'plugin' | 'database' | 'wal_status' | 'restart' | 'confirmed' | 'invalidation' | 'safe' | 'retained' | 'application', string | null
+  'plugin' | 'database' | 'wal_status' | 'restart' | 'confirmed' | 'invalidation' | 'synced' | 'safe' | 'retained' | 'application', string | null
 > & { temporary: boolean; active_pid: number | null }
 
 /** Columns that older servers lack are read through JSON, which leaves them null. */
 function slotQuery(name: string): string {
   return `select plugin, s.database::text, temporary, active_pid, restart_lsn::text as restart, confirmed_flush_lsn::text as confirmed,
-    wal_status, safe_wal_size::text as safe, to_jsonb(s) ->> 'invalidation_reason' as invalidation,
+    wal_status, safe_wal_size::text as safe, to_jsonb(s) ->> 'invalidation_reason' as invalidation, to_jsonb(s) ->> 'synced' as synced,
     pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn)::bigint::text as retained, a.application_name as application
     from pg_replication_slots s left join pg_stat_activity a on a.pid = s.active_pid
     where s.slot_type = 'logical' and s.slot_name = ${quoteLiteral(name)}`
@@ -90,8 +102,14 @@ function slotQuery(name: string): string {
 export function readSlot(url: string, name: string): Promise<SlotState> {
   return once(url, `read slot ${name}`, async (client) => {
     const system = await identify(client)
+    const [{ standby }] = (await client.query<{ standby: boolean }>('select pg_is_in_recovery() as standby')).rows
+    if (standby) {
+      const hint = 'It is tried again until the server is promoted, or the address leads to the primary.'
+      throw new RekeyError('REMOTE', 'the source is a standby, whose slots cannot be read', { hint })
+    }
+    const history = await historyOf(client, system.timeline)
     const answer = await client.query<SlotRow>(slotQuery(name))
-    return { ...system, slot: answer.rows.length === 0 ? null : slotOf(name, answer.rows[0]) }
+    return { ...system, history, slot: answer.rows.length === 0 ? null : slotOf(name, answer.rows[0]) }
   })
 }
 
@@ -107,6 +125,7 @@ function slotOf(name: string, row: SlotRow): Slot {
     restartLsn: row.restart === null ? null : parseLsn(row.restart),
     confirmedLsn: row.confirmed === null ? null : parseLsn(row.confirmed),
     invalidation: row.invalidation,
+    synced: row.synced === 'true',
     safeWalBytes: row.safe === null ? null : BigInt(row.safe),
     retainedBytes: row.retained === null ? null : BigInt(row.retained),
   }

@@ -6,6 +6,8 @@ import type { Checkpoint } from './plan.ts'
 export interface SlotState {
   readonly systemId: string
   readonly timeline: number
+  /** Where each earlier timeline of its history ended, and another one began (manual, 26.3.6 "Timelines"). */
+  readonly history: ReadonlyMap<number, Lsn>
   /** Null when there is no slot of that name. */
   readonly slot: Slot | null
 }
@@ -24,6 +26,8 @@ export interface Slot {
   readonly confirmedLsn: Lsn | null
   /** Why the server gave it up (PostgreSQL 17 and later). */
   readonly invalidation: string | null
+  /** It was kept in step with the former primary's slot, until this server was promoted (PostgreSQL 17 and later). */
+  readonly synced: boolean
   /** WAL that can still be written before the slot may be lost; null is no limit. May be negative. */
   readonly safeWalBytes: bigint | null
   /** WAL that the server keeps because of the slot. */
@@ -53,8 +57,8 @@ export function judgeSlot(state: SlotState, memory: SlotMemory): SlotHealth {
     return bad('timeline', 'TIMELINE', 'the source is another server (its system identifier differs)')
   }
   if (state.timeline !== memory.sourceTimeline) {
-    const was = memory.sourceTimeline
-    return bad('timeline', 'TIMELINE', `the source is on timeline ${state.timeline}, the checkpoint is of timeline ${was}`)
+    const why = otherHistory(state, memory)
+    if (why !== null) return bad('timeline', 'TIMELINE', why)
   }
   const after = memory.endLsn === null ? 'later changes' : `changes after ${formatLsn(memory.endLsn)}`
   if (!slot) return bad('missing', 'SLOT_MISSING', `the slot is gone; ${after} cannot be read`)
@@ -80,6 +84,17 @@ export function judgeSlot(state: SlotState, memory: SlotMemory): SlotHealth {
     return { ...bad('in use', 'SLOT_IN_USE', `slot ${slot.name} is read by ${whose}, process ${slot.activePid}`), pid: slot.activePid }
   }
   return { state: 'ok' }
+}
+
+/**
+ * A promoted standby goes on from one place in the former primary's history. When all that was applied lies before that place, and the
+ * slot came along, its stream goes on from the checkpoint. Null then.
+ */
+function otherHistory({ timeline, history, slot }: SlotState, { sourceTimeline: was, endLsn }: SlotMemory): string | null {
+  const text = `the source is on timeline ${timeline}, the checkpoint is of timeline ${was}`
+  const end = history.get(was)
+  if (!slot?.synced || end === undefined || endLsn === null) return text
+  return end >= endLsn ? null : `${text}, and of changes up to ${formatLsn(endLsn)}, of which the source has only those up to ${formatLsn(end)}`
 }
 
 function bad(state: Exclude<SlotHealth['state'], 'ok'>, code: ErrorCode, message: string): Exclude<SlotHealth, { state: 'ok' }> {

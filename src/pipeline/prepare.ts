@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import { beginRun } from '../../connectors/postgres-destination/chunks.ts'
+import { beginRun, followTimeline } from '../../connectors/postgres-destination/chunks.ts'
 import { rememberedMeaning, rememberMeaning } from '../../connectors/postgres-destination/meaning.ts'
 import { rememberSource } from '../../connectors/postgres-destination/lookup.ts'
 import { destinationState } from '../../connectors/postgres-destination/state.ts'
@@ -41,14 +41,20 @@ export function forgotten(pipeline: string): RekeyError {
 
 /** May a run go on from here: is the mapping its own, and is there what it reads? */
 export async function judge(bridge: Bridge, checkpoint: Checkpoint): Promise<void> {
-  const { opened: { config, catalogs }, options } = bridge
+  const { opened: { config, catalogs }, main, events, options } = bridge
   const { slot } = namesOf(config)
   await judgeMapping(bridge, checkpoint)
   if (config.log === 'kafka') await judgeLogged(bridge, checkpoint)
   else {
     if (options.takeover) await freeSlot(config.source.url, slot)
-    const health = judgeSlot(await freed(config.source.url, slot), { ...checkpoint, database: catalogs.source.database })
+    const state = await freed(config.source.url, slot)
+    const health = judgeSlot(state, { ...checkpoint, database: catalogs.source.database })
     if (health.state !== 'ok') throw new RekeyError(health.code, health.message)
+    if (state.timeline !== checkpoint.sourceTimeline) {
+      await followTimeline(main.query, { pipeline: config.pipeline, writer: main.writer() }, state.timeline)
+      const text = `the source was promoted to timeline ${state.timeline}, and its slot came along: nothing is missing`
+      events.note({ level: 'warn', event: 'timeline', text })
+    }
   }
   await (await sourceLook(bridge.opened, () => {}))()
 }

@@ -4,10 +4,12 @@ import { judgeSlot, type Slot, type SlotMemory, type SlotState } from '../../src
 
 const slot: Slot = {
   name: 'rekey', plugin: 'pgoutput', database: 'app', temporary: false, activePid: null, activeIsOurs: false, walStatus: 'reserved',
-  restartLsn: 80n, confirmedLsn: 100n, invalidation: null, safeWalBytes: null, retainedBytes: 20n,
+  restartLsn: 80n, confirmedLsn: 100n, invalidation: null, synced: false, safeWalBytes: null, retainedBytes: 20n,
 }
 const memory: SlotMemory = { endLsn: 100n, sourceSystem: '7', sourceTimeline: 1, database: 'app' }
-const state = (change: Partial<Slot> = {}): SlotState => ({ systemId: '7', timeline: 1, slot: { ...slot, ...change } })
+const state = (change: Partial<Slot> = {}): SlotState => ({ systemId: '7', timeline: 1, history: new Map(), slot: { ...slot, ...change } })
+
+const promoted: SlotState = { ...state({ synced: true }), timeline: 3, history: new Map([[1, 100n], [2, 500n]]) }
 
 describe('judgeSlot', () => {
   it.each<[string, SlotState, string, string | undefined]>([
@@ -16,6 +18,12 @@ describe('judgeSlot', () => {
     ['a slot near its limit', state({ walStatus: 'unreserved', safeWalBytes: -1n }), 'ok', undefined],
     ['another server', { ...state(), systemId: '8' }, 'timeline', 'TIMELINE'],
     ['another timeline', { ...state(), timeline: 2 }, 'timeline', 'TIMELINE'],
+    ['a promoted standby without the slot', { ...promoted, slot: null }, 'timeline', 'TIMELINE'],
+    ['a promoted standby with a slot that was not kept in step', { ...promoted, slot }, 'timeline', 'TIMELINE'],
+    ['a promoted standby with the slot', promoted, 'ok', undefined],
+    ['a promoted standby that lacks what was applied', { ...promoted, history: new Map([[1, 99n]]) }, 'timeline', 'TIMELINE'],
+    ['a promoted standby of another past', { ...promoted, history: new Map([[2, 500n]]) }, 'timeline', 'TIMELINE'],
+    ['a promoted standby whose slot is lost', { ...promoted, slot: { ...slot, synced: true, invalidation: 'wal_removed' } }, 'lost', 'SLOT_LOST'],
     ['no slot', { ...state(), slot: null }, 'missing', 'SLOT_MISSING'],
     ['removed WAL', state({ walStatus: 'lost' }), 'lost', 'SLOT_LOST'],
     ['no restart address', state({ restartLsn: null }), 'lost', 'SLOT_LOST'],
