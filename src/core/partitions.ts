@@ -42,8 +42,13 @@ export interface PartitionNews {
   readonly known: KnownLeaves
   /** Leaves that were attached: `from` is of KnownLeaf. */
   readonly prove: readonly { readonly leaf: Leaf; readonly from: string }[]
-  /** Sentences: what can never be followed. */
-  readonly refused: readonly string[]
+  readonly refused: readonly Refused[]
+}
+
+/** What cannot be followed, as a sentence, and what to do before the next start; null where only a new run helps. */
+export interface Refused {
+  readonly text: string
+  readonly fix: string | null
 }
 
 /** A run begins with these: the initial copy reads all of them through their roots. */
@@ -60,7 +65,7 @@ export function firstLeaves(roots: readonly TableName[], leaves: readonly Leaf[]
  */
 export function partitionNews(known: KnownLeaves, leaves: readonly Leaf[], next: string): PartitionNews {
   const here = new Map(leaves.map((leaf) => [leaf.oid, leaf]))
-  const refused: string[] = []
+  const refused: Refused[] = []
   const prove: { leaf: Leaf; from: string }[] = []
   const now: Record<string, Record<string, KnownLeaf>> = {}
   for (const [root, was] of Object.entries(known)) {
@@ -72,17 +77,28 @@ export function partitionNews(known: KnownLeaves, leaves: readonly Leaf[], next:
     const doubted = (from: string): KnownLeaf => ({ name, link: leaf.link, from, file: leaf.file })
     if (leaf.silent) {
       now[leaf.root] = { ...now[leaf.root], [leaf.oid]: doubted(next) }
-      refused.push(`the changes of ${name}, a partition of ${leaf.root}, are in no stream: it is unlogged or foreign`)
+      const fix = `alter table ${quoteName(leaf)} set logged; or, where it is a foreign table, detach it.`
+      refused.push({ text: `the changes of ${name}, a partition of ${leaf.root}, are in no stream: it is unlogged or foreign`, fix })
     } else if (was && (was.gone || was.link !== leaf.link)) {
-      refused.push(`${name} was detached from ${leaf.root} and attached again: what was changed in it meanwhile is in no stream`)
+      const text = `${name} was detached from ${leaf.root} and attached again: what was changed in it meanwhile is in no stream`
+      refused.push({ text, fix: null })
     } else {
       const sure = was ? was.from === undefined : leaf.born
       const from = was?.from !== undefined && was.file === leaf.file ? was.from : next
       if (!sure) prove.push({ leaf, from })
       now[leaf.root] = { ...now[leaf.root], [leaf.oid]: sure ? { name, link: leaf.link } : doubted(from) }
+      if (leaf.rootIdentity === 'full' && leaf.identity !== 'full') refused.push(otherIdentity(leaf))
     }
   }
   return { known: now, prove, refused }
+}
+
+/** A new partition has the identity DEFAULT whatever its root has; the stream then calls old rows whole of which it has the key alone. */
+function otherIdentity(leaf: Leaf): Refused {
+  return {
+    text: `${nameOf(leaf)} has not the replica identity FULL, as its root ${leaf.root} has: old rows are told as whole that are not`,
+    fix: `alter table only ${quoteName(leaf)} replica identity full;`,
+  }
 }
 
 /** These were found to have no row of before. */

@@ -5,7 +5,7 @@ import { judgePublication } from '../../connectors/postgres-source/publication.t
 import { sleep } from '../clock.ts'
 import { RekeyError } from '../core/errors.ts'
 import {
-  firstLeaves, goneSentences, type KnownLeaves, type Leaf, partitionNews, type PartitionNews, provenLeaves, writeAgain,
+  firstLeaves, goneSentences, type KnownLeaves, type Leaf, partitionNews, type PartitionNews, provenLeaves, type Refused, writeAgain,
 } from '../core/partitions.ts'
 import { nameOf } from '../core/relation.ts'
 import type { Note } from '../progress.ts'
@@ -51,7 +51,7 @@ export async function changesAtSource(opened: Opened): Promise<string[]> {
   const { known, refused, unproven } = await partitionsNow(opened, 'only look')
   const problems = opened.problems.filter((p) => p.severity === 'error').map((p) => `the next start is refused: ${p.where}: ${p.message}`)
   const lacking = unproven.length > 0 ? [`${unprovenText(unproven)}; at the source: ${writeAgain(unproven)}`] : []
-  return [...refused, ...lacking, ...goneSentences(known), ...problems]
+  return [...refused.map(({ text }) => text), ...lacking, ...goneSentences(known), ...problems]
 }
 
 type Now = Pick<PartitionNews, 'known' | 'refused'> & { readonly unproven: readonly Leaf[] }
@@ -73,8 +73,12 @@ async function partitionsNow({ config, mapping, source, destination: { query } }
   return { known: proven, refused, unproven }
 }
 
-function refuse(refused: readonly string[], unproven: readonly Leaf[]): void {
-  if (refused.length > 0) throw new RekeyError('PUBLICATION', refused.join('; '))
+function refuse(refused: readonly Refused[], unproven: readonly Leaf[]): void {
+  if (refused.length > 0) {
+    const fixes = refused.flatMap(({ fix }) => fix ?? [])
+    const mends = fixes.length === refused.length ? { hint: `At the source, then start again: ${fixes.join(' ')}` } : {}
+    throw new RekeyError('PUBLICATION', refused.map(({ text }) => text).join('; '), mends)
+  }
   if (unproven.length === 0) return
   throw new RekeyError('PUBLICATION', unprovenText(unproven), {
     hint: `Write them once more at the source, so that they come in the stream, then start again: ${writeAgain(unproven)}`,

@@ -146,3 +146,16 @@ test('a new table is told while the bridge runs, and needs a verdict at the next
   await running.stop()
   expect(await failureOf(rig.start())).toMatchObject({ code: 'SCHEMA_CHANGED', exit: 5, message: expect.stringContaining('public.extra') as string })
 }))
+
+test('partitions whose replica identity is not their root\'s are refused, before a run and under it', () => withRig(async (rig) => {
+  await rig.source.query('alter table only events replica identity full; alter table only events_0 replica identity full')
+  expect(await failureOf(rig.start())).toMatchObject({ code: 'MAPPING', message: expect.stringContaining('public.events_1, a partition of events, has another replica identity') as string })
+  await rig.source.query('alter table only events_1 replica identity full')
+  const running = await begun(rig)
+  await rig.source.query(`create table events_2 partition of events ${BOUNDS(200)}; insert into events values (900, 201, 'a')`)
+  const { code, message, hint } = await failureOf(running)
+  expect({ code, message }).toEqual({ code: 'PUBLICATION', message: 'public.events_2 has not the replica identity FULL, as its root public.events has: old rows are told as whole that are not' })
+  await rig.source.query(hint.slice(hint.indexOf('alter table')))
+  await rig.source.query("update events set note = 'b' where at > 150")
+  await agrees(rig, rig.start())
+}))

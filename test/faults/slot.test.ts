@@ -163,6 +163,24 @@ test('a source that was recovered onto another timeline is another history', asy
   }
 })
 
+test.each([
+  ['rows', 'for table only parents, only children where (id > 5)', 'alter publication %s set table only parents, only children where (id > 5)'],
+  ['columns', 'for table only parents, only children (id, parent_id)', 'alter publication %s set table only parents, only children (id, parent_id)'],
+])('a publication that leaves out %s is refused, before a run and while it is stopped', async (_, made, altered) => {
+  const rig = await parentsRig(servers)
+  try {
+    const name = slotOf(rig)
+    await rig.source.query(`create publication ${name} ${made} with (publish_via_partition_root = true)`)
+    expect(await failureOf(rig.start())).toMatchObject({ code: 'PUBLICATION', exit: 5, message: `publication ${name} differs: it filters public.children` })
+    expect(await rig.source.query(`select from pg_replication_slots where slot_name = '${name}'`)).toEqual([])
+    await rig.source.query(`drop publication ${name}`)
+    const { code, message } = await restarted(rig, () => rig.source.query(altered.replace('%s', name)))
+    expect({ code, message }).toMatchObject({ code: 'PUBLICATION', message: expect.stringContaining('it filters public.children') as string })
+  } finally {
+    await rig.close()
+  }
+})
+
 test('a publication that was changed is noticed', async () => {
   const rig = await parentsRig(servers)
   try {

@@ -137,6 +137,22 @@ test('prepared transactions are visible when they are committed, and not when ro
   }
 })
 
+test('rows that came to the source from elsewhere, with an origin of their own, are carried like all others', async () => {
+  const rig = await parentsRig(servers)
+  const session = await client(rig.source.url)
+  try {
+    await withBridge(rig, async () => {
+      await session.query(`select pg_replication_origin_create('${rig.source.name}'); select pg_replication_origin_session_setup('${rig.source.name}')`)
+      await session.query("begin; select pg_replication_origin_xact_setup('0/123', now()); insert into parents values (500, 'from elsewhere'); insert into children values (500, 500, 1, 'too'); commit")
+      await session.query("update parents set name = 'changed there' where id = 3; delete from children where id = 4")
+    })
+  } finally {
+    await session.query(`select pg_replication_origin_session_reset(); select pg_replication_origin_drop('${rig.source.name}')`)
+    await session.end()
+    await rig.close()
+  }
+})
+
 test('logical messages of others, and a transaction without changes, are passed over', async () => {
   const rig = await parentsRig(servers)
   try {

@@ -2,6 +2,7 @@ import type { CatalogTable } from '../catalog.ts'
 import { fail, warn, type Draft, type Place } from './draft.ts'
 import type { TableRule } from '../mapping.ts'
 import { orderTables } from '../order.ts'
+import { quoteName } from '../quote.ts'
 import { nameOf } from '../relation.ts'
 
 /** What concerns a table as a whole: its key on both sides, triggers, row security. */
@@ -28,12 +29,27 @@ export function checkTable(draft: Draft, place: Place, rule: TableRule): void {
   checkPartitions(draft, place)
 }
 
+/**
+ * The stream says of a partition's changes what its root's identity says, and has what its own gives: old rows would be called whole that hold
+ * the key alone, or lack the key.
+ */
+function checkLeafIdentity(draft: Draft, place: Place, leaf: CatalogTable): void {
+  if (leaf.kind !== 'r' || leaf.identity === 'f') return
+  const full = place.table.identity === 'f'
+  if (!full && place.table.identityColumns.every((column) => leaf.identityColumns.includes(column))) return
+  fail(draft, {
+    code: 'NO_KEY', where: place.where, message: `${nameOf(leaf)}, a partition of ${place.label}, has another replica identity than its root`,
+    fix: `alter table only ${quoteName(leaf)} replica identity ${full ? 'full' : 'default, or full'}.`,
+  })
+}
+
 /** The initial copy would read such a partition through the root, and nothing would come after that. */
 function checkPartitions(draft: Draft, place: Place): void {
   const { tables } = draft.source
   const below = (name: string): CatalogTable[] =>
     tables.filter((t) => t.parent !== null && nameOf(t.parent) === name).flatMap((t) => [t, ...below(nameOf(t))])
   for (const leaf of place.table.kind === 'p' ? below(nameOf(place.table)) : []) {
+    checkLeafIdentity(draft, place, leaf)
     if (leaf.kind !== 'f' && leaf.persistence !== 'u') continue
     fail(draft, {
       code: 'UNLOGGED', where: place.where,
