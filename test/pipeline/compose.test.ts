@@ -37,8 +37,8 @@ interface Place {
   readonly env: NodeJS.ProcessEnv
 }
 
-function program(args: readonly string[], place: Place) {
-  const child = spawn(process.execPath, args, { ...place, stdio: ['ignore', 'ignore', 'pipe'] })
+function started(command: string, args: readonly string[], place: Place) {
+  const child = spawn(command, args, { ...place, stdio: ['ignore', 'ignore', 'pipe'] })
   const release = atExit(() => void child.kill('SIGKILL'))
   let said = ''
   child.stderr.on('data', (chunk: Buffer) => { said += chunk.toString() })
@@ -48,6 +48,8 @@ function program(args: readonly string[], place: Place) {
   }))
   return { ended, kill: () => child.kill('SIGTERM') }
 }
+
+const program = (args: readonly string[], place: Place) => started(process.execPath, args, place)
 
 const REKEY = ['--import', import.meta.resolve('tsx'), path.join(ROOT, 'src', 'cli', 'main.ts')]
 
@@ -94,9 +96,9 @@ test('what docker-compose.yml starts carries rows and objects, tells its health,
 
   const health = (one: typeof running[number], env: NodeJS.ProcessEnv = {}) => {
     const port = String(one.place.port)
-    const [, node, ...rest] = (one.service.healthcheck?.test ?? []).map((text) => interpolated(text).replace('9187', port))
-    expect(node).toBe('node')
-    return program(rest, { ...one.place, env: { ...one.place.env, ...env } }).ended
+    const [kind, line] = (one.service.healthcheck?.test ?? []).map((text) => interpolated(text).replace('9187', port))
+    expect(kind).toBe('CMD-SHELL')
+    return started('sh', ['-c', line], { ...one.place, env: { ...one.place.env, ...env } }).ended
   }
   expect(await Promise.all(running.map((one) => health(one)))).toEqual(running.map(() => ({ code: 0, said: '' })))
   expect((await health(running[0], { METRICS_TOKEN: 'wrong' })).code).toBe(1)
