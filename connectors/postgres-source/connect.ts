@@ -24,6 +24,8 @@ const CODES: Readonly<Record<string, ErrorCode>> = {
   XX000: 'PREFLIGHT',
 }
 
+const LOCK_TIMEOUT = '55P03'
+
 /** Opens a connection with our session settings. Rejects with RekeyError. The caller ends it. */
 export async function connect(url: string, options: ConnectOptions = {}): Promise<pg.Client> {
   const client = new pg.Client(clientConfig(url, options))
@@ -62,6 +64,8 @@ export function remoteError(error: unknown, doing: string, codes: Readonly<Recor
     const distrusted = typeof code === 'string' ? tlsError(code, 'source') : null
     return distrusted ?? new RekeyError('REMOTE', `could not ${doing}: ${typeof code === 'string' ? code : 'the connection ended'}`)
   }
+  // No SQLSTATE goes along: whoever hears of it might take it for a lock of the destination's, and try the same again while he holds what others wait for.
+  if (sqlstate === LOCK_TIMEOUT) return new RekeyError('REMOTE', `could not ${doing}: a table is locked there, as by TRUNCATE or ALTER TABLE`)
   const code = codes[sqlstate] ?? CODES[sqlstate] ?? (verdictOf(sqlstate) === 'stop' ? 'INTERNAL' : 'REMOTE')
   return new RekeyError(code, `could not ${doing}: the server answered with SQLSTATE ${sqlstate}`, { sqlstate })
 }

@@ -1,12 +1,14 @@
 import type { Client } from 'pg'
 import { quoteIdent, quoteLiteral } from '../../src/core/quote.ts'
-import type { TableName } from '../../src/core/relation.ts'
+import { nameOf, type TableName } from '../../src/core/relation.ts'
+import { Rewritten } from '../../src/core/rewritten.ts'
 import type { Row } from '../../src/core/row.ts'
 import type { Chunk, Source } from '../../src/ports.ts'
 import { chunksOf, keyRange, layoutOf } from './chunks.ts'
 import { connect, remoteError } from './connect.ts'
 import { socketOf } from './frames.ts'
 import { copyRows } from './lines.ts'
+import { isRewritten } from './rewritten.ts'
 import { openSnapshotPool, READ_SETTINGS, type SnapshotPool } from './snapshot.ts'
 
 export interface CopyOptions {
@@ -42,12 +44,13 @@ export function copier(options: CopyOptions): Copier {
     const client = await from.acquire()
     let whole = false
     try {
-      yield* copyRows(client, sql, { width: columns.length, recycle: true })
+      yield* copyRows(client, sql, { of: chunk.table, width: columns.length, recycle: true })
+      if (await isRewritten(client, chunk.table)) throw new Rewritten(nameOf(chunk.table))
       whole = true
     } finally {
       // After an error its transaction is of no use any more.
       if (!whole) socketOf(client).destroy()
-      from.release(client)
+      await from.release(client)
     }
   }
 
@@ -65,7 +68,7 @@ export function copier(options: CopyOptions): Copier {
         socketOf(client).destroy()
         throw remoteError(error, 'read rows of the source')
       } finally {
-        from.release(client)
+        await from.release(client)
       }
     },
     async close() {
@@ -105,7 +108,7 @@ async function readFrom(client: Client, { table, columns, by, keys }: ReadOption
   for (let at = 0; at < keys.length; at += KEYS_AT_ONCE) {
     const list = keys.slice(at, at + KEYS_AT_ONCE).map((key) => `(${key.map(quoteLiteral).join(', ')})`).join(', ')
     const where = ` where (${by.map(quoteIdent).join(', ')}) in (${list})`
-    for await (const rows of copyRows(client, copySql(columns, from, where), { width: columns.length })) found.push(...rows)
+    for await (const rows of copyRows(client, copySql(columns, from, where), { of: table, width: columns.length })) found.push(...rows)
   }
   return found
 }

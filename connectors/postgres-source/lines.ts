@@ -1,5 +1,6 @@
 import type { Client } from 'pg'
 import { RekeyError } from '../../src/core/errors.ts'
+import { nameOf, type TableName } from '../../src/core/relation.ts'
 import type { Row } from '../../src/core/row.ts'
 import { markFields, newArena, newPool, type Pool, reserve } from './arena.ts'
 import { remoteError } from './connect.ts'
@@ -16,7 +17,7 @@ const NEWLINE = 10
  * since a COPY cannot be left. Throws RekeyError.
  */
 export async function* copyRows(
-  client: Client, sql: string, { width, recycle = false }: { readonly width: number; readonly recycle?: boolean },
+  client: Client, sql: string, { of, width, recycle = false }: { readonly of: TableName; readonly width: number; readonly recycle?: boolean },
 ): AsyncGenerator<readonly Row[]> {
   const flow = tap(socketOf(client))
   const lines = lineReader(width, recycle ? newPool() : undefined)
@@ -37,7 +38,7 @@ export async function* copyRows(
       if (rows.length > 0) yield rows
       else if (ended) break
     }
-    if (ended.error !== undefined) throw remoteError(ended.error, 'copy rows from the source')
+    if (ended.error !== undefined) throw remoteError(ended.error, `copy rows of ${nameOf(of)} from the source`)
   } finally {
     if (!ended) {
       socketOf(client).destroy()

@@ -10,7 +10,7 @@ export interface SnapshotPool {
   lead<T>(work: (client: Client) => Promise<T>): Promise<T>
   /** A connection of the pool, for one COPY at a time; to be given back with release(). */
   acquire(): Promise<Client>
-  release(client: Client): void
+  release(client: Client): Promise<void>
   close(): Promise<void>
 }
 
@@ -20,10 +20,18 @@ export interface SnapshotOptions {
   readonly connections: number
 }
 
-/** Row security must not hide rows from a copy: where it would, the server refuses instead. */
-export const READ_SETTINGS = { row_security: 'off' }
+/**
+ * Row security must not hide rows from a copy: where it would, the server refuses instead. A lock is not waited for without end: whoever
+ * holds it may wait for a lock of ours, which the server cannot know when two of our sessions wait for each other.
+ */
+export const READ_SETTINGS = { row_security: 'off', lock_timeout: '10s' }
 
 const BEGIN = 'begin isolation level repeatable read read only'
+/**
+ * What was locked since is free again (manual, 13.3.2), and the snapshot stays: else TRUNCATE and ALTER TABLE at the source, and all that
+ * comes behind them, would wait until the last table is copied.
+ */
+const [KEEP, UNLOCK] = ['savepoint unlocked', 'rollback to unlocked']
 /** Snapshot not known: invalid parameter value, or undefined object in newer servers. */
 const NO_SNAPSHOT = new Set(['22023', '42704', '58P01'])
 
@@ -34,6 +42,7 @@ const NO_SNAPSHOT = new Set(['22023', '42704', '58P01'])
 export async function openSnapshotPool(options: SnapshotOptions): Promise<SnapshotPool> {
   const { client: leader, exported } = await openLeader(options.url, options.snapshot)
   const name = (await ask(leader, 'select pg_export_snapshot() as name')).name
+  await ask(leader, KEEP)
   const idle: Client[] = []
   const waiting: (() => void)[] = []
   let open = 0
@@ -50,6 +59,7 @@ export async function openSnapshotPool(options: SnapshotOptions): Promise<Snapsh
       const client = await connect(options.url, { settings: READ_SETTINGS })
       await ask(client, BEGIN)
       await ask(client, `set transaction snapshot ${quoteLiteral(name)}`)
+      await ask(client, KEEP)
       return client
     } catch (error) {
       open--
@@ -61,14 +71,18 @@ export async function openSnapshotPool(options: SnapshotOptions): Promise<Snapsh
   return {
     exported,
     lead(work) {
-      const result = queue.then(() => work(leader)).catch((error: unknown) => { throw remoteError(error, 'read the source') })
+      const result = queue.then(() => work(leader).finally(() => ask(leader, UNLOCK))).catch((error: unknown) => { throw remoteError(error, 'read the source') })
       queue = result.catch(() => {})
       return result
     },
     acquire,
-    release(client) {
-      if (socketOf(client).destroyed) open--
-      else idle.push(client)
+    async release(client) {
+      const isUnlocked = !socketOf(client).destroyed && (await client.query(UNLOCK).then(() => true, () => false))
+      if (isUnlocked) idle.push(client)
+      else {
+        socketOf(client).destroy()
+        open--
+      }
       waiting.shift()?.()
     },
     async close() {

@@ -14,6 +14,7 @@ import { waitsForMakers } from '../core/adopting.ts'
 import type { Checkpoint, Totals } from '../core/plan.ts'
 import { nameOf, type TableName } from '../core/relation.ts'
 import { relationsOf } from '../core/relations.ts'
+import { Rewritten } from '../core/rewritten.ts'
 import { addTotals } from '../core/totals.ts'
 import { createPlanner } from '../planning/planner.ts'
 import type { Chunk, CopyChunk } from '../ports.ts'
@@ -71,15 +72,22 @@ export async function copy(bridge: Bridge, checkpoint: Checkpoint, signal: Abort
     await main.destination.apply({
       parts: [], decisions: [], parked: [], unparked: [], objects: [], before: checkpoint.commitLsn, after: next, totals, chunk: null, last: true, checks: 'engine', rows: 0,
     })
-    // Its snapshot holds back vacuum at the source.
-    await bridge.slot?.close().catch(() => {})
-    bridge.slot = null
+    await dropSnapshot(bridge)
     return next
+  } catch (error) {
+    if (error instanceof Rewritten) await dropSnapshot(bridge)
+    throw error
   } finally {
     await open.close()
     await later?.drop()
     await Promise.all(extra.map((one) => one.close()))
   }
+}
+
+/** Of the slot's own session; while it is open, the snapshot holds back vacuum at the source. Whatever is copied later is under another one. */
+async function dropSnapshot(bridge: Bridge): Promise<void> {
+  await bridge.slot?.close().catch(() => {})
+  bridge.slot = null
 }
 
 /** Below this, an index costs less to keep than to miss. Sizes are known where rows are only estimated. */
