@@ -14,7 +14,7 @@ import { sharedDelivery } from './pipeline/lanes.ts'
 import { type Opened, withDatabases } from './pipeline/open.ts'
 import { observe, type Observed } from './pipeline/observe.ts'
 import { prepare, refuseChanges } from './pipeline/prepare.ts'
-import { again, passes } from './pipeline/retry.ts'
+import { again, isRunning, passes } from './pipeline/retry.ts'
 import { watchSource } from './pipeline/source-tables.ts'
 import { stream } from './pipeline/stream.ts'
 import { workAlone, workersOf } from './pipeline/workers.ts'
@@ -82,7 +82,7 @@ function delivers({ config, options, events, observed, point }: Part, prepared: 
     const bridge: Bridge = { opened, main, meter, events, point, options, copy: null, slot: null }
     try {
       const ended = AbortSignal.any([signal, workers.failed, watch.failed])
-      const checkpoint = await (shared ? shared.run(bridge, goOn, ended) : goOn(bridge, ended))
+      const checkpoint = await (shared ? shared.run(bridge, single, ended) : goOn(bridge, ended))
       await workers.end()
       await watch.end()
       return checkpoint
@@ -156,15 +156,18 @@ async function refuseWalLevel({ source }: Opened): Promise<void> {
   if (level !== 'logical') throw new RekeyError('WAL_LEVEL', `the source has wal_level = ${level}`)
 }
 
+/** As goOn(), but whoever finds another process in its place leaves it to that one. */
+const single = (bridge: Bridge, signal: AbortSignal): Promise<Checkpoint> => goOn(bridge, signal, (error) => passes(error) && !isRunning(error))
+
 /** From the checkpoint on, again and again: when a server went away, and when a large transaction has to be done with care. */
-async function goOn(bridge: Bridge, signal: AbortSignal): Promise<Checkpoint> {
+async function goOn(bridge: Bridge, signal: AbortSignal, mayPass = passes): Promise<Checkpoint> {
   let checkpoint: Checkpoint | null = null
   let care = NO_CARE
   await again({
     retry: bridge.opened.config.retry, signal,
     mayPass(error) {
       if (error instanceof RestartStream) care = moreCare(care, error)
-      return checkpoint !== null && (signal.aborted || error instanceof RestartStream || passes(error))
+      return checkpoint !== null && (signal.aborted || error instanceof RestartStream || mayPass(error))
     },
     waits(error) {
       bridge.meter.waiting(error)

@@ -85,7 +85,7 @@ export async function copy(bridge: Bridge, checkpoint: Checkpoint, signal: Abort
 }
 
 /** Of the slot's own session; while it is open, the snapshot holds back vacuum at the source. Whatever is copied later is under another one. */
-async function dropSnapshot(bridge: Bridge): Promise<void> {
+export async function dropSnapshot(bridge: Bridge): Promise<void> {
   await bridge.slot?.close().catch(() => {})
   bridge.slot = null
 }

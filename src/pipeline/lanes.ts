@@ -11,6 +11,7 @@ import { RekeyError } from '../core/errors.ts'
 import type { Checkpoint } from '../core/plan.ts'
 import type { Meter } from '../meter.ts'
 import type { Bridge } from './bridge.ts'
+import { dropSnapshot } from './copy.ts'
 import { openLedgerCopy } from './id-map.ts'
 import { clientOf, kafkaOf, prefixOf, topicOf } from './kafka-log.ts'
 import { heldLanes, type HeldLanes } from './lane-keep.ts'
@@ -18,7 +19,7 @@ import { ownTotals } from './lane-totals.ts'
 import { isFenced, type LaneRun, retryAll } from './lane-run.ts'
 import { namesOf } from './open.ts'
 import { forgotten, judge } from './prepare.ts'
-import { again, passes } from './retry.ts'
+import { again, isRunning, passes } from './retry.ts'
 
 const TICK_MS = 500
 /** How often the group is told how far partitions are. */
@@ -26,7 +27,7 @@ const TELL_MS = 2_000
 /** How often parked rows are looked at for some to be tried again. */
 const LOOK_MS = 2_000
 
-/** The single delivery, until the signal aborts. */
+/** The single delivery, until the signal aborts. Rejects with RUNNING when another process has the pipeline. */
 type Single = (bridge: Bridge, signal: AbortSignal) => Promise<Checkpoint>
 
 /** Delivery by several processes. */
@@ -49,16 +50,19 @@ export function sharedDelivery(): SharedDelivery {
       const { pipeline } = config
       const state = destinationState(destination.query, pipeline)
       const hear = (to: typeof applied): void => void (applied = to)
-      for (let told = false; !signal.aborted && (await state.lanes()).length === 0;) {
-        try {
-          await untilConverged(bridge, { single, hear }, signal)
-        } catch (error) {
-          if (!(error instanceof RekeyError) || error.code !== 'RUNNING') throw error
-          if (!told) events.note({ level: 'info', event: 'waiting', text: 'another process makes the copy; this one takes partitions when it is complete' })
-          told = true
-          await sleep(TICK_MS, signal)
+      let waiting = false
+      const converged = async (): Promise<void> => {
+        while (!signal.aborted && (await state.lanes()).length === 0) {
+          await untilConverged(bridge, { single, hear }, signal).catch(async (error: unknown) => {
+            if (!isRunning(error)) throw error
+            await dropSnapshot(bridge)
+            if (!waiting) events.note({ level: 'info', event: 'waiting', text: 'another process makes the copy; this one takes partitions when it is complete' })
+            waiting = true
+            await sleep(TICK_MS, signal)
+          })
         }
       }
+      await again({ retry: config.retry, signal, mayPass: (error) => waiting && passes(error), waits: bridge.meter.waiting }, converged)
       if (!signal.aborted) await workLanes(bridge, signal)
       const checkpoint = await state.checkpoint()
       if (!checkpoint) throw forgotten(pipeline)

@@ -7,6 +7,9 @@ export function passes(error: unknown): boolean {
   return error instanceof RekeyError && ['REMOTE', 'SLOT_IN_USE', 'RUNNING', 'STALE'].includes(error.code)
 }
 
+/** Another process has the pipeline. */
+export const isRunning = (error: unknown): boolean => error instanceof RekeyError && error.code === 'RUNNING'
+
 export interface AgainOptions {
   readonly retry: Config['retry']
   readonly signal: AbortSignal
