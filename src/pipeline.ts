@@ -1,5 +1,6 @@
 import type { Config } from './config/config.ts'
-import { RekeyError } from './core/errors.ts'
+import { sleep } from './clock.ts'
+import { CHANGED, RekeyError } from './core/errors.ts'
 import type { Checkpoint } from './core/plan.ts'
 import { nameOf } from './core/relation.ts'
 import { moreCare, NO_CARE, RestartStream } from './deliver/delivery.ts'
@@ -68,8 +69,27 @@ interface Part {
   readonly point: Point
 }
 
-/** Rows, and objects unless another process has them. `prepared` is called when slot, topic and checkpoint are there and agree. */
-function delivers({ config, options, events, observed, point }: Part, prepared: () => void, signal: AbortSignal): Promise<Checkpoint> {
+/**
+ * Rows, and objects unless another process has them. `prepared` is called when slot, topic and checkpoint are there and agree. Where a table of the
+ * destination was changed under way nothing of that batch is kept, both catalogs are read anew, and it goes on with those, if they still fit.
+ */
+async function delivers(of: Part, prepared: () => void, signal: AbortSignal): Promise<Checkpoint> {
+  for (let { options } = of; ;) {
+    try {
+      return await deliversBy({ ...of, options }, prepared, signal)
+    } catch (error) {
+      if (!(error instanceof RekeyError) || error.sqlstate !== CHANGED || signal.aborted) throw error
+      of.events.note({ level: 'warn', event: 'restart', text: `reads the tables anew and begins again at the checkpoint: ${error.message}` })
+    }
+    // Taken over and decided is what was.
+    const { conflicts: _, ...more } = options
+    options = { ...more, takeover: false }
+    await sleep(of.config.retry.first, signal)
+  }
+}
+
+/** By the catalogs as they are now. */
+function deliversBy({ config, options, events, observed, point }: Part, prepared: () => void, signal: AbortSignal): Promise<Checkpoint> {
   return withDatabases(config, async (opened) => {
     await refuseProblems(opened)
     await refuseWalLevel(opened)

@@ -14,6 +14,7 @@ import { reliedSql } from './ledger.ts'
 import { vacateMessage } from './exchange.ts'
 import { findDecisions, findIds, inlined, matchRows, type Query } from './lookup.ts'
 import { chunkList } from './chunks.ts'
+import { fitsSql } from './fits.ts'
 import { type Holder, pipelineHolder, type PipelineOptions } from './holder.ts'
 import { leftBehind } from './left.ts'
 import { OBJECT_STAGES } from './object-names.ts'
@@ -72,6 +73,12 @@ export function postgresDestination(options: DestinationOptions): PostgresDestin
   /** Transactions note that they are ours: see ours.ts. `noted`: the open one has, outside its savepoints. */
   let noting = true
   let noted = false
+  /** Tables to which the open transaction writes. */
+  const touched = new Map<string, CatalogTable>()
+  const touch = (parts: readonly Part[]): void => {
+    const tables = parts.flatMap(({ writes, truncate }) => [...writes.map(({ target }) => target), ...truncate.flatMap((rule) => tableOf(options.catalog, rule.target) ?? [])])
+    for (const table of tables) touched.set(nameOf(table), table)
+  }
 
   const live = (): Session => {
     if (!session) throw new RekeyError('REMOTE', 'the destination is not open')
@@ -111,6 +118,7 @@ export function postgresDestination(options: DestinationOptions): PostgresDestin
     const before = ends ? null : gone && new Map(gone)
     const name = `rekey_${++savepoints}`
     const message: Message = { sql: [`savepoint ${name}`, ...(noting ? [noteOurs(options.pipeline)] : []), ...mode(checks, options)], copies: [] }
+    touch(parts)
     for (const part of parts) {
       if (vacated) vacated.push(...vacateMessage(part, scope(), message))
       partMessage(part, checks, scope(), message)
@@ -192,6 +200,7 @@ export function postgresDestination(options: DestinationOptions): PostgresDestin
       message.sql.push(...mode(plan.checks, options))
       if (plan.relied && plan.relied.length > 0) message.sql.push(reliedSql(plan.relied, options.pipeline))
       if (!plan.last || needsEnd(plan.parts, plan.checks)) gone ??= new Map()
+      touch(plan.parts)
       for (const part of plan.parts) partMessage(part, plan.checks, scope(), message)
       const ending = plan.last && gone ? { gone, checks: plan.checks } : null
       if (ending) {
@@ -202,6 +211,8 @@ export function postgresDestination(options: DestinationOptions): PostgresDestin
       records(plan, scope(), message)
       open = !plan.last
       fragments = open && plan.after.phase === 'stream'
+      if (plan.last && touched.size > 0) message.sql.push(fitsSql(touched.values()))
+      if (plan.last) touched.clear()
       if (plan.last) message.sql.push(plan.chunk ? finishChunk(plan, options.pipeline, writer) : holder.advance(plan, writer), 'commit')
       await options.point(plan.last ? 'apply.begin' : 'apply.mid')
       try {

@@ -1,8 +1,10 @@
+import { FITS_SQL } from './fits.ts'
+
 /**
  * Our own tables at the destination. Everything that decides what was applied is here and is written in the transaction of the rows
  * themselves. Keys are COLLATE "C": they are compared as bytes, never as words of a language.
  * SQLSTATEs of our own: RK001 another writer has taken over or the chain is broken, RK002 a statement touched another number of rows, RK004
- * the ledger does not have what a plan relied on.
+ * the ledger does not have what a plan relied on, RK005 a table is not what it was when the run began.
  */
 export const SCHEMA_SQL = `
 create schema if not exists rekey;
@@ -213,4 +215,4 @@ begin
     raise exception '%: expected % rows, met %', place, expected, actual using errcode = state, constraint = place;
   end if;
 end $$;
-`
+${FITS_SQL}`

@@ -1,5 +1,5 @@
 import { Client, type Connection } from 'pg'
-import { RekeyError, verdictOf } from '../../src/core/errors.ts'
+import { CHANGED, RekeyError, verdictOf } from '../../src/core/errors.ts'
 import { connectionSettings } from '../../src/core/session.ts'
 import { tlsError } from '../../src/core/tls.ts'
 
@@ -67,7 +67,7 @@ const isOurRace = ({ code, schema, constraint }: ErrorFields): boolean =>
 const KNOWN: Record<string, 'FENCED' | 'ROW_COUNT' | 'STALE' | 'PRIVILEGE' | 'SCHEMA_CHANGED'> = {
   RK001: 'FENCED', RK002: 'ROW_COUNT', RK004: 'STALE', '42501': 'PRIVILEGE',
   // Undefined column, undefined table, another type, no such unique key: the destination is not what it was when the run began.
-  42703: 'SCHEMA_CHANGED', '42P01': 'SCHEMA_CHANGED', 42804: 'SCHEMA_CHANGED', '42P10': 'SCHEMA_CHANGED',
+  42703: 'SCHEMA_CHANGED', [CHANGED]: 'SCHEMA_CHANGED', '42P01': 'SCHEMA_CHANGED', 42804: 'SCHEMA_CHANGED', '42P10': 'SCHEMA_CHANGED',
 }
 
 export function connectError(cause: unknown): RekeyError {

@@ -32,6 +32,8 @@ export interface CatalogTable extends TableName {
   /** Columns of the replica identity, in order; empty for FULL without a key and for NOTHING. */
   readonly identityColumns: readonly string[]
   readonly rowSecurity: boolean
+  /** Differs when what writes to it do was changed: see SHAPE. */
+  readonly shape: string
   readonly parent: TableName | null
   /** reltuples and pg_total_relation_size. */
   readonly rowsEstimate: number

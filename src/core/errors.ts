@@ -94,6 +94,9 @@ export class RekeyError extends Error {
   }
 }
 
+/** SQLSTATE of ours with which the destination says that a table is not what it was when its catalog was read. */
+export const CHANGED = 'RK005'
+
 /** What to do about a failed destination transaction, from SQLSTATE alone. */
 export type Verdict = 'data' | 'retry' | 'pause' | 'stop'
 

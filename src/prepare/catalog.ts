@@ -1,4 +1,5 @@
 import type { ReplicaIdentity, TableName } from '../core/relation.ts'
+import { SHAPE } from '../core/shape.ts'
 import type { Catalog, CatalogColumn, CatalogTable, CatalogTrigger, ForeignKey, UniqueKey } from '../core/catalog.ts'
 
 export type Query = (sql: string, params: unknown[]) => Promise<Record<string, any>[]>
@@ -17,7 +18,7 @@ const SERVER = `
 /** A partitioned table has no storage of its own: its rows and bytes are those of its partitions. */
 const TABLES = `
   select c.oid::int8 as oid, n.nspname as schema, c.relname as table, c.relkind as kind, c.relpersistence as persistence,
-    c.relreplident as identity, c.relrowsecurity as "rowSecurity", pn.nspname as "parentSchema", p.relname as "parentTable",
+    c.relreplident as identity, c.relrowsecurity as "rowSecurity", ${SHAPE} as shape, pn.nspname as "parentSchema", p.relname as "parentTable",
     coalesce(t.rows, 0) as "rowsEstimate", coalesce(t.bytes, 0) as bytes
   from pg_catalog.pg_class c
   join pg_catalog.pg_namespace n on n.oid = c.relnamespace
@@ -165,7 +166,7 @@ export async function readCatalog(query: Query, options: { schemas?: string[] } 
   }
 }
 
-type TableRow = Pick<CatalogTable, 'oid' | 'schema' | 'table' | 'kind' | 'persistence' | 'rowSecurity' | 'rowsEstimate' | 'bytes'> & {
+type TableRow = Pick<CatalogTable, 'oid' | 'schema' | 'table' | 'kind' | 'persistence' | 'rowSecurity' | 'shape' | 'rowsEstimate' | 'bytes'> & {
   readonly identity: ReplicaIdentity
   readonly parentSchema: string | null
   readonly parentTable: string | null

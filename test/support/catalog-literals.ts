@@ -44,7 +44,7 @@ export function table(name: string, shape: Shape): CatalogTable {
     schema: 'public', table: name, oid: 1, kind: 'r', persistence: 'p', columns, primaryKey,
     uniques: [...(primaryKey ? [primaryKey] : []), ...(shape.unique ?? []).map((list, i) => unique(list, i + 1))],
     foreignKeys: Object.entries(shape.refs ?? {}).map(([from, to]) => foreignKey(name, from, to)),
-    checks: [], triggers: [], identity: 'd', identityColumns, rowSecurity: false, parent: null, rowsEstimate: 0, bytes: 0, ...shape.more,
+    checks: [], triggers: [], identity: 'd', identityColumns, rowSecurity: false, shape: '', parent: null, rowsEstimate: 0, bytes: 0, ...shape.more,
   }
 }
 
