@@ -29,6 +29,14 @@ describe('floors', () => {
     expect(outside(/^src\/core\//, /^src\/core\//)).toEqual([])
   })
 
+  test('the wall clock of this machine stamps and shows, and decides nothing but when a request is signed and an upload of days ago is given up', () => {
+    const asking = files.filter((name) => /\bDate\.now\b|new Date\(\)/.test(readFileSync(join(root, name), 'utf8'))).sort()
+    expect(asking).toEqual([
+      'connectors/folder/store.ts', 'connectors/folder/uploads.ts', 'connectors/kafka/lean.ts', 'connectors/postgres-source/receive.ts', 'connectors/s3/route.ts',
+      'src/metrics/run-metrics.ts', 'src/pipeline/capture.ts', 'src/pipeline/mirror.ts', 'src/pipeline/table-topics.ts', 'src/progress.ts',
+    ])
+  })
+
   test('the ports know only the core', () => expect(outside(/^src\/core\//, /^src\/ports\.ts$/)).toEqual([]))
 
   test('a connector imports the core, the ports and packages, never a stage or another connector', () => {

@@ -70,7 +70,7 @@ describe('partitions', () => {
       insert into events_2 values (301, 202, 'b'); release s; commit; create table events_3 partition of events ${BOUNDS(300)} partition by range (at);
       create table events_3a partition of events_3 ${BOUNDS(300)}; insert into events values (302, 303, 'c')`)
     await rig.caughtUp(running)
-    await sleep(1_500)
+    await sleep(1_100)
     await running.stop()
     await session.query(`create table events_4 partition of events ${BOUNDS(400)}; insert into events values (304, 404, 'd'); update events set at = 405 where id = 300`)
     await session.end()

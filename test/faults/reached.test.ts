@@ -1,3 +1,4 @@
+import dns from 'node:dns'
 import { copyFile, chown, chmod, readFile, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -34,6 +35,45 @@ test('no slot is free: named, and nothing is left behind', async () => {
   } finally {
     await rig.source.query(`select pg_drop_replication_slot(slot_name) from pg_replication_slots where slot_name = 'taken'`)
     await rig.close()
+  }
+})
+
+test('the name of the source is not known for a while, and leads elsewhere then: it is asked again for each connection', async () => {
+  const system = dns.lookup
+  let address: string | null = '127.0.0.1'
+  let asked = 0
+  // In the place of the system's resolver, which every connection asks.
+  const resolver = (name: string, ...rest: unknown[]): void => {
+    if (name !== 'source.rekey.test') return (system as unknown as (...all: unknown[]) => void)(name, ...rest)
+    asked++
+    const options = rest[0] as { all?: boolean }
+    const done = rest.at(-1) as (error: Error | null, found?: unknown, family?: number) => void
+    if (address === null) done(Object.assign(new Error('no such name'), { code: 'ENOTFOUND' }))
+    else if (options.all) done(null, [{ address, family: 4 }])
+    else done(null, address, 4)
+  }
+  dns.lookup = resolver as unknown as typeof dns.lookup
+  const link = await startProxy(servers.source)
+  const rig = await parentsRig(servers, { through: { source: (url) => link.through(url).replace('127.0.0.1', 'source.rekey.test') } })
+  try {
+    address = null
+    expect(await failureOf(rig.start())).toMatchObject({ code: 'REMOTE', exit: 6, message: expect.stringContaining('ENOTFOUND') as string })
+    address = '127.0.0.1'
+    await withBridge(rig, async (running) => {
+      const restarts = (): number => running.notes.filter(({ event }) => event === 'restart').length
+      // Nobody listens at the second address.
+      for (const [at, to] of [null, '127.0.0.99', '127.0.0.1'].entries()) {
+        const [before, times] = [restarts(), asked]
+        address = to
+        if (at === 0) link.cut()
+        if (to !== '127.0.0.1') await expect.poll(() => restarts() > before && asked > times, { timeout: 20_000 }).toBe(true)
+        await rig.source.query(`update parents set name = 'to ${at}' where id = ${at + 1}`)
+      }
+    })
+  } finally {
+    dns.lookup = system
+    await rig.close()
+    await link.close()
   }
 })
 

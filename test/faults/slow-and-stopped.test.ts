@@ -103,6 +103,31 @@ test('one whose lines swallow everything is taken over at once; when they are wh
   }
 })
 
+test('lines that carry 64 kB a second, every byte by itself, and 200 ms late', async () => {
+  const links = { source: await startProxy(source), destination: await startProxy(destination) }
+  const rig = await parentsRig(servers, { rows: 50, through: { source: links.source.through, destination: links.destination.through } })
+  try {
+    const running = rig.start()
+    await rig.caughtUp(running)
+    for (const link of [links.source, links.destination]) {
+      link.narrow(64_000)
+      link.delay(200)
+    }
+    await rig.source.query(`insert into children select i, 1 + i % 50, i, repeat('narrow ', 8) from generate_series(1000, 1150) i; update parents set name = 'far' where id < 20; delete from children where id > 1120`)
+    await rig.caughtUp(running)
+    expect(running.notes.filter(({ level }) => level === 'warn')).toEqual([])
+    for (const link of [links.source, links.destination]) {
+      link.narrow(0)
+      link.delay(0)
+    }
+    await running.stop()
+    expect(await rig.differences()).toEqual([])
+  } finally {
+    await rig.close()
+    await Promise.all([links.source.close(), links.destination.close()])
+  }
+})
+
 test('lines on which every byte takes 50 ms each way', async () => {
   const links = { source: await startProxy(source), destination: await startProxy(destination) }
   const rig = await parentsRig(servers, { rows: 300, through: { source: links.source.through, destination: links.destination.through } })

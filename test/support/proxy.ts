@@ -19,6 +19,8 @@ export interface Proxy {
   thaw(): void
   /** Every byte arrives this many milliseconds later, each way, in order. 0 ends it. */
   delay(ms: number): void
+  /** So many bytes a second go each way, each in a segment of its own. 0 ends it. */
+  narrow(bytesPerSecond: number): void
   /** Forwards this many more bytes one way, over all connections, then resets the connection that reached the number. Once. */
   cutAfterBytes(bytes: number, direction?: Direction): void
   /** Resets all connections and stops listening. */
@@ -29,6 +31,7 @@ interface Faults {
   frozen: boolean
   lost: Direction | null
   delay: number
+  rate: number
   budget: { left: number; direction: Direction } | null
 }
 
@@ -40,7 +43,7 @@ interface Link {
 
 /** A TCP proxy on 127.0.0.1 between a client and `target`, with faults on request. */
 export async function startProxy(target: { readonly host: string; readonly port: number }): Promise<Proxy> {
-  const faults: Faults = { frozen: false, lost: null, delay: 0, budget: null }
+  const faults: Faults = { frozen: false, lost: null, delay: 0, rate: 0, budget: null }
   const links = new Set<Link>()
   const listener = createServer({ allowHalfOpen: true, noDelay: true }, (downstream) => {
     const upstream = connect({ ...target, allowHalfOpen: true, noDelay: true })
@@ -70,6 +73,7 @@ export async function startProxy(target: { readonly host: string; readonly port:
       }
     },
     delay(ms) { faults.delay = ms },
+    narrow(bytesPerSecond) { faults.rate = bytesPerSecond },
     cutAfterBytes(bytes, direction = 'down') { faults.budget = { left: bytes, direction } },
     close: () => new Promise((resolve) => {
       listener.close(() => resolve())
@@ -144,11 +148,22 @@ function pumpOf(way: Way, faults: Faults, watch: { lose(): void; reset(): void }
         timer ??= setTimeout(() => { timer = null; run() }, wait)
         return
       }
+      if (faults.rate > 0 && queue[0].chunk) return trickle(queue[0].chunk)
       const { chunk } = queue.shift()!
       queued -= chunk?.length ?? 0
       if (chunk) write(chunk)
       else way.to.end()
     }
+  }
+  /** What may go within 10 ms, byte by byte; the rest stays first. */
+  function trickle(chunk: Buffer): void {
+    if (timer) return
+    const most = Math.min(chunk.length, Math.ceil(faults.rate / 100))
+    for (let i = 0; i < most; i++) write(chunk.subarray(i, i + 1))
+    queued -= most
+    if (most === chunk.length) queue.shift()
+    else queue[0].chunk = chunk.subarray(most)
+    timer = setTimeout(() => { timer = null; run() }, 10)
   }
   function write(chunk: Buffer): void {
     const budget = faults.budget?.direction === way.direction ? faults.budget : null

@@ -64,7 +64,8 @@ export async function startPair(major: Server['major'], { slots = false } = {}):
     async holds(slot) {
       const sql = `exists (select from pg_replication_slots where slot_name = '${slot}' and to_jsonb(pg_replication_slots) ->> 'synced' = 'true' and not temporary)`
       for (const end = Date.now() + 40_000; await ask(standby, sql) !== 'true'; await sleep(100)) {
-        // What sync_replication_slots does by itself, after up to half a minute.
+        // What a primary does every 15 s, and sync_replication_slots after up to half a minute.
+        await ask(primary, 'pg_log_standby_snapshot()')
         await ask(standby, 'pg_sync_replication_slots()')
         if (Date.now() > end) throw new Error('the standby has not got the slot')
       }
