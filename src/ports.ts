@@ -147,7 +147,7 @@ export interface Destination {
   /**
    * Rows, ledger, journal, parked rows and checkpoint in one transaction, chained to the checkpoint before it. Resolves when that
    * transaction is durable; for a plan that is not the last of its transaction, when the part is in the open transaction. Up to two may
-   * be under way. Rejects with RekeyError (sqlstate set) with nothing applied; with STALE when the ledger does not have what the plan relied on.
+   * be under way. Rejects with RekeyError (sqlstate set) with nothing applied; with 25P02 where what it continues is not open any more; with STALE when the ledger does not have what the plan relied on.
    */
   apply(plan: WritePlan): Promise<void>
   /** Rolls back what is open: nothing remains of attempts and of parts whose plan was not the last. */

@@ -194,6 +194,7 @@ export function postgresDestination(options: DestinationOptions): PostgresDestin
     },
     async apply(plan) {
       const { wire, writer } = live()
+      if (plan.continues && !open) throw new RekeyError('REMOTE', 'the transaction was rolled back that a plan continues', { sqlstate: '25P02' })
       const message: Message = { sql: open ? [] : beginning(), copies: [] }
       if (noting && !noted && plan.parts.length > 0) message.sql.push(noteOurs(options.pipeline))
       noted ||= plan.parts.length > 0

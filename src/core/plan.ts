@@ -147,6 +147,8 @@ export interface WritePlan {
   } | null
   /** False for a part of a source transaction that goes on: nothing is committed yet. */
   readonly last: boolean
+  /** True behind a part that was not the last: it is refused where that part was rolled back since, so that no transaction is applied in half. */
+  readonly continues?: boolean
   /** set: per-row triggers off and foreign keys proven set by set; engine: Postgres's own triggers. */
   readonly checks: 'engine' | 'set'
   readonly rows: number

@@ -92,7 +92,7 @@ async function launch(transactions: readonly Transaction[], options: DeliverOpti
   const next = nextCheckpoint(transactions, { ...state.chain, totals: totalled(state.chain.totals, planned) }, options)
   const { last } = transactions.at(-1)!
   const parts = later ? [...planned.parts, ...proven(state, last ? 0 : MOST_PARENTS)] : [...proven(state, 0), ...planned.parts]
-  const plan = planOf({ planned: { ...planned, parts }, decisions, before: state.chain, next, last })
+  const plan = planOf({ planned: { ...planned, parts }, decisions, before: state.chain, next, last, continues: state.midway })
   state.chain = plan.last ? next : { ...state.chain, totals: next.totals }
   state.midway = !plan.last
   const done = options.destination.apply(plan).then(() => null, (error: RekeyError) => error)

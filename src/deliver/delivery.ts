@@ -171,14 +171,15 @@ export interface PlanInput {
   readonly before: Checkpoint
   readonly next: Checkpoint
   readonly last: boolean
+  readonly continues?: boolean
   readonly parked?: WritePlan['parked']
 }
 
-export function planOf({ planned, decisions, before, next, last, parked = [] }: PlanInput): WritePlan {
+export function planOf({ planned, decisions, before, next, last, continues = false, parked = [] }: PlanInput): WritePlan {
   const { epoch, commitLsn, endLsn, convergeLsn, phase } = next
   return {
     parts: planned.parts, decisions, parked, unparked: [], before: before.commitLsn, after: { epoch, commitLsn, endLsn, convergeLsn, phase },
-    totals: next.totals, chunk: null, last, checks: planned.checks, rows: planned.rows, objects: planned.objects,
+    totals: next.totals, chunk: null, last, continues, checks: planned.checks, rows: planned.rows, objects: planned.objects,
   }
 }
 

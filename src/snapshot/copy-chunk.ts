@@ -88,9 +88,10 @@ async function copyFast(chunk: CopyChunk, made: Decision[], context: ChunkContex
       if (error) throw error
     }
   }
+  let sent = 0
   const send = async (plan: WritePlan): Promise<void> => {
     await landed(IN_FLIGHT - 1)
-    flights.push(destination.apply(plan).then(() => {
+    flights.push(destination.apply({ ...plan, continues: sent++ > 0 }).then(() => {
       for (const part of plan.parts) releaseWrites(part.writes)
       return null
     }, (error: Error) => error))

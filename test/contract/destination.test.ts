@@ -140,6 +140,16 @@ function destinationContract(name: string, make: () => Promise<Fixture>): void {
       expect(await seen()).toEqual(['a', null, null, '1'])
     })
 
+    it('what comes behind a part that failed is refused, however late it comes', async () => {
+      const { destination } = await opened()
+      await expect(destination.apply(at.plan(0n, { parents: [['x', 'X'], ['y', 'X']] }, { last: false }))).rejects.toMatchObject({ sqlstate: '23505' })
+      await expect(destination.apply(at.plan(0n, { parents: [['a', 'A']] }, { continues: true }))).rejects.toMatchObject({ sqlstate: '25P02' })
+      expect(await seen()).toEqual([null, null, null, '0'])
+      await destination.apply(at.plan(0n, { parents: [['b', 'B']] }, { last: false }))
+      await destination.apply(at.plan(0n, { parents: [['c', 'C']] }, { continues: true }))
+      expect(await seen()).toEqual(['b c', null, null, '1'])
+    })
+
     it('undo leaves nothing of parts and attempts', async () => {
       const { destination } = await opened()
       await destination.apply(at.plan(0n, { parents: [['a', 'A']] }, { last: false, decisions: [decision('a')] }))
