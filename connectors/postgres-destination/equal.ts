@@ -1,9 +1,12 @@
 import type { CatalogTable } from '../../src/core/catalog.ts'
 import { quoteIdent } from '../../src/core/quote.ts'
 
-/** The equality of a column's type: `=`, or by its full name where it comes with an extension, whose schema is not on our search path. */
+/**
+ * The equality of a column's type by its full name: that of an extension is not on our search path, and for types such as varchar, whose equality is
+ * text's, somebody's own one in a schema of `destination.searchPath` would fit better.
+ */
 export function equalsOf(table: CatalogTable, column: string): string {
-  return table.columns.find((c) => c.name === column)?.equals ?? '='
+  return table.columns.find((c) => c.name === column)?.equals ?? 'operator(pg_catalog.=)'
 }
 
 /**

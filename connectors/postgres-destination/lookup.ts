@@ -84,7 +84,7 @@ function directType(type: string): string | undefined {
 export async function matchRows(query: Query, question: MatchQuestion, table: CatalogTable | undefined): Promise<string[][]> {
   const values = question.on.map((_, i) => `v${i}`)
   const wrap = (part: MatchQuestion['on'][number], expression: string): string =>
-    part.normalise === 'exact' ? expression : part.normalise === 'lower' ? `lower(${expression})` : `lower(btrim(${expression}))`
+    part.normalise === 'exact' ? expression : part.normalise === 'lower' ? `pg_catalog.lower(${expression})` : `pg_catalog.lower(pg_catalog.btrim(${expression}))`
   const on = question.on.map((part, i) => {
     const value = part.normalise === 'exact' && !directType(question.types[i]) ? `s.${values[i]}::${question.types[i]}` : wrap(part, `s.${values[i]}`)
     const equals = part.normalise === 'exact' && table ? equalsOf(table, part.column) : '='
@@ -92,7 +92,7 @@ export async function matchRows(query: Query, question: MatchQuestion, table: Ca
   })
   const arrays = question.on.map((part, i) => `$${i + 1}::${(part.normalise === 'exact' && directType(question.types[i])) || 'text'}[]`).join(', ')
   // As the type prints itself and COPY does; a cast to text prints booleans, addresses and padded text in another way.
-  const keys = question.key.map((column) => `format('%s', t.${quoteIdent(column)})`).join(', ')
+  const keys = question.key.map((column) => `pg_catalog.format('%s', t.${quoteIdent(column)})`).join(', ')
   const sql = `select s.ord::text, ${keys} from unnest(${arrays}) with ordinality s(${values.join(', ')}, ord) join ${quoteName(question.table)} t on ${on.join(' and ')}`
   const rows = await query(sql, question.on.map((_, i) => question.rows.map((row) => row[i])))
   const answer: string[][] = question.rows.map(() => [])

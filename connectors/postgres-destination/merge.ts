@@ -34,7 +34,7 @@ export function mergeStatements({ rule, target }: TableWrite, names: readonly st
   const differs = pairs.map(({ column, expression }) => `(t.${column})::text is distinct from (${expression})::text`).join(' or ')
   const from = `${quoteName(target)} t join ${stage} s on ${key} where ${differs}`
   out.sql.push(
-    `insert into rekey.journal (pipeline, tbl, before) select ${quoteLiteral(scope.pipeline)}, ${quoteLiteral(nameOf(target))}, row_to_json(t) from ${from}`,
+    `insert into rekey.journal (pipeline, tbl, before) select ${quoteLiteral(scope.pipeline)}, ${quoteLiteral(nameOf(target))}, pg_catalog.row_to_json(t) from ${from}`,
     `update ${quoteName(target)} t set ${pairs.map(({ column, expression }) => `${column} = ${expression}`).join(', ')} from ${stage} s where ${key} and (${differs})`,
   )
   return pairs.map(({ name }) => name)

@@ -14,19 +14,19 @@ function ownedRows(rule: TruncatedTable, target: CatalogTable, { pipeline, alias
   const key = rule.targetKey.map((k) => `${alias}.${quoteIdent(k)}`)
   if (rule.prefix === null) {
     const entry = `m.pipeline = ${quoteLiteral(pipeline)} and m.entity = ${quoteLiteral(rule.ledger)} and m.kind in ('inserted', 'adopted')`
-    const known = `exists (select 1 from rekey.id_map m where ${entry} and m.new = concat_ws(E'\\t', ${key.map(copyText).join(', ')}))`
+    const known = `exists (select 1 from rekey.id_map m where ${entry} and m.new = pg_catalog.concat_ws(E'\\t', ${key.map(copyText).join(', ')}))`
     if (rule.fresh.rows === 0) return known
     const same = rule.targetKey.map((k, i) => `${key[i]} ${equalsOf(target, k)} s.${quoteIdent(k)}`).join(' and ')
     return `(${known} or exists (select 1 from ${stageOf(target, 'd')} s where ${same}))`
   }
   const start = rule.prefix.length + 2
-  return `left(${key[0]}, ${start - 1}) = ${quoteLiteral(`${rule.prefix}_`)} and length(${key[0]}) = ${start + 25} and substr(${key[0]}, ${start + 10}, 1) in ('g', 'h', 'a', 'b') and not ${isStranger(pipeline, alias)}`
+  return `pg_catalog.left(${key[0]}, ${start - 1}) = ${quoteLiteral(`${rule.prefix}_`)} and pg_catalog.length(${key[0]}) = ${start + 25} and pg_catalog.substr(${key[0]}, ${start + 10}, 1) in ('g', 'h', 'a', 'b') and not ${isStranger(pipeline, alias)}`
 }
 
 /** A value as the ledger has it: a field of COPY text. */
 function copyText(value: string): string {
   const escaped = [['\\\\', '\\\\\\\\'], ['\\b', '\\\\b'], ['\\t', '\\\\t'], ['\\n', '\\\\n'], ['\\v', '\\\\v'], ['\\f', '\\\\f'], ['\\r', '\\\\r']]
-  return escaped.reduce((text, [from, to]) => `replace(${text}, E'${from}', E'${to}')`, `format('%s', ${value})`)
+  return escaped.reduce((text, [from, to]) => `replace(${text}, E'${from}', E'${to}')`, `pg_catalog.format('%s', ${value})`)
 }
 
 /**

@@ -93,7 +93,7 @@ export const configSchema = z.strictObject({
   source: database,
   destination: database.extend({
     searchPath: z.array(z.string().min(1)).default([])
-      .describe('Schemas for trigger functions and checks of the application that name tables without a schema'),
+      .describe('Schemas for trigger functions and checks of the application that name tables without a schema. Only such in which nobody may create anything whom rekey\'s rights are not for'),
   }),
   mapping: z.string().min(1).describe('Folder with mapping.yaml, relative to this file'),
   log: z.enum(['direct', 'kafka']).default('direct')

@@ -44,6 +44,8 @@ export interface RigOptions {
   readonly mapping: string
   /** Further keys of rekey.yaml. */
   readonly config?: string
+  /** Of the destination's sessions, behind pg_catalog. */
+  readonly searchPath?: readonly string[]
   /** Default: 0s. */
   readonly retain?: string
   /** Rewrites the URL the bridge uses, for instance through a proxy. */
@@ -66,7 +68,7 @@ pipeline: ${options.names ? `named_${randomBytes(6).toString('hex')}` : source.n
 deployment: test
 secret: not-a-secret-at-all
 source: { url: "${through.source?.(source.url) ?? source.url}" }
-destination: { url: "${through.destination?.(destination.url) ?? destination.url}" }
+destination: { url: "${through.destination?.(destination.url) ?? destination.url}", searchPath: ${JSON.stringify(options.searchPath ?? [])} }
 mapping: ${folder}
 retain: ${options.retain ?? '0s'}
 heartbeat: 1s
