@@ -48,13 +48,18 @@ function serverError(said: ErrorFields): RekeyError {
   const known = KNOWN[fields.code ?? '']
   const data = /^2[23]/.test(fields.code ?? '')
   // What a trigger of the application raises may hold a value; our own messages and those about names do not.
-  const text = /^(RK|42)/.test(fields.code ?? '') ? `${fields.code}: ${fields.message}` : `${fields.code} at ${place || 'a statement'}`
+  const text = /^(RK|42)/.test(fields.code ?? '') ? `${fields.code}: ${fields.message}` : `${fields.code}${lacking(fields.code)} at ${place || 'a statement'}`
   // What no repetition changes is not retried: a statement that the server does not take, a trigger that says no.
   const other = verdictOf(fields.code) === 'stop' && fields.code !== '25P02' ? 'INTERNAL' : 'REMOTE'
   return new RekeyError(known ?? (data ? 'CONFLICT' : other), text, {
     sqlstate: fields.code ?? 'XX000',
     constraint: fields.constraint === undefined ? undefined : [fields.schema, fields.table, fields.constraint].filter(Boolean).join('.'),
   })
+}
+
+/** What a server lacks (class 53), in words. */
+function lacking(code: string | undefined): string {
+  return code === '53100' ? ' (the disk of the destination is full)' : code === '53200' ? ' (the destination is out of memory)' : ''
 }
 
 /**

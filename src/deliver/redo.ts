@@ -25,6 +25,9 @@ export async function recover(error: RekeyError, flights: Flight[], options: Del
   await repeat(redo, options, state, signal, verdict)
 }
 
+/** So often a batch is done again before the run says that it is in trouble, and counts the time until it gives up. */
+const MOST_REPEATS = 6
+
 /** The same batch again, after a pause that grows; a lost connection is opened anew and what had been committed after all is left out. */
 async function repeat(redo: readonly Transaction[], options: DeliverOptions, state: State, signal: AbortSignal, first: 'retry' | 'pause'): Promise<void> {
   let verdict: ReturnType<typeof verdictOf> = first
@@ -48,7 +51,7 @@ async function repeat(redo: readonly Transaction[], options: DeliverOptions, sta
       state.chain = state.committed
       if (!(error instanceof RekeyError)) throw error
       verdict = verdictOf(error.sqlstate)
-      if (verdict === 'stop' || verdict === 'data' || error.code === 'FENCED' || error.code === 'RUNNING') throw error
+      if (verdict === 'stop' || verdict === 'data' || error.code === 'FENCED' || error.code === 'RUNNING' || tries >= MOST_REPEATS) throw error
       options.onRetry(error.sqlstate ?? error.code)
     }
   }

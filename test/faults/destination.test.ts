@@ -108,6 +108,26 @@ test('a lock that is held at the destination is waited for and tried again', asy
   }
 })
 
+test('a destination that says that its disk is full is waited for, which is said, and nothing is lost or parked', async () => {
+  const rig = await parentsRig(servers)
+  try {
+    await rig.destination.query(`create table room (left_over boolean); insert into room values (true);
+      create function fills() returns trigger language plpgsql as $$ begin
+        if not (select left_over from public.room) then raise exception 'could not extend file' using errcode = 'disk_full'; end if; return null; end $$;
+      create trigger fills after insert or update on children for each statement execute function fills()`)
+    await withBridge(rig, async (running) => {
+      await rig.destination.query('update room set left_over = false')
+      await rig.source.query("update children set note = 'waited'; update parents set name = 'waited'")
+      for (const end = Date.now() + 20_000; running.notes.length === 0 && Date.now() < end;) await sleep(50)
+      expect(running.notes.map(({ text }) => text)).toEqual([expect.stringContaining('53100 (the disk of the destination is full)')])
+      await rig.destination.query('update room set left_over = true')
+    })
+    expect(await parked(rig)).toEqual([])
+  } finally {
+    await rig.close()
+  }
+})
+
 test('a deadlock that the bridge loses against a user of the destination is tried again', async () => {
   const rig = await parentsRig(servers)
   try {
