@@ -150,7 +150,7 @@ export function postgresDestination(options: DestinationOptions): PostgresDestin
           throw connectError(cause)
         })
         // A commit that a crash of the destination may take back must not free WAL at the source; other levels are the operator's choice.
-        await wire.send(`select set_config('synchronous_commit', 'on', false) where current_setting('synchronous_commit') = 'off'; set lock_timeout = ${options.lockTimeoutMs}`)
+        await wire.send(`select set_config('synchronous_commit', 'on', false) where current_setting('synchronous_commit') = 'off'; ${ENDLESS}; set lock_timeout = ${options.lockTimeoutMs}`)
         await makeStages(wire, options)
         const { writer, checkpoint } = await holder.take(wire, former)
         former = writer
@@ -240,6 +240,9 @@ export function postgresDestination(options: DestinationOptions): PostgresDestin
   }
   return { destination, idMap, query, passedCopy, writer: () => live().writer, close }
 }
+
+/** A setting of PostgreSQL 17 and later, which others refuse at the start of a session. */
+const ENDLESS = "select set_config('transaction_timeout', '0', false) where current_setting('transaction_timeout', true) is not null"
 
 /** Rows that are new, or may be, met one that is not ours. */
 function takenBy(error: unknown, parts: readonly Part[], catalog: Catalog): Taken | null {

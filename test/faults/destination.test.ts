@@ -108,6 +108,29 @@ test('a lock that is held at the destination is waited for and tried again', asy
   }
 })
 
+test('limits of the database for statements, transactions and idle sessions are not for ours', async () => {
+  const retried: string[] = []
+  const rig = await parentsRig(servers, { events: { meter: { retried: (reason) => void retried.push(reason) } } })
+  try {
+    for (const name of ['statement_timeout', 'transaction_timeout', 'idle_in_transaction_session_timeout', 'idle_session_timeout', 'lock_timeout']) {
+      await rig.destination.query(`alter database "${rig.destination.name}" set ${name} = '300ms'`)
+    }
+    await withBridge(rig, async (running) => {
+      const holder = await client(rig.destination.url)
+      await holder.query("set transaction_timeout = 0; set idle_in_transaction_session_timeout = 0; begin; lock table children in access exclusive mode")
+      await rig.source.query("update children set note = 'waited'; update parents set name = 'waited'")
+      await sleep(1_000)
+      await holder.query('commit')
+      await holder.end()
+      await rig.caughtUp(running)
+      expect(running.notes).toEqual([])
+      expect(retried).toEqual([])
+    })
+  } finally {
+    await rig.close()
+  }
+})
+
 test('a destination that says that its disk is full is waited for, which is said, and nothing is lost or parked', async () => {
   const rig = await parentsRig(servers)
   try {
