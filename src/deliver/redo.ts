@@ -26,7 +26,7 @@ export async function recover(error: RekeyError, flights: Flight[], options: Del
 }
 
 /** So often a batch is done again before the run says that it is in trouble, and counts the time until it gives up. */
-const MOST_REPEATS = 6
+const MOST_REPEATS = 5
 
 /** The same batch again, after a pause that grows; a lost connection is opened anew and what had been committed after all is left out. */
 async function repeat(redo: readonly Transaction[], options: DeliverOptions, state: State, signal: AbortSignal, first: 'retry' | 'pause'): Promise<void> {
