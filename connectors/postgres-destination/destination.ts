@@ -8,7 +8,7 @@ import { nameOf } from '../../src/core/relation.ts'
 import type { Part, TableWrite, WritePlan } from '../../src/core/plan.ts'
 import { Taken } from '../../src/core/taken.ts'
 import { quoteIdent, quoteLiteral } from '../../src/core/quote.ts'
-import { connectionSettings } from '../../src/core/session.ts'
+import { connectionSettings, ENDLESS } from '../../src/core/session.ts'
 import type { Destination, IdMap } from '../../src/ports.ts'
 import { reliedSql } from './ledger.ts'
 import { vacateMessage } from './exchange.ts'
@@ -240,9 +240,6 @@ export function postgresDestination(options: DestinationOptions): PostgresDestin
   }
   return { destination, idMap, query, passedCopy, writer: () => live().writer, close }
 }
-
-/** A setting of PostgreSQL 17 and later, which others refuse at the start of a session. */
-const ENDLESS = "select set_config('transaction_timeout', '0', false) where current_setting('transaction_timeout', true) is not null"
 
 /** Rows that are new, or may be, met one that is not ours. */
 function takenBy(error: unknown, parts: readonly Part[], catalog: Catalog): Taken | null {

@@ -1,6 +1,6 @@
 import pg from 'pg'
 import { RekeyError, verdictOf, type ErrorCode } from '../../src/core/errors.ts'
-import { connectionSettings } from '../../src/core/session.ts'
+import { connectionSettings, ENDLESS } from '../../src/core/session.ts'
 import { tlsError } from '../../src/core/tls.ts'
 
 export interface ConnectOptions {
@@ -33,6 +33,7 @@ export async function connect(url: string, options: ConnectOptions = {}): Promis
   client.on('error', () => {})
   try {
     await client.connect()
+    await client.query(ENDLESS)
   } catch (error) {
     client.end().catch(() => {})
     throw remoteError(error, 'connect to the source')

@@ -26,6 +26,9 @@ export const SESSION = {
   idle_in_transaction_session_timeout: '0',
 } as const satisfies Record<string, string>
 
+/** One more of them, to be asked as a query: it came with PostgreSQL 17, and others refuse it at the start of a session. */
+export const ENDLESS = "select set_config('transaction_timeout', '0', false) where current_setting('transaction_timeout', true) is not null"
+
 /**
  * The settings as a startup packet's `options` (`-c name=value …`), which replication connections take too. `more` adds or replaces
  * settings of one connection. Blanks and backslashes in a value are escaped as the server's splitter reads them.

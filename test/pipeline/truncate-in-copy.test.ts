@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import { Client } from 'pg'
 import { expect, test } from 'vitest'
 import { closes } from '../../src/core/totals.ts'
@@ -5,7 +6,7 @@ import { createRig } from '../support/rig.ts'
 import { pair } from '../support/servers.ts'
 
 /** An application may empty its tables, or write them anew, while others are copied: it does not wait for the copy, and nothing is lost. */
-const servers = await pair({ source: 14, destination: 17 })
+const servers = await pair({ source: 17, destination: 14 })
 
 const schema = (key: string): string => `create table gates (id ${key} primary key);
   create table things (id ${key} primary key, n integer);
@@ -34,6 +35,8 @@ test.each([
   const holder = new Client({ connectionString: rig.destination.url })
   try {
     await rig.source.query(ROWS)
+    // The limits of applications are not for a copy, which is one transaction at the source.
+    await rig.source.query(`alter database ${rig.source.name} set transaction_timeout = '1s'; alter database ${rig.source.name} set idle_in_transaction_session_timeout = '1s'`)
     await holder.connect()
     await holder.query('begin; lock table gates in share mode')
     const running = rig.start()
@@ -41,6 +44,7 @@ test.each([
     await expect.poll(() => holder.query("select from pg_locks where relation = 'gates'::regclass and not granted").then(({ rowCount }) => rowCount)).toBe(1)
     await rig.source.query('update things set n = n + 1 where id % 2 = 0; delete from parts where id = 7; update wide set n = 0 where id = 7')
     await rig.source.query(`set lock_timeout = '3s'; ${sql}`)
+    await sleep(1_200)
     await holder.query('rollback')
     await rig.caughtUp(running)
     const text = `begins again at the checkpoint: ${table} was truncated or rewritten at the source before it was copied; what is left is copied as it is now`
