@@ -65,6 +65,15 @@ describe.each([14, 18] as const)('PostgreSQL %i', async (major) => {
     expect((await copyAll('empty', 10, [])).out).toEqual([])
   })
 
+  it('a connection that is lost behind the last row is trouble that passes: whether all rows were there is not known', async () => {
+    await db.query('create table t (id int primary key); insert into t values (1)')
+    const [chunk] = await opened.source.chunks({ schema: 'public', table: 't' }, 10)
+    const rows = opened.source.copy(chunk, ['id'])[Symbol.asyncIterator]()
+    expect((await rows.next()).value.map(valuesOf)).toEqual([['1']])
+    await db.query("select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and query like 'copy%'")
+    await expect(rows.next()).rejects.toMatchObject({ name: 'RekeyError', code: 'REMOTE' })
+  })
+
   it('reads the snapshot of the slot while it lives, on every connection, and says so', async () => {
     await db.query("create table t (id int primary key); insert into t select generate_series(1, 1000)")
     await ensurePublication(db.url, 'p', [{ schema: 'public', table: 't' }])
