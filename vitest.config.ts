@@ -8,6 +8,8 @@ export default defineConfig({
     pool: 'forks',
     maxWorkers: 2,
     testTimeout: 60_000,
+    // The library's own second is too short for a server that starts while others do.
+    expect: { poll: { timeout: 40_000 } },
     hookTimeout: 120_000,
     teardownTimeout: 30_000,
   },

@@ -125,7 +125,7 @@ describe.each([14, 18] as const)('PostgreSQL %i', async (major) => {
       expect(await confirmed()).toBe(before)
       source.confirm(end[0])
       source.confirm(1n)
-      await expect.poll(confirmed, { timeout: 2_000 }).toBe(end[0])
+      await expect.poll(confirmed).toBe(end[0])
       break
     }
     expect(await confirmed()).toBe(end[0])
@@ -258,7 +258,7 @@ it('a server shuts down although its stream is open and idle', async () => {
     await sleep(300)
     const began = performance.now()
     await host.stop()
-    expect(performance.now() - began).toBeLessThan(5_000)
+    expect(performance.now() - began).toBeLessThan(30_000)
     await ended
   } finally {
     stop.abort()

@@ -33,7 +33,7 @@ describe('rediss://', () => {
   it('lets a server in whose certificate is of the authority that is named', async () => {
     expect(await redisFacts({ url: url(), ca: at('ca.pem') })).toMatchObject({ role: 'master' })
     const cache = redisCache({ url: url(), ca: at('ca.pem'), prefix: 'tls', pipeline: 'p', key: Buffer.from('key'), generation: 'one', timeoutMs: 2_000 })
-    await expect.poll(() => cache.state(), { timeout: 5_000 }).toBe('empty')
+    await expect.poll(() => cache.state()).toBe('empty')
     await cache.filled()
     cache.keep([{ entity: 'users', key: '1', id: 'usr_1', kind: 'merged', rule: 'email', evidence: '' }])
     await cache.flushed()

@@ -63,7 +63,7 @@ test('Kafka keeps its records over a kill', async () => {
   await consumer.subscribe({ topic: 'changes', fromBeginning: true })
   const read: string[] = []
   await consumer.run({ eachMessage: async ({ message }) => void read.push(String(message.value)) })
-  await expect.poll(() => read, { timeout: 20_000 }).toEqual(['1', '2', '3'])
+  await expect.poll(() => read).toEqual(['1', '2', '3'])
   await consumer.disconnect()
   await kafka.stop()
 })
@@ -114,7 +114,7 @@ test('Prometheus scrapes a port of ours and evaluates rules; promtool says what 
     const { data } = await answer.json() as { data: { result: { value: [number, string] }[] } }
     return data.result.map((one) => one.value[1])
   }
-  await expect.poll(value, { timeout: 20_000 }).toEqual(['84'])
+  await expect.poll(value).toEqual(['84'])
   await prometheus.stop()
   await new Promise((resolve) => exporter.close(resolve))
 

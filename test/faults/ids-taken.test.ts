@@ -156,7 +156,7 @@ test('children that are copied while their parents still are wait behind one of 
     const running = rig.start()
     // A chunk of things waits for that transaction, and one of parts, whose rows are written, waits for that chunk.
     const written = `select from pg_locks where relation = 'parts'::regclass and mode = 'RowExclusiveLock'`
-    await expect.poll(() => rig.destination.query(written), { timeout: 20_000 }).not.toEqual([])
+    await expect.poll(() => rig.destination.query(written)).not.toEqual([])
     await other.query('commit')
     await rig.caughtUp(running)
     expect(await waiting(rig)).toEqual(['parts 150 insert behind', 'screws 150 insert behind', 'things 150 insert'])

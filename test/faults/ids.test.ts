@@ -52,7 +52,7 @@ test.each(['in the initial copy', 'while it streams'])('an id that a row of the 
 
     // It is tried again in vain while the other row stands there.
     await rig.destination.query(`update rekey.parked set state = 'retry'`)
-    await expect.poll(waiting, { timeout: 20_000 }).toEqual(both)
+    await expect.poll(waiting).toEqual(both)
     await left()
 
     // Nor when it was decided that the row is not carried, and it changes.
@@ -65,7 +65,7 @@ test.each(['in the initial copy', 'while it streams'])('an id that a row of the 
     await left()
 
     await rig.destination.query(`delete from things where id = '${theirs}'; update rekey.parked set state = 'retry' where state <> 'done'`)
-    await expect.poll(waiting, { timeout: 20_000 }).toEqual([])
+    await expect.poll(waiting).toEqual([])
     await running.stop()
     expect(await rig.differences()).toEqual([])
   } finally {

@@ -52,7 +52,7 @@ describe('an object', () => {
       },
     })
     await at.caughtUp(running)
-    await expect.poll(() => at.jobs(), { timeout: 15_000 }).toEqual(['7/goes gone', '7/stays verified'])
+    await expect.poll(() => at.jobs()).toEqual(['7/goes gone', '7/stays verified'])
     const [{ path }] = await at.destination.query('select path from files')
     expect(await at.text(path!)).toBe('made anew')
     expect(await at.text(path!.replace('stays', 'goes'))).toBeNull()
@@ -93,7 +93,7 @@ describe('an object', () => {
     await at.put('7/after', 'after')
     await at.source.query("insert into files values ('shared/x', 7, 'v1')")
     const waits = "select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
-    await expect.poll(() => at.destination.query(waits), { timeout: 20_000 }).toHaveLength(1)
+    await expect.poll(() => at.destination.query(waits)).toHaveLength(1)
     await other.query('commit')
     await other.close()
     await at.source.query("insert into files values ('7/after', 7, 'v1')")
@@ -109,17 +109,17 @@ describe('an object', () => {
     await add(at, '7/a')
     const running = start(at)
     await at.caughtUp(running)
-    await expect.poll(() => at.jobs(), { timeout: 20_000 }).toEqual(['7/a verified'])
+    await expect.poll(() => at.jobs()).toEqual(['7/a verified'])
     const other = await openSession(at.destination.url, 'destination')
     await other.query('begin')
     await other.query(`insert into rekey.object (pipeline, kind, src_store, src_key, dst_store, dst_key, row_lsn, state)
       values ($1, 'object', 'main', 'of another', 'main', 'shared/y', '0/0', 'verified')`, [at.config.pipeline])
     await at.put('shared/y', 'y')
     const waits = "select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
-    await expect.poll(() => at.destination.query(waits), { timeout: 20_000 }).toHaveLength(1)
+    await expect.poll(() => at.destination.query(waits)).toHaveLength(1)
     await other.query('commit')
     await other.close()
-    await expect.poll(() => at.jobs(), { timeout: 30_000 }).toEqual(['7/a verified', 'of another verified', 'shared/y parked CONFLICT'])
+    await expect.poll(() => at.jobs()).toEqual(['7/a verified', 'of another verified', 'shared/y parked CONFLICT'])
   })
 
   test('below a directory that is empty, or was not listed yet: it is asked again, and what comes later goes with the next change', async () => {
@@ -133,14 +133,14 @@ describe('an object', () => {
       execute function later()`)
     await at.source.query("insert into files values ('7/dir', 7, 'v1', null, false, true), ('7/never', 7, 'v1', null, false, true)")
     await at.caughtUp(running)
-    await expect.poll(() => at.jobs(), { timeout: 20_000 }).toContain('7/dir wanted EMPTY')
+    await expect.poll(() => at.jobs()).toContain('7/dir wanted EMPTY')
     await at.put('7/dir/late', 'late')
     await at.settled(running)
     expect(await at.jobs()).toEqual(['7/dir verified', '7/dir/late verified', '7/never verified'])
     await at.put('7/never/now', 'now')
     await at.source.query("update files set etag = 'v2' where path like '7/never'")
     await at.caughtUp(running)
-    await expect.poll(() => at.jobs(), { timeout: 10_000 }).toContain('7/never/now verified')
+    await expect.poll(() => at.jobs()).toContain('7/never/now verified')
   })
 
   test('whose key holds no id, or one that nobody has, is parked and not guessed; what only looks like one, too', async () => {
@@ -151,11 +151,11 @@ describe('an object', () => {
     await at.put('8/found', 'no row, but a project')
     const running = start(at)
     await at.caughtUp(running)
-    await expect.poll(() => at.jobs(), { timeout: 20_000 }).toEqual([
+    await expect.poll(() => at.jobs()).toEqual([
       '424242/noise parked UNRESOLVED', '7/fine verified', '8/found verified', 'exports/99/a parked UNRESOLVED', 'loose parked UNMATCHED',
         'nobody/b parked UNRESOLVED'])
     await at.source.query("insert into projects values (424242, 2, 'now it is one')")
-    await expect.poll(() => at.jobs(), { timeout: 20_000 }).toContain('424242/noise verified')
+    await expect.poll(() => at.jobs()).toContain('424242/noise verified')
   })
 
   test('that changes without a word of its row is found by the sweep, and so is one that came late', async () => {
@@ -164,12 +164,12 @@ describe('an object', () => {
     await at.source.query("insert into files values ('7/late', 7, 'v1')")
     const running = start(at)
     await at.caughtUp(running)
-    await expect.poll(() => at.jobs(), { timeout: 20_000 }).toEqual(['7/a verified', '7/late parked OBJECT_MISSING'])
+    await expect.poll(() => at.jobs()).toEqual(['7/a verified', '7/late parked OBJECT_MISSING'])
     await at.put('7/a', 'changed')
     await at.put('7/late', 'here')
     const [{ path }] = await at.destination.query("select path from files where path like '%/a'")
-    await expect.poll(() => at.text(path!), { timeout: 20_000 }).toBe('changed')
-    await expect.poll(() => at.jobs(), { timeout: 20_000 }).toEqual(['7/a verified', '7/late verified'])
+    await expect.poll(() => at.text(path!)).toBe('changed')
+    await expect.poll(() => at.jobs()).toEqual(['7/a verified', '7/late verified'])
   })
 
   test('is never removed because a listing failed or was empty', async () => {
@@ -180,7 +180,7 @@ describe('an object', () => {
     const running = start(at)
     await at.caughtUp(running)
     const all = ['7/a verified', '7/dir verified', '7/dir/b verified', '8/own verified']
-    await expect.poll(() => at.jobs(), { timeout: 20_000 }).toEqual(all)
+    await expect.poll(() => at.jobs()).toEqual(all)
     await rename(join(at.folder, 'source'), join(at.folder, 'away'))
     await at.source.query("update files set etag = 'v2' where folder")
     await wait(4_000)
@@ -188,7 +188,7 @@ describe('an object', () => {
     expect(now).toEqual([{ n: '0' }])
     for (const { dst_key: key } of await at.destination.query("select dst_key from rekey.object where kind = 'object'")) expect(await at.text(key!)).not.toBeNull()
     await rename(join(at.folder, 'away'), join(at.folder, 'source'))
-    await expect.poll(() => at.jobs(), { timeout: 20_000 }).toEqual(all)
+    await expect.poll(() => at.jobs()).toEqual(all)
   })
 
   test('is not removed with too many others unless somebody agrees; one that others have changed is left', async () => {
@@ -209,8 +209,8 @@ describe('an object', () => {
     const session = await openSession(at.destination.url, 'destination')
     expect(await objectState(session.query, at.config.pipeline).approve()).toBe(60)
     await session.close()
-    await expect.poll(async () => (await at.jobs()).filter((job) => job.endsWith(' gone')).length, { timeout: 20_000 }).toBe(59)
-    await expect.poll(() => at.jobs(), { timeout: 20_000 }).toContain('7/f3 gone OBJECT_CHANGED')
+    await expect.poll(async () => (await at.jobs()).filter((job) => job.endsWith(' gone')).length).toBe(59)
+    await expect.poll(() => at.jobs()).toContain('7/f3 gone OBJECT_CHANGED')
     expect(await at.text(changed!)).toBe('theirs')
   })
 })

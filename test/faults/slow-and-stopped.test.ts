@@ -14,7 +14,7 @@ afterAll(() => source.stop())
 const servers = { source, destination }
 
 async function applied(rig: Rig, name: string): Promise<void> {
-  await expect.poll(() => rig.destination.query(`select count(*)::text as n from parents where name = '${name}'`), { timeout: 30_000 }).toEqual([{ n: '20' }])
+  await expect.poll(() => rig.destination.query(`select count(*)::text as n from parents where name = '${name}'`)).toEqual([{ n: '20' }])
 }
 
 test('a bridge that stands still for longer than the source waits goes on when it wakes up', async () => {

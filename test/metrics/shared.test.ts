@@ -36,7 +36,7 @@ test('what several processes say they have applied adds up to what was applied, 
   const start = async (): Promise<void> => {
     const running = rig.start({ role: 'deliver' })
     processes.push(running)
-    await expect.poll(() => running.notes.some((note) => note.event === 'partition'), { timeout: 30_000 }).toBe(true)
+    await expect.poll(() => running.notes.some((note) => note.event === 'partition')).toBe(true)
   }
   const capture = rig.start({ role: 'capture' })
   const workload = rootsWorkload({ url: rig.source.url, seed, sessions: 2, pause: 10 })

@@ -171,7 +171,7 @@ test('what a trigger makes and the source does not have is the destination\'s ow
     expect(await waiting()).toEqual([{ tbl: 'public.users', key: '2', op: 'delete', sqlstate: '23503', behind: 'false' },
       { tbl: 'public.groups', key: '12', op: 'delete', sqlstate: expect.anything(), behind: expect.anything() }])
     await rig.destination.query(`delete from user_to_groups where uid = ${bob}; update rekey.parked set state = 'retry'`)
-    await expect.poll(waiting, { timeout: 20_000 }).toEqual([])
+    await expect.poll(waiting).toEqual([])
     for (const one of Object.values(await totals())) expect(closes(one)).toBe(true)
     await same(rig)
     await running.stop()

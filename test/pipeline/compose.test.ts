@@ -81,7 +81,7 @@ test('what docker-compose.yml starts carries rows and objects, tells its health,
   }))
   const early = Promise.race(running.map(({ rekey, role }) => rekey.ended.then(({ said }) => { throw new Error(`${role}: ${said}`) })))
   const number = (sql: string) => () => to.query(sql).then(([{ n }]) => Number(n), () => null)
-  const becomes = (sql: string, n: number) => Promise.race([early, expect.poll(number(sql), { timeout: 40_000 }).toBe(n)])
+  const becomes = (sql: string, n: number) => Promise.race([early, expect.poll(number(sql)).toBe(n)])
   await becomes('select count(*) as n from projects', 3_001)
   await from.query("insert into users (email, name) values ('late@example.org', 'late')")
   await becomes("select count(*) as n from users where name = 'late'", 1)

@@ -34,7 +34,7 @@ async function shared(rig: Rig, members: number): Promise<Group['members']> {
   await expect.poll(async () => {
     found = await groupOf(rig)
     return [found.state, found.members.size, [...found.members.values()].flat().sort((a, b) => a - b)]
-  }, { timeout: 40_000 }).toEqual(['Stable', members, Array.from({ length: PARTITIONS }, (_, i) => i)])
+  }).toEqual(['Stable', members, Array.from({ length: PARTITIONS }, (_, i) => i)])
   return found.members
 }
 
@@ -60,7 +60,7 @@ test('deliver processes are the members of one group, which shows how far they a
     expect([...before.values()].map((mine) => mine.length)).toEqual([2, 2, 2])
     await insert(1_000, 1_300)
     await drained(rig)
-    await expect.poll(async () => new Set(await takers(rig)).size, { timeout: 20_000 }).toBe(3)
+    await expect.poll(async () => new Set(await takers(rig)).size).toBe(3)
     expect(await takers(rig)).not.toContain(null)
     // What Kafka's tools show as lag goes to nothing.
     const lags = () => administered(broker, async (admin) => {
@@ -69,7 +69,7 @@ test('deliver processes are the members of one group, which shows how far they a
       return partitions.map(({ partition, offset }) => high.get(partition)! - Number(offset))
     })
     // A heartbeat that came meanwhile is not told of yet.
-    await expect.poll(async () => Math.max(...(await lags())), { timeout: 20_000 }).toBeLessThan(10)
+    await expect.poll(async () => Math.max(...(await lags()))).toBeLessThan(10)
 
     const begun = (): number => children.flatMap(({ lines }) => lines.filter((line) => /: takes partition \d/.test(line))).length
     const had = begun()
@@ -127,7 +127,7 @@ test('a run that another version began, with its leases, goes on in the group', 
   const lanes = async (): Promise<number> => (await rig.destination.query('select from rekey.lane').catch(() => [])).length
   try {
     const first = rig.start()
-    await expect.poll(lanes, { timeout: 20_000 }).toBe(2)
+    await expect.poll(lanes).toBe(2)
     await first.stop()
     await rig.destination.query(`drop table rekey.taken, rekey.united, rekey.topic_id;
       create table rekey.member (pipeline text, member text, alive_until timestamptz); create table rekey.lease (pipeline text, partition integer, member text)`)

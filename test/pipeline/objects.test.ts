@@ -51,10 +51,10 @@ describe('objects', () => {
 
     await at.source.query("delete from files where path like 'exports%'")
     await at.caughtUp(running)
-    await expect.poll(() => at.jobs(), { timeout: 10_000 }).toEqual(['7/a b/é%2F+.txt verified', 'exports/2/x.zip gone'])
+    await expect.poll(() => at.jobs()).toEqual(['7/a b/é%2F+.txt verified', 'exports/2/x.zip gone'])
     expect(await at.text('exports/usr_b_there/x.zip')).toBeNull()
     expect(await at.differences()).toEqual([])
-    await expect.poll(() => running.latest()!.objects, { timeout: 5_000 }).toMatchObject({ done: 1, waiting: 0, parked: 0, leaving: 0,
+    await expect.poll(() => running.latest()!.objects).toMatchObject({ done: 1, waiting: 0, parked: 0, leaving: 0,
       etaSeconds: 0 })
   })
 
@@ -76,7 +76,7 @@ describe('objects', () => {
     expect([await at.text(`${path}/new`), await at.text(`${path}/a`)]).toEqual(['new', 'changed'])
     await at.source.query('delete from files')
     await at.caughtUp(running)
-    await expect.poll(() => at.jobs(), { timeout: 10_000 }).toEqual(['7/dir gone', ...['a', 'b//d', 'b/c',
+    await expect.poll(() => at.jobs()).toEqual(['7/dir gone', ...['a', 'b//d', 'b/c',
       'new'].map((name) => `7/dir/${name} gone`)])
     expect(await at.text(`${path}/a`)).toBeNull()
   })
@@ -95,7 +95,7 @@ describe('objects', () => {
     expect(await at.jobs()).toEqual(['7/a verified'])
     await at.source.query('delete from notes')
     await at.caughtUp(running)
-    await expect.poll(() => at.jobs(), { timeout: 10_000 }).toEqual(['7/a gone'])
+    await expect.poll(() => at.jobs()).toEqual(['7/a gone'])
   })
 
   test('before: nobody ever sees a row without its object, and what depends on the row comes behind it', async () => {
@@ -123,7 +123,7 @@ describe('objects', () => {
       }
     })()
     try {
-      await expect.poll(() => running.latest()?.phase, { timeout: 20_000 }).toBe('stream')
+      await expect.poll(() => running.latest()?.phase).toBe('stream')
       for (let n = 40; n < 80; n++) await add(n)
       // Comes and goes while its object is not there at all.
       await at.source.query("insert into files values ('7/never', 7, 'e', 1)")
@@ -131,8 +131,7 @@ describe('objects', () => {
       await wait(300)
       await at.source.query("delete from files where path = '7/never'")
       await at.caughtUp(running)
-      await expect.poll(async () => (await at.destination.query("select 1 from rekey.parked where state in ('waiting', 'retry')")).length,
-        { timeout: 20_000 }).toBe(0)
+      await expect.poll(async () => (await at.destination.query("select 1 from rekey.parked where state in ('waiting', 'retry')")).length).toBe(0)
     } finally {
       looking = false
       await looks
@@ -143,7 +142,7 @@ describe('objects', () => {
     expect(await at.differences()).toEqual([])
     // What a run tells of itself lags behind what it has committed.
     const parked = () => Object.values(running.latest()!.totals).reduce((sum, t) => sum + t.parked, 0)
-    await expect.poll(parked, { timeout: 10_000 }).toBe(0)
+    await expect.poll(parked).toBe(0)
     for (const t of Object.values(running.latest()!.totals)) {
       expect(t.read).toBe(t.inserted + t.updated + t.merged + t.deleted + t.parked + Object.values(t.skipped).reduce((a, b) => a + b, 0))
     }

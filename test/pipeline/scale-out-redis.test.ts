@@ -49,19 +49,19 @@ test('several deliver processes share one Redis, which is emptied, killed and co
   const filled = async (): Promise<boolean> => (await client.hget(`rekey:${rig.config.pipeline}:state`, 'full')) === '1'
   try {
     for (let i = 0; i < 3; i++) running.push(rig.start({ role: 'deliver' }))
-    await expect.poll(() => running.slice(1).every((one) => one.notes.some((note) => note.event === 'partition')), { timeout: 40_000 }).toBe(true)
+    await expect.poll(() => running.slice(1).every((one) => one.notes.some((note) => note.event === 'partition'))).toBe(true)
     const working = work()
-    await expect.poll(filled, { timeout: 15_000 }).toBe(true)
+    await expect.poll(filled).toBe(true)
     await sleep(1_000)
     await client.flushall()
-    await expect.poll(filled, { timeout: 15_000 }).toBe(true)
+    await expect.poll(filled).toBe(true)
     await redis.kill()
     await sleep(1_000)
     await redis.restart()
-    await expect.poll(() => filled().catch(() => false), { timeout: 20_000 }).toBe(true)
+    await expect.poll(() => filled().catch(() => false)).toBe(true)
     await sleep(1_000)
     // How long that takes depends on what else the machine does.
-    await expect.poll(() => count.known.redis, { timeout: 30_000 }).toBeGreaterThan(100)
+    await expect.poll(() => count.known.redis).toBeGreaterThan(100)
     stop.abort()
     await working
     await drained(rig, { seconds: 60 })

@@ -100,7 +100,7 @@ test('odd names of databases, schemas and constraints: planned, copied, streamed
       { tbl: `${schema}.${children}`, key: '6', sqlstate: 'RK003', reason: 'waits behind a parked row', behind: 't' },
     ])
     await rig.destination.query(`delete from ${table(parents)} where id = 'theirs'; alter table ${table(children)} drop constraint ${quoted('chk;-- "1"')}; update rekey.parked set state = 'retry'`)
-    await expect.poll(() => rig.destination.query(`select from rekey.parked where state <> 'done'`), { timeout: 20_000 }).toEqual([])
+    await expect.poll(() => rig.destination.query(`select from rekey.parked where state <> 'done'`)).toEqual([])
     await rig.caughtUp(running)
     await running.stop()
     expect(await rig.differences()).toEqual([])

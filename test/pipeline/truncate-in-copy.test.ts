@@ -40,7 +40,7 @@ test.each([
     await holder.connect()
     await holder.query('begin; lock table gates in share mode')
     const running = rig.start()
-    await expect.poll(() => running.latest()?.phase, { timeout: 10_000 }).toBe('snapshot')
+    await expect.poll(() => running.latest()?.phase).toBe('snapshot')
     await expect.poll(() => holder.query("select from pg_locks where relation = 'gates'::regclass and not granted").then(({ rowCount }) => rowCount)).toBe(1)
     await rig.source.query('update things set n = n + 1 where id % 2 = 0; delete from parts where id = 7; update wide set n = 0 where id = 7')
     await rig.source.query(`set lock_timeout = '3s'; ${sql}`)

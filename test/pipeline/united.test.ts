@@ -22,7 +22,7 @@ function rootsRig(partitions: number, more = ''): Promise<Rig> {
 }
 
 const begun = (rig: Rig): Promise<void> =>
-  expect.poll(async () => (await rig.destination.query('select from rekey.lane').catch(() => [])).length, { timeout: 30_000 }).toBeGreaterThan(0)
+  expect.poll(async () => (await rig.destination.query('select from rekey.lane').catch(() => [])).length).toBeGreaterThan(0)
 
 test('parked rows are tried again while one partition is behind, which misses nothing by it', async () => {
   const rig = await rootsRig(2)
@@ -35,16 +35,16 @@ test('parked rows are tried again while one partition is behind, which misses no
     // It has one of that name, so all are brought to one point before the row is parked.
     await rig.destination.query("insert into people values ('theirs', 'nobody', null, 1)")
     await rig.source.query("insert into people values (21, 'nobody', null, 1)")
-    await expect.poll(async () => (await rig.destination.query(WAITING)).length, { timeout: 10_000 }).toBe(1)
-    await expect.poll(() => running.notes.some(({ event }) => event === 'part'), { timeout: 10_000 }).toBe(true)
+    await expect.poll(async () => (await rig.destination.query(WAITING)).length).toBe(1)
+    await expect.poll(() => running.notes.some(({ event }) => event === 'part')).toBe(true)
     // A lock keeps the second partition where it is, and the first one goes on.
     const [held, free] = [1, 0].map((wanted) => Array.from({ length: 20 }, (_, i) => i + 1).find((id) => partitionFor(`public.people\n${id}`, 2) === wanted)!)
     await blocker.query('begin')
     await blocker.query(`select from people where name = 'p${held}' for update`)
     await rig.source.query(`update people set version = 2 where id = ${held}; update people set version = 2 where id = ${free}`)
-    await expect.poll(() => rig.destination.query(`select version from people where name = 'p${free}'`), { timeout: 10_000 }).toEqual([{ version: '2' }])
+    await expect.poll(() => rig.destination.query(`select version from people where name = 'p${free}'`)).toEqual([{ version: '2' }])
     await rig.destination.query("delete from people where id = 'theirs'; update rekey.parked set state = 'retry' where state = 'waiting'")
-    await expect.poll(async () => (await rig.destination.query(WAITING)).length, { timeout: 20_000 }).toBe(0)
+    await expect.poll(async () => (await rig.destination.query(WAITING)).length).toBe(0)
     await blocker.query('rollback')
     await rig.caughtUp(running)
     expect(await rig.differences()).toEqual([])
@@ -72,7 +72,7 @@ test('what was sent behind a transaction that goes alone waits for other partiti
     await rig.source.query('delete from tasks where id = 12')
     await rig.source.query(`insert into tasks values (12, ${here}, 1, null, 12, 'b', 2)`)
     const waits = "select from pg_stat_activity where wait_event_type = 'Lock' and application_name like 'rekey%'"
-    await expect.poll(async () => (await rig.destination.query(waits)).length, { timeout: 20_000 }).toBe(1)
+    await expect.poll(async () => (await rig.destination.query(waits)).length).toBe(1)
     // Longer than it waits for a lock.
     await new Promise((resolve) => setTimeout(resolve, 3_000))
     await blocker.query('rollback')
@@ -111,7 +111,7 @@ test('where every transaction has rows of two roots that need each other, or row
     await Promise.all(children.slice(1).map((child) => child.heard(/: takes partition \d/)))
     await circles(0, 100)
     const { united } = destinationState(session.query, rig.config.pipeline)
-    await expect.poll(united, { timeout: 20_000 }).not.toBe(null)
+    await expect.poll(united).not.toBe(null)
     const working = circles(100, 1_500)
     // Who leads is killed while it does.
     const by = await united()
