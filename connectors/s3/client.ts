@@ -4,13 +4,7 @@ import type { S3Client, S3ClientConfig, ServerSideEncryption } from '@aws-sdk/cl
 import { sendHeaders } from './headers.ts'
 import { openHttp } from './http.ts'
 import { learnRoute, type Route } from './route.ts'
-
-export interface S3Credentials {
-  readonly accessKeyId: string
-  readonly secretAccessKey: string
-  readonly sessionToken?: string
-  readonly expiration?: Date
-}
+import type { S3Credentials } from './signature.ts'
 
 export interface S3Options {
   readonly bucket: string

@@ -5,8 +5,8 @@ import type { ObjectContent, StoredBytes } from '../../src/ports.ts'
 import { ask } from './ask.ts'
 import { putByRoute } from './by-route.ts'
 import { encryptionOf, type Session } from './client.ts'
+import { addressOf, head } from './head.ts'
 import { described } from './info.ts'
-import { addressOf, head } from './store.ts'
 import { base64Of, copySource, etagOf, hexOf } from './text.ts'
 
 export interface Put {

@@ -1,6 +1,12 @@
 import { createHmac, createSecretKey, hash, type BinaryLike, type KeyObject } from 'node:crypto'
-import type { S3Credentials } from './client.ts'
 import { encoded } from './text.ts'
+
+export interface S3Credentials {
+  readonly accessKeyId: string
+  readonly secretAccessKey: string
+  readonly sessionToken?: string
+  readonly expiration?: Date
+}
 
 export interface Unsigned {
   readonly method: string

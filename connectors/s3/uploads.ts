@@ -5,9 +5,9 @@ import type { ObjectContent, ObjectUploads, Upload } from '../../src/ports.ts'
 import { ask } from './ask.ts'
 import { partByRoute } from './by-route.ts'
 import { encryptionOf, type Session } from './client.ts'
+import { addressOf } from './head.ts'
 import { described } from './info.ts'
 import { bodyOf, conditionOf, withBody, writtenOf } from './put.ts'
-import { addressOf } from './store.ts'
 import { base64Of, copySource, etagOf, hexOf, listedKey } from './text.ts'
 
 /** S3's multipart uploads, with a SHA-256 for each part. */

@@ -1,6 +1,6 @@
 import type { OrderedKey } from './ids/ids.ts'
 import type { ColumnRule, Mapping, TableRule, ValueMap } from './mapping.ts'
-import { objectColumns } from './objects/named.ts'
+import { objectColumns } from './objects/columns.ts'
 import { nameOf, type Relation } from './relation.ts'
 import { RekeyError } from './errors.ts'
 import type { Lsn } from './lsn.ts'

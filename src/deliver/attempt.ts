@@ -5,10 +5,16 @@ import type { RowObjects } from '../core/objects/named.ts'
 import { nameOf, type Relation } from '../core/relation.ts'
 import { Taken } from '../core/taken.ts'
 import type { Outcome } from '../core/totals.ts'
-import type { Item } from './careful.ts'
 import type { Planned, Planner } from '../planning/planner.ts'
 import type { Destination } from '../ports.ts'
 import type { Conflict } from '../planning/resolve.ts'
+
+/** One change on its own, with its place in the source's history. */
+export interface Item {
+  readonly transaction: Transaction
+  readonly change: Change
+  readonly ordinal: number
+}
 
 /** What an attempt needs, and what it adds to. */
 export interface Trying {

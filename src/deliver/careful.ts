@@ -1,4 +1,4 @@
-import { attempt, attemptOrExchange, type Fault, sqlstateOf, type Trying } from './attempt.ts'
+import { attempt, attemptOrExchange, type Fault, type Item, sqlstateOf, type Trying } from './attempt.ts'
 import type { Change, Transaction } from '../core/change.ts'
 import { RekeyError, verdictOf } from '../core/errors.ts'
 import { mayBeFirst } from '../core/gather.ts'
@@ -10,13 +10,6 @@ import { nameOf } from '../core/relation.ts'
 import { type Outcome, TRUNCATED } from '../core/totals.ts'
 import type { Planned } from '../planning/planner.ts'
 import type { Refused } from '../planning/refused.ts'
-
-/** One change on its own, with its place in the source's history. */
-export interface Item {
-  readonly transaction: Transaction
-  readonly change: Change
-  readonly ordinal: number
-}
 
 export interface Careful {
   /** The changes that could not be applied, in source order, as `parked` has them. */

@@ -1,4 +1,5 @@
-import { applyCarefully, type Item } from './careful.ts'
+import type { Item } from './attempt.ts'
+import { applyCarefully } from './careful.ts'
 import type { Change, Transaction } from '../core/change.ts'
 import { keyOf } from '../core/coalesce.ts'
 import { notCarried } from '../core/gather.ts'

@@ -8,10 +8,18 @@ import type { Blocked } from '../core/parking.ts'
 import type { Checkpoint, Decision, Parked, Part, Totals, WritePlan } from '../core/plan.ts'
 import { type ProofBook, releaseWrites } from '../core/write.ts'
 import type { Relation } from '../core/relation.ts'
-import type { Lane } from './lane.ts'
 import type { Planned, Planner } from '../planning/planner.ts'
 import type { Refused } from '../planning/refused.ts'
 import type { ChangeLog, Destination, ParkedRows, Source } from '../ports.ts'
+
+/** A partition among others: what its delivery knows of them. */
+export interface Lane {
+  readonly partition: number
+  /** Positions of all partitions, in order, its own among them. */
+  positions(): Promise<readonly Lsn[]>
+  /** For a moment. Rejects with Stopped when nobody wants to go on. */
+  rest(): Promise<void>
+}
 
 export interface DeliverOptions {
   readonly log: Pick<ChangeLog, 'read' | 'ack'>

@@ -4,17 +4,8 @@ import { RekeyError, verdictOf } from '../core/errors.ts'
 import type { Lsn } from '../core/lsn.ts'
 import type { Parked } from '../core/plan.ts'
 import { isCrowd, isFirst, isTooFar, turnOf } from '../core/turns.ts'
-import { type DeliverOptions, planOf, type State } from './delivery.ts'
+import { type DeliverOptions, type Lane, planOf, type State } from './delivery.ts'
 import { carefully } from './redo.ts'
-
-/** A partition among others: what its delivery knows of them. */
-export interface Lane {
-  readonly partition: number
-  /** Positions of all partitions, in order, its own among them. */
-  positions(): Promise<readonly Lsn[]>
-  /** For a moment. Rejects with Stopped when nobody wants to go on. */
-  rest(): Promise<void>
-}
 
 /** The delivery was told to end while it waited for the others. */
 export class Stopped extends Error {}

@@ -1,10 +1,16 @@
 import { postgresDestination, type PostgresDestination } from '../../connectors/postgres-destination/destination.ts'
 import type { CreatedSlot } from '../../connectors/postgres-source/slot.ts'
+import type { RedisCache } from '../../connectors/redis/cache.ts'
 import type { Point } from '../failpoint.ts'
 import type { Meter } from '../meter.ts'
 import type { RunEvents } from '../progress.ts'
-import type { LedgerCopy } from './id-map.ts'
 import type { Opened } from './open.ts'
+
+/** A copy of the ledger that is being kept right. */
+export interface LedgerCopy {
+  readonly cache: RedisCache
+  close(): Promise<void>
+}
 
 /** What the parts of one run share. */
 export interface Bridge {

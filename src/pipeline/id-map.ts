@@ -9,15 +9,9 @@ import type { IdMapEvents } from '../meter.ts'
 import type { Destination, IdMap } from '../ports.ts'
 import { readThrough } from '../id-map/read-through.ts'
 import { keepPairs, recordCommitted } from '../id-map/record-pairs.ts'
-import type { Bridge } from './bridge.ts'
+import type { Bridge, LedgerCopy } from './bridge.ts'
 import type { Opened } from './open.ts'
 import { rowsThere } from './rows-there.ts'
-
-/** A copy of the ledger that is being kept right. */
-export interface LedgerCopy {
-  readonly cache: RedisCache
-  close(): Promise<void>
-}
 
 interface Writer {
   readonly destination: Destination

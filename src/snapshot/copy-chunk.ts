@@ -10,7 +10,7 @@ import { count, reopen } from '../core/totals.ts'
 import { type ProofBook, proofWrites, releaseWrites } from '../core/write.ts'
 import { type Planned, type Planner, totalled } from '../planning/planner.ts'
 import type { CopyChunk } from '../ports.ts'
-import type { SnapshotOptions, Writer } from './snapshot.ts'
+import type { SnapshotOptions, Writer } from './options.ts'
 
 /** The planners that all workers share, so that what one has looked up or decided, the others know. */
 export interface Shared {

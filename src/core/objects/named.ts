@@ -1,8 +1,9 @@
 import { keyOf } from '../coalesce.ts'
 import { evaluateExpression } from '../expression.ts'
-import { isObjectKey } from './object.ts'
-import type { Condition, Mapping, ObjectRule, StoreRule, TableRule } from '../mapping.ts'
+import type { Condition, Mapping, ObjectRule, StoreRule } from '../mapping.ts'
 import type { Program } from '../program.ts'
+import { decidingColumns } from './columns.ts'
+import { isObjectKey } from './object.ts'
 import { isUnchanged, textField, type Row } from '../row.ts'
 import { formatTemplate, matchTemplate, type IdOf } from '../template.ts'
 
@@ -35,15 +36,6 @@ export interface RowObjects {
   /** Raw source key; null: all rows of the table, which then name nothing. */
   readonly key: string | null
   readonly names: readonly NamedObject[]
-}
-
-/** Source columns that decide which objects a table's rows name, each once. */
-export function objectColumns({ objects }: Pick<TableRule, 'objects'>): string[] {
-  return [...new Set(objects.flatMap((rule) => [...decidingColumns(rule), ...rule.version, ...(rule.size === null ? [] : [rule.size])]))]
-}
-
-function decidingColumns({ key, where, directory }: ObjectRule): string[] {
-  return [...key.flatMap((part) => (part.kind === 'column' ? [part.column] : [])), ...[...where, ...(directory ?? [])].map((c) => c.column)]
 }
 
 /**
