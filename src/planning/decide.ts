@@ -77,7 +77,7 @@ function naturalKeys(program: Program, row: Row, deps: ResolveDeps): Map<number,
   const naturals = new Map<number, (string | null)[]>()
   try {
     questionsOf(program).forEach((on, i) => {
-      const values = on.map((part) => valueOf(program, part.column, row, deps.scope))
+      const values = on.map((part) => ownKeyValue(program, part.column, row, deps) ?? valueOf(program, part.column, row, deps.scope))
       if (values.every((value) => value !== null)) naturals.set(i, values)
     })
     return naturals
@@ -85,6 +85,18 @@ function naturalKeys(program: Program, row: Row, deps: ResolveDeps): Map<number,
     if (error instanceof Undecided) return null
     throw error
   }
+}
+
+/**
+ * The row's own key where a natural key is made of it (a code, a name): the very decision that is to be made would give it, but where
+ * it is kept or computed it is known without. Null for any other column.
+ */
+function ownKeyValue(program: Program, column: string, row: Row, deps: ResolveDeps): string | null {
+  const { rule } = program
+  const step = program.columns[rule.columns.findIndex((c) => c.target === column)]
+  if (step.kind !== 'decided' || step.entity !== rule.entity || program.key.length !== 1 || step.from !== program.key[0]) return null
+  if (deps.mapping.entities.get(rule.entity)!.strategy.kind === 'random') return null
+  return unescapeField(Buffer.from(mintRaw(rule.entity, rawField(row, step.from), deps), 'latin1')).toString('utf8')
 }
 
 /** Natural keys of a merged table; for a moved one its destination key, which must not be taken. */

@@ -118,3 +118,33 @@ test('a row that comes again under its key has the id that it had, whatever it i
     await rig.close()
   }
 })
+
+test('a table whose key is a name that people gave is merged by it, in the copy and in the stream', async () => {
+  const schema = (key: string): string => `create table coupons (code varchar(20) primary key, percent integer not null);
+    create table uses (id ${key} primary key, code varchar(20) not null references coupons);`
+  const rig = await createRig({
+    servers, sourceSql: schema('bigint'), destinationSql: schema('text collate "C"'),
+    mapping: JSON.stringify({
+      application: 'coupons', contexts: [{ name: 'all', tables: ['coupons', 'uses'] }],
+      entities: { coupons: 'keep', uses: { prefix: 'use' } }, tables: { coupons: { verdict: 'merge', on: ['code'] } },
+    }),
+  })
+  const coupons = () => rig.destination.query('select code, percent, (select count(*) from uses u where u.code = c.code) as n from coupons c order by 1')
+  try {
+    await rig.source.query(`insert into coupons values ('ours', 1), ('both', 1); insert into uses values (1, 'both')`)
+    await rig.destination.query(`insert into coupons values ('both', 2), ('later', 2), ('theirs', 2)`)
+    const running = rig.start()
+    await rig.caughtUp(running)
+    await rig.source.query(`insert into coupons values ('later', 1); insert into uses values (2, 'later')`)
+    await rig.caughtUp(running)
+    await rig.source.query(`delete from uses; delete from coupons where code <> 'ours'`)
+    await rig.caughtUp(running)
+    await running.stop()
+    expect([await coupons(), await rig.destination.query('select reason from rekey.parked')]).toEqual([
+      [{ code: 'both', percent: '2', n: '0' }, { code: 'later', percent: '2', n: '0' }, { code: 'ours', percent: '1', n: '0' },
+        { code: 'theirs', percent: '2', n: '0' }], []])
+    expect(running.latest()?.totals['public.coupons']).toMatchObject({ read: 5, inserted: 1, merged: 2 })
+  } finally {
+    await rig.close()
+  }
+})
