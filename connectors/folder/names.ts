@@ -4,7 +4,7 @@ import { isObjectKey } from '../../src/core/objects/object.ts'
 /**
  * File names for keys, one path for each key and one key for each path, on file systems that fold case or normalise unicode, too.
  *
- * A key is cut at `/`. Lower-case letters, digits, `-`, `_` and dots (but not at the beginning) stay; an upper-case letter becomes `!` and
+ * A key is cut at `/`. Lower-case letters, digits, `-`, `_` and dots (but not at the beginning of a name) stay; an upper-case letter becomes `!` and
  * its lower case, as in Go's module cache; any other byte of its UTF-8 becomes `%xx`; an empty segment is `%`. A folder that stands for a
  * `/` ends in `+`, so that `a` and `a/b` can both be there; a segment of more than about 200 characters is cut, and a folder that goes on
  * with the same segment ends in `~`. Nothing made this way is `.` or `..`, or has a separator in it.
@@ -35,7 +35,7 @@ function chunksOf(segment: string): string[] {
   const chunks: string[] = []
   let chunk = ''
   for (const byte of Buffer.from(segment, 'utf8')) {
-    chunk += unit(byte, chunk === '' && chunks.length === 0)
+    chunk += unit(byte, chunk === '')
     if (chunk.length < CHUNK) continue
     chunks.push(chunk)
     chunk = ''

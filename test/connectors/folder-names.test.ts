@@ -25,6 +25,11 @@ describe('file names for keys', () => {
     }), { numRuns: 2_000 })
   })
 
+  it.each(['.', '..', '.txt'])('do not begin with a dot, nor does what is cut off a long one: %s', (end) => {
+    const text = `${'a'.repeat(200)}${end}`
+    expect(placeOf(text)).toEqual({ folders: [`${'a'.repeat(200)}~`], name: `%2e${end.slice(1)}` })
+  })
+
   it('stay apart where the file system folds case', () => {
     fc.assert(fc.property(key, key, (one, two) => {
       const path = (text: string): string => [...placeOf(text).folders, placeOf(text).name].join('/')
