@@ -45,7 +45,10 @@ export function recordCommitted({ shelf, mapping, minters }: Pick<PairOptions, '
           const at = program.position.get(column)
           if (at === undefined || isUnchanged(row, at) || isNull(row, at)) continue
           const pair = pairOf(name, textField(row, at)!, minters)
-          if (pair) pairs.set(name, [...(pairs.get(name) ?? []), pair])
+          if (pair === null) continue
+          const some = pairs.get(name) ?? []
+          pairs.set(name, some)
+          some.push(pair)
         }
       }
     }

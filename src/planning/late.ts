@@ -40,7 +40,10 @@ export async function takenRows(changes: readonly Change[], deps: ResolveDeps): 
     const program = deps.programOf(change.relation)
     if ((change.op !== 'insert' && change.op !== 'delete') || program.rule.ledger || !program.rule.keyed) continue
     const key = await destinationKey(program, (change.row ?? change.old)!, deps)
-    if (key !== null) asked.set(program, [...(asked.get(program) ?? []), { change, key }])
+    if (key === null) continue
+    const some = asked.get(program) ?? []
+    asked.set(program, some)
+    some.push({ change, key })
   }
   const taken = new Set<Change>()
   for (const [program, some] of asked) (await present(program, some, deps)).forEach((there, i) => there && taken.add(some[i].change))
