@@ -64,9 +64,16 @@ async function create(path: string): Promise<FileHandle> {
     return await open(path, 'wx')
   } catch (error) {
     if (codeOf(error) !== 'ENOENT') throw failure(error)
-    await mkdir(dirname(path), { recursive: true })
+    await makeFolder(dirname(path))
     return open(path, 'wx')
   }
+}
+
+/** Each folder that is made lasts when the one that it is in is on the disk. */
+async function makeFolder(path: string): Promise<void> {
+  const first = await mkdir(path, { recursive: true })
+  if (first === undefined) return
+  for (let at = path; at.length >= first.length; at = dirname(at)) await syncFolder(dirname(at))
 }
 
 async function whole(file: FileHandle, chunk: Uint8Array): Promise<void> {
