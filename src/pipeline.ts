@@ -1,8 +1,8 @@
 import type { Config } from './config/config.ts'
 import { sleep } from './clock.ts'
+import { silenced } from './core/check/mapping.ts'
 import { CHANGED, RekeyError } from './core/errors.ts'
 import type { Checkpoint } from './core/plan.ts'
-import { nameOf } from './core/relation.ts'
 import { moreCare, NO_CARE, RestartStream } from './deliver/delivery.ts'
 import { failpoints, type Point } from './failpoint.ts'
 import { allOf } from './meter.ts'
@@ -166,8 +166,8 @@ async function refuseProblems(opened: Opened): Promise<void> {
   const { problems, config, mapping } = opened
   const errors = problems.filter((p) => p.severity === 'error').map((p) => `${p.place} ${p.where}: ${p.message}`)
   if (errors.length > 0) await refuseChanges(opened, errors)
-  const silent = [...mapping.tables.values()].filter((rule) => rule.triggers === 'off').map((rule) => nameOf(rule.source))
-  if (silent.length > 0 && config.checks !== 'set') errors.push(`triggers: off (${silent.join(', ')}) needs checks: set in rekey.yaml`)
+  const silent = silenced(mapping, config.checks)
+  if (silent.length > 0) errors.push(`triggers: off (${silent.join(', ')}) needs checks: set in rekey.yaml`)
   if (errors.length > 0) throw new RekeyError('MAPPING', errors.join('\n'))
 }
 

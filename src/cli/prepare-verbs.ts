@@ -84,14 +84,19 @@ async function initVerb(session: Session, options: InitVerbOptions): Promise<num
   for (const name of names) await writeFile(places[name], texts[name])
   const todos = names.flatMap((name) => todosOf(texts[name]).map((todo) => ({ file: places[name], ...todo })))
   const answer: Initialised = { files: Object.values(places), todos }
-  session.answer(answer, renderInitialised(answer))
+  session.answer(answer, renderInitialised(answer, VARIABLES.filter((name) => !env[name])))
   return 0
 }
 
-export function renderInitialised({ files, todos }: Initialised): string {
+/** What the configuration of `rekey init` reads from the environment. */
+const VARIABLES = ['REKEY_SECRET', 'REKEY_SOURCE_URL', 'REKEY_DESTINATION_URL'] as const
+
+/** `unset`: variables that the next command will miss. */
+export function renderInitialised({ files, todos }: Initialised, unset: readonly string[]): string {
   const lines = todos.map(({ file, line, text }) => `  ${file}:${line} ${text}`)
-  const next = todos.length > 0 ? [`${counted(todos.length, 'place')} to decide about:`, ...lines] : []
-  return `${[`Wrote ${files.join(' and ')}.`, ...next, 'Then: rekey check'].join('\n')}\n`
+  const decide = todos.length > 0 ? [`${counted(todos.length, 'place')} to decide about:`, ...lines] : []
+  const set = unset.length > 0 ? [`Then set ${unset.join(', ')}, which ${files[0]} reads from the environment.`] : []
+  return `${[`Wrote ${files.join(' and ')}.`, ...decide, ...set, 'Then: rekey check'].join('\n')}\n`
 }
 
 function urlOf(url: string | undefined, side: 'source' | 'destination'): string {

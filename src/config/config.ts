@@ -40,15 +40,23 @@ type Stores = Readonly<Record<string, StoreConfig>>
 /** The same from text. All faults are told at once; values, and so secrets, never. */
 export function parseConfig(file: string, text: string, env: Environment): Config {
   const yaml = parseYaml(file, text, 'CONFIG')
-  const faults: string[] = []
-  const value = substitute(yaml.value ?? {}, { env, missing: (path, name) => faults.push(missing(yaml, path, name)), path: [] })
+  const unset: { readonly path: readonly PropertyKey[]; readonly name: string }[] = []
+  const value = substitute(yaml.value ?? {}, { env, missing: (path, name) => unset.push({ path, name }), path: [] })
   const parsed = configSchema.safeParse(value)
-  if (!parsed.success) faults.push(...describeIssues(yaml, parsed.error.issues))
-  if (!parsed.success || faults.length > 0) throw new RekeyError('CONFIG', faults.join('\n'))
+  // What an unset variable leaves behind is no fault of its own.
+  const issues = (parsed.error?.issues ?? []).filter(({ path }) => !unset.some((one) => one.path.join('\n') === path.join('\n')))
+  if (!parsed.success || unset.length > 0) {
+    const faults = [...unset.map(({ path, name }) => missing(yaml, path, name)), ...describeIssues(yaml, issues)]
+    throw new RekeyError('CONFIG', faults.join('\n'), issues.length > 0 ? {} : { hint: hintFor(unset.map(({ name }) => name)) })
+  }
   if (sameDatabase(parsed.data.source.url, parsed.data.destination.url)) {
     throw new RekeyError('SAME_DATABASE', `${placeOf(yaml, ['destination', 'url'])} destination.url names the same database as source.url`)
   }
   return parsed.data
+}
+
+function hintFor(names: readonly string[]): string {
+  return `Set ${[...new Set(names)].join(', ')} in the environment of the command and run it again; nothing was touched.`
 }
 
 function missing(yaml: YamlFile, path: readonly PropertyKey[], name: string): string {
@@ -61,7 +69,7 @@ interface Substitution {
   missing(path: readonly PropertyKey[], name: string): void
 }
 
-/** `${NAME}` in texts; `$${` stands for `${`. A variable that is not set leaves its spelling, so that no second fault arises from it. */
+/** `${NAME}` in texts; `$${` stands for `${`. A variable that is not set leaves its spelling. */
 function substitute(value: unknown, at: Substitution): unknown {
   if (typeof value === 'string') {
     return value.replace(/\$(\$\{)|\$\{([A-Za-z_][A-Za-z0-9_]*)\}/g, (all, escaped: string | undefined, name: string) => {

@@ -11,6 +11,8 @@ export interface MappingFiles {
   readonly source: MappingSource
   /** `file:line` of a problem's `where`, or the folder when it names no key. */
   place(where: string): string
+  /** Comments that begin with `todo:`, as `rekey init` writes them where a person must decide. */
+  readonly todos: readonly { readonly place: string; readonly text: string }[]
 }
 
 /**
@@ -38,7 +40,15 @@ export function parseMapping(folder: string, texts: ReadonlyMap<string, string>)
   return {
     source: { application, schemas, contexts, defaults, objects, entities, tables, digest: digestOf(texts) },
     place: (where) => placeIn([...files.values()], where) ?? folder,
+    todos: [...texts].flatMap(([n, text]) => todosIn(join(folder, n), text)),
   }
+}
+
+function todosIn(file: string, text: string): { place: string; text: string }[] {
+  return text.split('\n').flatMap((line, i) => {
+    const found = /^\s*#\s*(todo:.*)/i.exec(line)
+    return found ? [{ place: `${file}:${i + 1}`, text: found[1].trim() }] : []
+  })
 }
 
 type Part = { readonly [K in 'tables' | 'entities']?: MappingSource[K] | undefined }

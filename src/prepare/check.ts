@@ -71,7 +71,7 @@ export async function check(options: CheckOptions): Promise<Finding[]> {
       rebuild: options.indexes === 'rebuild',
       triggersOff: carried.some((r) => r.triggers === 'off') }),
     ...judgeSchema({ source, destination, mapping }), ...judgeCycles(mapping, catalogs.destination),
-    ...judgeMapping(mapping, options.problems, replication), ...judgeCapacity(servers),
+    ...judgeMapping(mapping, { problems: options.problems, told: replication, checks }), ...judgeCapacity(servers),
     ...(options.kafka ? judgeKafka(options.kafka) : []),
     ...(options.redis ? judgeRedis(options.redis) : []),
     ...(options.stores ? await checkStores(options.stores) : []),

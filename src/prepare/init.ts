@@ -57,7 +57,7 @@ function configText(application: string): string {
   return `pipeline: ${pipeline}
 # todo: a name for the source; it goes into every id and is never changed while a migration is under way.
 deployment: ${application}-source
-# At least 16 bytes. Keep it: without it the ids cannot be computed again.
+# At least 16 bytes, such as openssl rand -hex 24 gives. Keep it: without it the ids cannot be computed again.
 secret: \${REKEY_SECRET}
 source:
   url: \${REKEY_SOURCE_URL}

@@ -233,10 +233,16 @@ describe('schema and mapping', () => {
     const { mapping, problems } = inputs({ tables: { users: { verdict: 'skip', reason: 'todo: who knows' } } })
     const placed = [...problems, { code: 'X', where: 'tables.users', message: 'm', fix: 'f', severity: 'warning' as const,
       place: 'mapping.yaml:3' }]
-    expect(codes(judgeMapping(mapping, placed, []))).toEqual(['warning X mapping.yaml:3 tables.users', 'error TODO public.users'])
+    expect(codes(judgeMapping(mapping, { problems: placed, told: [], checks: 'engine' }))).toEqual(['warning X mapping.yaml:3 tables.users', 'error TODO public.users'])
     const keyless = replication({}, [table('t', { columns: { a: 'bigint' }, key: [], more: { identityColumns: [] } })])
-    expect(judgeMapping(inputs({}).mapping, [{ code: 'NO_KEY', where: 'tables.t', message: 't has no replica identity', fix: '',
-      severity: 'error' }], keyless)).toEqual([])
+    expect(judgeMapping(inputs({}).mapping, { problems: [{ code: 'NO_KEY', where: 'tables.t', message: 't has no replica identity', fix: '',
+      severity: 'error' }], told: keyless, checks: 'engine' })).toEqual([])
+  })
+
+  it('refuses triggers that are to be off where they cannot be', () => {
+    const { mapping } = inputs({ tables: { users: { triggers: 'off' } } })
+    const judged = (checks: 'engine' | 'set') => codes(judgeMapping(mapping, { problems: [], told: [], checks }))
+    expect([judged('engine'), judged('set')]).toEqual([['error TRIGGERS_OFF public.users'], []])
   })
 
   it('sorts by group and gravity, and refuses errors alone', () => {

@@ -1,8 +1,9 @@
 import { CommanderError } from 'commander'
 import fc from 'fast-check'
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, test } from 'vitest'
 import { checkedOf, renderChecked } from '../../src/cli/check.ts'
 import { failureJson, failureOf, renderFailure } from '../../src/cli/failure.ts'
+import { renderInitialised } from '../../src/cli/prepare-verbs.ts'
 import { isWorthLogging, progressFields, progressLines, progressText } from '../../src/cli/progress.ts'
 import { renderStatus } from '../../src/cli/render-status.ts'
 import { renderResolved } from '../../src/cli/resolve.ts'
@@ -44,6 +45,13 @@ describe('numbers for people', () => {
     expect(renderTable([{ title: 'NAME' }, { title: 'ROWS', align: 'right' }], [['a', '1'], ['long name', '1,000']])).toEqual(
       ['NAME        ROWS', 'a              1', 'long name  1,000'])
   })
+})
+
+test('a first configuration says which variables it still wants', () => {
+  const made = { files: ['rekey.yaml', 'mapping/mapping.yaml'], todos: [] }
+  expect(renderInitialised(made, [])).toBe('Wrote rekey.yaml and mapping/mapping.yaml.\nThen: rekey check\n')
+  expect(renderInitialised(made, ['REKEY_SECRET', 'REKEY_SOURCE_URL'])).toContain(
+    '\nThen set REKEY_SECRET, REKEY_SOURCE_URL, which rekey.yaml reads from the environment.\nThen: rekey check\n')
 })
 
 describe('the live view', () => {

@@ -98,6 +98,16 @@ describe('rekey.yaml', () => {
     ])
   })
 
+  it('says nothing more of keys whose variable is not set, and how to set it', () => {
+    const text = GOOD.replace(/source: .*/, 'source: { url: "${REKEY_SOURCE_URL}" }')
+    const error = fault(text, { DB_PASSWORD: ENV.DB_PASSWORD })
+    expect(error.message.split('\n')).toEqual([
+      'rekey.yaml:3 secret: the environment variable REKEY_SECRET is not set',
+      'rekey.yaml:4 source.url: the environment variable REKEY_SOURCE_URL is not set',
+    ])
+    expect(error.hint).toBe('Set REKEY_SECRET, REKEY_SOURCE_URL in the environment of the command and run it again; nothing was touched.')
+  })
+
   it('refuses a short secret, without showing it', () => {
     const error = fault(GOOD, { ...ENV, REKEY_SECRET: 'short-one' })
     expect(error.message).toBe('rekey.yaml:3 secret: at least 16 bytes')

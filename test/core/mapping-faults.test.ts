@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, test } from 'vitest'
 import { parseMapping } from '../../src/config/mapping-files.ts'
 import { compileMapping } from '../../src/core/compile/compile.ts'
 import { RekeyError } from '../../src/core/errors.ts'
@@ -15,6 +15,12 @@ function refused(...texts: string[]): string[] {
   }
   throw new Error('nothing was refused')
 }
+
+test('comments that leave something to decide are found, with their lines', () => {
+  const { todos } = parse('# first\napplication: x # todo: not this one\n  # todo: this one\ncontexts: [{ name: a, tables: [users] }]\n',
+    'tables:\n  # TODO: and this\n  users: {}\n')
+  expect(todos).toEqual([{ place: 'm/mapping.yaml:3', text: 'todo: this one' }, { place: 'm/part1.yaml:2', text: 'TODO: and this' }])
+})
 
 describe('faults of a mapping file', () => {
   const HEAD = 'application: x\ncontexts: [{ name: a, tables: [users] }]\n'

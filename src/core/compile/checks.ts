@@ -145,7 +145,7 @@ function checkTriggers(draft: Draft, place: Place): void {
       message: mode === 'off' ? `${trigger.name} fires all the same (it is enabled ${trigger.enabled === 'A' ? 'ALWAYS' : 'REPLICA'})`
         : `${trigger.name} (${trigger.function}) fires when rows are written at the destination`,
       fix: mode === 'off' ? `alter table ${nameOf(place.target!)} enable trigger ${trigger.name}`
-        : 'Read what it does, then say triggers: fire or off; `adopt` for rows that it makes.',
+        : 'Read what it does, then say triggers: fire, or off (with checks: set in rekey.yaml); `adopt` for rows that it makes.',
     })
   }
 }
