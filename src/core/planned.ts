@@ -45,11 +45,17 @@ function withTables(catalog: Catalog, tables: readonly CatalogTable[]): Catalog 
   return { ...catalog, tables, sequences: [] }
 }
 
-function specsByName(spec: MappingSource): Map<string, TableSpec> {
-  return new Map(Object.entries(spec.tables).map(([written, table]) => [nameOf(resolveTable(written, spec.schemas.source)), table]))
+/** Of tables that a context lists without a rule, too. */
+function specsByName({ contexts, schemas, tables }: MappingSource): Map<string, TableSpec> {
+  const named = (written: string, table: TableSpec): [string, TableSpec] => [nameOf(resolveTable(written, schemas.source)), table]
+  return new Map([...contexts.flatMap((c) => c.tables.map((written) => named(written, {}))),
+    ...Object.entries(tables).map(([written, table]) => named(written, table))])
 }
 
+/** A table that is not carried keeps its schema, unless that is the one that changes. */
 function targetName(table: TableName, spec: TableSpec | undefined, { schemas }: MappingSource): TableName {
+  const carried = spec !== undefined && spec.verdict !== 'skip'
+  if (!carried && spec?.to === undefined && table.schema !== schemas.source) return { schema: table.schema, table: table.table }
   return targetOf(spec?.to, table.table, schemas.destination)
 }
 

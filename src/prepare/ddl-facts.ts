@@ -21,7 +21,7 @@ const CONSTRAINTS = `
 
 const INDEXES = `
   select ${TABLE} as "table", i.relname as name, pg_catalog.pg_get_indexdef(x.indexrelid) as definition,
-    x.indexprs is null and x.indpred is null as plain,
+    coalesce(pg_catalog.pg_get_expr(x.indexprs, x.indrelid), '') || coalesce(' ' || pg_catalog.pg_get_expr(x.indpred, x.indrelid), '') as computes,
     coalesce((select pg_catalog.json_agg(distinct a.attname) from pg_catalog.pg_depend d
       join pg_catalog.pg_attribute a on a.attrelid = d.refobjid and a.attnum = d.refobjsubid
       where d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass and d.objid = i.oid and d.refobjid = c.oid

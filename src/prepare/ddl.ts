@@ -30,6 +30,9 @@ export function ddl({ source, destination, spec }: DdlOptions): string {
   const statements = living
     ? livingStatements({ source, destination, spec })
     : createStatements({ planned, facts: source.facts, schemas: spec.schemas })
+  if (statements.every((s) => s.startsWith('--'))) {
+    return [comment(`Nothing is to be changed: the id columns that are there are as the mapping of ${spec.application} wants them.`), ...statements, ''].join('\n')
+  }
   const head = living
     ? `Makes id columns of the living destination text, so that ${spec.application} can be moved into it.\n` +
       'It locks and rewrites the tables: try it on a copy, and run it while the application is down.'

@@ -22,6 +22,8 @@ const SOURCE = `
     constraint id_positive check (id > 0));
   create index users_nick on users (lower(nick));
   create index users_odd on users (id) where id % 2 = 1;
+  create unique index users_boss on users (boss_id) where boss_id is not null and mood = 'ok';
+  alter table users add constraint own_boss check (boss_id <> id), add constraint some_boss check (mood = 'ok' or boss_id is not null);
   create table teams (id integer generated always as identity primary key, title text not null, no serial,
     members bigint[] not null default '{}');
   create table seats (team_id integer not null references teams on update cascade on delete cascade deferrable initially deferred,
@@ -124,10 +126,10 @@ describe.each([14, 18] as const)('ddl on Postgres %i', (major) => {
     expect(seats.foreignKeys.find((f) => f.columns[0] === 'team_id')).toMatchObject({ target: { table: 'groups' }, onDelete: 'c',
       onUpdate: 'c', deferrable: true })
     const users = tableOf(catalog, { schema: 'public', table: 'users' })!
-    expect(users.uniques.map((u) => u.columns)).toEqual([['id'], ['mail']])
-    expect(facts.indexes.map((i) => i.name)).toEqual(['users_nick'])
-    expect(facts.indexes[0].definition).toContain('lower((name)::text)')
-    expect(users.checks.map((c) => c.name)).toEqual(['nick_long'])
+    expect(users.uniques.map((u) => u.columns)).toEqual([['id'], ['boss_id'], ['mail']])
+    expect(facts.indexes.map((i) => i.name)).toEqual(['users_boss', 'users_nick'])
+    expect(facts.indexes[1].definition).toContain('lower((name)::text)')
+    expect(users.checks.map((c) => c.name).sort()).toEqual(['nick_long', 'own_boss', 'some_boss'])
     for (const word of ['id_positive', 'users_odd', 'stamped', 'it declares an integer',
       'public.names']) expect(sql).toMatch(new RegExp(`-- .*${word}`))
   })
@@ -156,6 +158,8 @@ describe.each([14, 18] as const)('ddl on Postgres %i', (major) => {
     expect(catalog.tables.flatMap((t) => t.foreignKeys.map((f) =>
       [f.name, f.onDelete, f.onUpdate, f.deferrable])).sort(byName)).toEqual(before.sort(byName))
     expect(catalog.sequences.map((s) => s.table)).toEqual(['logs_id_seq', 'teams_no_seq'])
+    expect(tableOf(catalog, { schema: 'public', table: 'users' })!.checks.map((c) => c.name).sort()).toEqual(['nick_long', 'own_boss', 'some_boss'])
+    expect(ddl({ source: await sideOf(source), destination: await sideOf(destination), spec })).toMatch(/^-- Nothing is to be changed/)
     expect(sql).toMatch(/-- .*id_positive/)
     expect(sql).toContain('-- trigger stamped of public.users runs public.stamp, which declares an integer')
   })

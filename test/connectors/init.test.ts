@@ -15,7 +15,10 @@ const ODD = `
   create table alembic_version (version_num text primary key);
   create table logs (line text, user_id bigint);
   create table only_here (id bigint primary key);
-  create table "Weird Name" (id bigint primary key, "x y" text, only_here_id bigint references only_here);`
+  create table "Weird Name" (id bigint primary key, "x y" text, only_here_id bigint references only_here);
+  create schema more;
+  create table more.notes (id bigint primary key, only_here_id bigint references only_here);
+  create table more.alembic_version (version_num text primary key);`
 
 const made: Database[] = []
 afterAll(() => Promise.all(made.map((one) => one.drop())))
@@ -103,6 +106,8 @@ describe('init', () => {
     const { problems } = compileMapping(spec, catalogs.source, await catalogOf(destination))
     expect(problems.filter((p) => p.severity === 'error')).toEqual([])
     expect(spec.tables.only_here).toEqual({})
+    expect(spec.tables['more.notes']).toEqual({ to: 'more.notes' })
+    expect((await catalogOf(destination)).tables.filter((t) => t.schema === 'more').map((t) => t.table).sort()).toEqual(['alembic_version', 'notes'])
     expect(spec.entities.only_here).toMatchObject({ prefix: 'onhr' })
   })
 })

@@ -1,6 +1,6 @@
 import { tableOf, type Catalog, type CatalogColumn, type CatalogTable, type ForeignKey } from '../catalog.ts'
 import { comment, holdsInteger } from './create.ts'
-import type { DdlFacts } from './facts.ts'
+import { mindsType, type DdlFacts } from './facts.ts'
 import { orderTables } from '../order.ts'
 import type { Converted } from '../planned.ts'
 import { quoteIdent, quoteName } from '../quote.ts'
@@ -21,6 +21,7 @@ interface Altering extends AlterOptions {
  * (`17` becomes '17'), so foreign keys hold again afterwards. What a person must look at is a comment above or below.
  */
 export function alterStatements(options: AlterOptions): string[] {
+  if (options.converted.size === 0) return []
   const { rank } = orderTables(options.destination.tables)
   const tables = [...options.converted.keys()]
     .map((name) => options.destination.tables.find((t) => nameOf(t) === name)!)
@@ -84,7 +85,7 @@ function foreignKeys({ destination, facts, converted }: Altering): { table: Cata
 
 function checks({ tables, facts, converted }: Altering): { table: CatalogTable; name: string; definition: string }[] {
   return tables.flatMap((table) => facts.constraints
-    .filter((c) => c.kind === 'c' && c.table === nameOf(table) && c.columns.some((name) => converted.get(nameOf(table))!.has(name)))
+    .filter((c) => c.kind === 'c' && c.table === nameOf(table) && mindsType(c.definition, [...converted.get(nameOf(table))!]))
     .map(({ name, definition }) => ({ table, name, definition })))
 }
 
@@ -94,7 +95,7 @@ function warnings({ tables, facts, converted, destination }: Altering): string[]
   const standing = facts.dependents.filter((d) => isTouched(d.table, d.column)).map((d) => comment(
     `${d.kind} ${d.name} names ${d.table}.${d.column}: ` +
       `Postgres refuses to alter that column until it is dropped; make it again afterwards\n${d.definition}`))
-  const indexes = facts.indexes.filter((i) => !i.plain && i.columns.some((c) => isTouched(i.table, c)))
+  const indexes = facts.indexes.filter((i) => mindsType(i.computes, i.columns.filter((c) => isTouched(i.table, c))))
     .map((i) => comment(`index ${i.name} computes with a column that becomes text; ` +
       `drop it first if it does not fit a text\n${i.definition}`))
   const divided = facts.partitions.filter((p) => p.key !== null && p.columns.some((c) => isTouched(p.table, c)))

@@ -1,5 +1,5 @@
 import type { CatalogColumn, CatalogTable } from '../catalog.ts'
-import type { ConstraintFact, DdlFacts, TypeFact } from './facts.ts'
+import { mindsType, type ConstraintFact, type DdlFacts, type TypeFact } from './facts.ts'
 import { orderTables } from '../order.ts'
 import type { PlannedDestination, PlannedTable } from '../planned.ts'
 import { quoteIdent, quoteLiteral, quoteName } from '../quote.ts'
@@ -105,6 +105,11 @@ function ownedStatements(making: Making): string[] {
     owner === null ? [] : [`alter sequence ${quoteName(sql)} owned by ${quoteName(owner.table.to)}.${quoteIdent(owner.column)}`])
 }
 
+/** Of these source columns, those that become text. */
+function convertedOf(columns: readonly string[], table: PlannedTable, making: Making): string[] {
+  return columns.filter((name) => isConverted(table, table.columns.get(name)!, making))
+}
+
 function isConverted(table: PlannedTable, column: string, { planned }: Making): boolean {
   return planned.converted.get(nameOf(table.to))?.has(column) ?? false
 }
@@ -170,7 +175,7 @@ function constraintStatements(table: PlannedTable, making: Making): string[] {
   return making.facts.constraints.filter((c) => c.table === nameOf(table.from) && c.kind !== 'f').sort(keysFirst).map((c) => {
     const add = `alter table ${quoteName(table.to)} add constraint ${quoteIdent(c.name)} ${rewrite(c.definition, table, making)}`
     if (c.columns.some((name) => table.columns.get(name) === null)) return comment(`left out, a column of it is not carried:\n${add}`)
-    const touched = c.kind === 'c' && c.columns.some((name) => isConverted(table, table.columns.get(name)!, making))
+    const touched = c.kind === 'c' && mindsType(c.definition, convertedOf(c.columns, table, making))
     const needs = functionsIn(c.definition, making)
     if (touched) return comment(`decide: a column of it is a text id now\n${add}`)
     return needs.length > 0 ? comment(`it needs ${needs.join(', ')}:\n${add}`) : add
@@ -188,7 +193,7 @@ function indexStatements(table: PlannedTable, making: Making): string[] {
     const definition = rewrite(i.definition.replace(on, ' ON \0 USING '), table, making).replace('\0', quoteName(table.to))
     const lost = i.columns.some((name) => table.columns.get(name) === null)
     if (lost) return comment(`left out, a column of it is not carried:\n${definition}`)
-    const touched = !i.plain && i.columns.some((name) => isConverted(table, table.columns.get(name)!, making))
+    const touched = mindsType(i.computes, convertedOf(i.columns, table, making))
     if (touched) return comment(`decide: a column of it is a text id now\n${definition}`)
     const needs = functionsIn(i.definition, making)
     return needs.length > 0 ? comment(`it needs ${needs.join(', ')}:\n${definition}`) : definition

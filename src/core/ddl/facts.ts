@@ -26,8 +26,8 @@ export interface IndexFact {
   readonly definition: string
   /** All columns that it reads. */
   readonly columns: readonly string[]
-  /** Of columns alone, all rows: no expression and no condition. */
-  readonly plain: boolean
+  /** Its expressions and its condition as text; empty for an index of columns alone over all rows. */
+  readonly computes: string
 }
 
 export interface ConstraintFact {
@@ -77,4 +77,20 @@ export interface DependentFact {
   readonly kind: 'view' | 'policy' | 'trigger' | 'generated'
   readonly name: string
   readonly definition: string
+}
+
+/**
+ * True when an expression may mind whether these columns are numbers or text. It does not where it only asks whether they are null, or
+ * whether two of them are equal.
+ */
+export function mindsType(expression: string, columns: readonly string[]): boolean {
+  if (columns.length === 0) return false
+  const name = `(?:${columns.flatMap((c) => [`"${escape(c.replaceAll('"', '""'))}"`, `(?<![\\w"$])${escape(c)}(?![\\w"$])`]).join('|')})`
+  const rest = expression.replace(/\bnum_(non)?nulls\([^()]*\)/g, '')
+    .replace(new RegExp(`${name} IS (NOT )?NULL\\b`, 'g'), '').replace(new RegExp(`${name} (=|<>) ${name}`, 'g'), '')
+  return new RegExp(name).test(rest)
+}
+
+function escape(text: string): string {
+  return text.replace(/[^\w]/g, '\\$&')
 }

@@ -87,8 +87,9 @@ function proposeTable(table: CatalogTable, work: Work): void {
   if (table.identity !== 'f' && table.identityColumns.length === 0) {
     return skip(`todo: it has no replica identity; alter table ${nameOf(table)} replica identity full, then move it`)
   }
-  const to = there.schema === work.spec.schemas.destination && there.table === table.table ? undefined : nameOf(there)
-  work.spec.tables[label] = to !== undefined && !work.empty ? { to } : {}
+  const schema = work.empty && table.schema === work.spec.schemas.source ? work.spec.schemas.destination : there.schema
+  const here = schema === work.spec.schemas.destination && there.table === table.table
+  work.spec.tables[label] = here ? {} : { to: nameOf({ schema, table: there.table }) }
 }
 
 function isSkipped(work: Work, label: string): boolean {
