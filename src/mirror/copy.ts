@@ -37,7 +37,8 @@ async function copyNewest(request: CopyRequest, context: CopyContext): Promise<C
   const small = near || request.begun ? null : await readSmall(request, context)
   if (small) {
     const copying = { ...context, request, source: small.info }
-    return place(copying, null, (condition) => copyWhole(copying, condition, small))
+    // What is replaced may be a copy of a newer source than was read: it is read again, behind the look at what is there.
+    return place(copying, null, (condition) => copyWhole(copying, condition, condition === 'absent' ? small : null))
   }
   const source = await again(() => context.from.head(request.from), context.signal)
   if (source === null) throw new RekeyError('OBJECT_MISSING', 'the source has no such object')

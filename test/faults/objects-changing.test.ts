@@ -106,3 +106,17 @@ describe('a bucket with versions', () => {
     expect(await copyObject(requestFor('key', 'still', old), between(source, destination))).toMatchObject({ path: 'whole' })
   })
 })
+
+describe('a source that changes', () => {
+  it('while its bytes wait to be written: a copy of the newer ones, made meanwhile, is not written over', async () => {
+    const all = await two.sides()
+    await all.source.put(target('key'), content(Buffer.from('old')))
+    const before = async (): Promise<void> => {
+      await all.source.put(target('key'), content(Buffer.from('new')))
+      await copy({ ...all, to: all.destination })
+    }
+    two.proxies[1].rules = [{ when: isPut, times: 1, accident: { before } }]
+    expect(await copy(all)).toMatchObject({ path: 'present', source: { etag: md5(Buffer.from('new')) } })
+    expect((await bytesAt(all.destination)).toString()).toBe('new')
+  })
+})
