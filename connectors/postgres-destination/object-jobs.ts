@@ -4,7 +4,7 @@ import { noCounts, type JobResult, type JobState, type ObjectJob } from '../../s
 import type { JobNotes, ListedJobs, ObjectJobs } from '../../src/ports.ts'
 import { fromRaw } from './ledger.ts'
 import type { Query } from './lookup.ts'
-import { allVerified } from './object-names.ts'
+import { allVerified, WHEN_LEFT_ALONE } from './object-names.ts'
 
 /**
  * The jobs as workers see them. Every change of a job raises its turn; a report that names another turn changes nothing. `record` takes and
@@ -22,8 +22,14 @@ export function objectJobs(query: Query, pipeline: string, record = query): Obje
        from due where o.id = due.id returning ${COLUMNS}`, [pipeline, most, leaseMs / 1_000, ...more])
     return rows.map(jobOf)
   }
+  /** Whoever recorded that an object is verified may have ended, or lost the connection, before the rows that wait for it were told. */
+  let woken = false
   return {
-    take: ({ most, leaseMs }) => take("state in ('wanted', 'copying', 'copied')", most, leaseMs),
+    async take({ most, leaseMs }) {
+      if (!woken) await record(WAKE_ALL, [pipeline])
+      woken = true
+      return take("state in ('wanted', 'copying', 'copied')", most, leaseMs)
+    },
     takeLeaving: ({ most, leaseMs, graceMs, approved }) => take(
       "state = 'tombstone' and buried_at + make_interval(secs => $4) <= clock_timestamp() and (approved or not $5)", most, leaseMs,
         [graceMs / 1_000, approved]),
@@ -34,10 +40,15 @@ export function objectJobs(query: Query, pipeline: string, record = query): Obje
         [pipeline, JSON.stringify(jobs.map(({ id, turn }) => ({ id, turn }))), leaseMs / 1_000])
     },
     async settle(results) {
-      const settled = await record(SETTLE, [pipeline, JSON.stringify(results.map(recordOf))])
-      const verified = settled.filter(([, state]) => state === 'verified').map(([id]) => id!)
-      // A statement of its own: it must see rows that were parked while the first one waited for the job.
-      if (verified.length > 0) await record(WAKE, [pipeline, verified])
+      try {
+        const settled = await record(SETTLE, [pipeline, JSON.stringify(results.map(recordOf))])
+        const verified = settled.filter(([, state]) => state === 'verified').map(([id]) => id!)
+        // A statement of its own: it must see rows that were parked while the first one waited for the job.
+        if (verified.length > 0) await record(WAKE, [pipeline, verified])
+      } catch (error) {
+        woken = false
+        throw error
+      }
     },
     listed: listedJobs(query, pipeline),
     notes: jobNotes(query, pipeline),
@@ -97,6 +108,8 @@ const WAKE = `update rekey.parked p set state = 'retry' from rekey.object o join
 where o.pipeline = $1 and o.id = any ($2::bigint[]) and p.pipeline = $1 and p.tbl = r.tbl and p.key = r.row_key and p.state = 'waiting'
   and p.sqlstate = 'RK004'
   and ${allVerified('p')}`
+
+const WAKE_ALL = `update rekey.parked p set state = 'retry' where p.pipeline = $1 and p.state = 'waiting' and p.sqlstate = 'RK004' and ${allVerified('p')}`
 
 /** For each object, whether it is verified under the key, and in the version, that the row says. */
 export async function areVerified(query: Query, pipeline: string, objects: readonly NamedObject[]): Promise<boolean[]> {
@@ -191,7 +204,7 @@ w as (insert into rekey.object as o (pipeline, kind, src_store, src_key, dst_sto
   from c, mine order by key
   on conflict (pipeline, src_store, src_key, kind) do update set parent = coalesce(o.parent, excluded.parent), size = excluded.size, state
     = 'wanted', error = null,
-    dst_key = coalesce(o.dst_key, excluded.dst_key), turn = o.turn + 1, attempts = 0, not_before = clock_timestamp(), changed_at =
+    dst_key = coalesce(o.dst_key, excluded.dst_key), turn = o.turn + 1, attempts = 0, not_before = ${WHEN_LEFT_ALONE}, changed_at =
       clock_timestamp()
   where (o.state = 'verified' and o.src_etag is distinct from (select f.etag from f where f.key = o.src_key))
     or (o.state = 'parked' and (o.error = 'OBJECT_MISSING' or (o.error in ('UNRESOLVED', 'UNMATCHED') and excluded.dst_key is not

@@ -100,6 +100,12 @@ function leave(where: string, using: string): string {
 insert into ${LEFT} select distinct src_store, src_key, kind from d`
 }
 
+/** Whoever removes the copy right now has a lease: what was copied before that ends could be removed with it. */
+export const WHEN_LEFT_ALONE = `case when o.state = 'tombstone' then greatest(o.not_before, clock_timestamp()) else clock_timestamp() end`
+
+/** What a copy that was not reported has left under the key has an ETag that nobody noted: our mark tells it. */
+const NOTED_ETAG = `case when o.state = 'verified' then o.dst_etag end`
+
 /**
  * A job once made is done anew only if the row says that the object has changed, or if it had been given up. A key that another object
  * has at the destination is never shared: the later job is parked.
@@ -122,13 +128,13 @@ on conflict (pipeline, src_store, src_key, kind) do update set
   tbl = excluded.tbl, row_lsn = excluded.row_lsn, listed_to = null, approved = false,
   state = case when excluded.dst_key is null and o.dst_key is not null then 'wanted' else excluded.state end,
   error = case when excluded.dst_key is null and o.dst_key is not null then null else excluded.error end,
-  turn = o.turn + 1, attempts = 0, not_before = clock_timestamp(), changed_at = clock_timestamp()
+  turn = o.turn + 1, attempts = 0, not_before = ${WHEN_LEFT_ALONE}, changed_at = clock_timestamp()
 where o.state in ('tombstone', 'gone') or o.stamp is distinct from coalesce(excluded.stamp, o.stamp) or o.dst_key is distinct from
   coalesce(excluded.dst_key, o.dst_key)`
 }
 
 function bury(pipeline: string): string {
-  return `update rekey.object o set state = 'tombstone', buried_at = clock_timestamp(), error = null, approved = false, turn = turn + 1,
+  return `update rekey.object o set state = 'tombstone', dst_etag = ${NOTED_ETAG}, buried_at = clock_timestamp(), error = null, approved = false, turn = turn + 1,
     attempts = 0, not_before = clock_timestamp(), changed_at = clock_timestamp()
  from (select distinct * from ${LEFT}) l
  where o.pipeline = ${pipeline} and o.src_store = l.src_store and o.src_key = l.src_key and o.kind = l.kind and o.state not in
@@ -138,7 +144,7 @@ function bury(pipeline: string): string {
 
 /** Objects that a directory brought along go with it, unless they have a row of their own. */
 function buryBelow(pipeline: string): string {
-  return `update rekey.object o set state = 'tombstone', buried_at = clock_timestamp(), error = null, approved = false, turn = o.turn + 1,
+  return `update rekey.object o set state = 'tombstone', dst_etag = ${NOTED_ETAG}, buried_at = clock_timestamp(), error = null, approved = false, turn = o.turn + 1,
     attempts = 0, not_before = clock_timestamp(), changed_at = clock_timestamp()
  from rekey.object d, ${LEFT} l where l.kind = 'directory' and d.pipeline = ${pipeline} and d.src_store = l.src_store and d.src_key =
    l.src_key and d.kind = l.kind

@@ -1,26 +1,14 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { openSession } from '../../connectors/postgres/session.ts'
 import { objectJobs, areVerified } from '../../connectors/postgres-destination/object-jobs.ts'
-import type { NamedObject, RowObjects } from '../../src/core/objects/named.ts'
-import type { Copied } from '../../src/core/objects/copy.ts'
+import type { RowObjects } from '../../src/core/objects/named.ts'
 import { jobTotals, type JobResult, type ObjectJob } from '../../src/core/objects/job.ts'
 import type { WritePlan } from '../../src/core/plan.ts'
 import { destinationFixture, type Fixture } from '../support/destination-fixture.ts'
+import { copied, names, object } from '../support/job-literals.ts'
 import { server } from '../support/servers.ts'
 
 const LEASE = { leaseMs: 60_000, most: 100 }
-const copied = (etag: string): Copied => ({
-  path: 'whole', source: { size: 7, etag: `${etag}-there`, version: null }, destination: { etag, version: null },
-  checksum: { sha256: 'ab'.repeat(32), parts: null }, evidence: 2, lost: [],
-})
-
-function object(key: string, more: Partial<NamedObject> = {}): NamedObject {
-  return { kind: 'object', store: 'main', key, to: 'main', newKey: `new/${key}`, fault: null, stamp: '', size: null, when: 'with', ...more }
-}
-
-function names(key: string, ...objects: (string | NamedObject)[]): RowObjects {
-  return { table: 'public.parents', key, names: objects.map((one) => (typeof one === 'string' ? object(one) : one)) }
-}
 
 describe('jobs of objects', () => {
   let at: Fixture
@@ -125,9 +113,9 @@ describe('jobs of objects', () => {
     const job = await take('a')
     expect(await jobs().notes.withoutUpload('main', ['new/a', 'none'])).toEqual(new Set(['new/a']))
     const begun = { id: 'u1', partSize: 5, sourceEtag: 'e' }
-    await settle(job, { state: 'wanted', error: 'STORE_BUSY', afterMs: 40, begun })
+    await settle(job, { state: 'wanted', error: 'STORE_BUSY', afterMs: 60_000, begun })
     expect(await jobs().take(LEASE)).toEqual([])
-    await new Promise((resolve) => setTimeout(resolve, 60))
+    await at.db.query("update rekey.object set not_before = not_before - interval '60s'")
     const again = await take('a')
     expect(again).toMatchObject({ attempts: 2, begun })
     expect(await jobs().notes.withoutUpload('main', ['new/a', 'none'])).toEqual(new Set())
@@ -197,6 +185,29 @@ describe('jobs of objects', () => {
     expect((await seen())[2]).toBe('other wanted -> new/a')
   })
 
+  it('a row that comes back while its copy is being removed waits until that is over', async () => {
+    await apply([names('1', 'a')])
+    await verify('a')
+    await apply([names('1')])
+    expect(await jobs().takeLeaving({ ...LEASE, graceMs: 0, approved: false })).toHaveLength(1)
+    await apply([names('1', 'a')])
+    expect(await seen()).toEqual(['a wanted'])
+    expect(await jobs().take(LEASE)).toEqual([])
+    await at.db.query("update rekey.object set not_before = clock_timestamp() - interval '1s'")
+    expect(await jobs().take(LEASE)).toHaveLength(1)
+  })
+
+  it('what a copy that was not reported has left is told by its mark, not by the ETag of an earlier one', async () => {
+    const leaving = async () => (await jobs().takeLeaving({ ...LEASE, graceMs: 0, approved: false })).map(({ key, etag }) => `${key} ${etag}`).toSorted()
+    for (const stamp of ['v1', 'v2']) {
+      await apply([names('1', object('a', { stamp })), names('2', object('b', { stamp: 'v1' }))])
+      if (stamp === 'v1') await verify('a', 'b')
+    }
+    await take('a')
+    await apply([names('1'), names('2')])
+    expect(await leaving()).toEqual(['a null', 'b b'])
+  })
+
   it('counts close', async () => {
     await apply([names('1', object('a', { size: 5 }), 'b', object('x', { newKey: null, fault: 'UNMATCHED' })), names('2', 'c')])
     await verify('a')
@@ -205,12 +216,13 @@ describe('jobs of objects', () => {
       bytesDone: 7 })
   })
 
+  const parked = (key: string) => ({
+    table: 'public.parents', key, op: 'insert', sqlstate: 'RK004', reason: 'waits for its object', change: '{}', behind: false,
+      left: false, commitLsn: 1n, ordinal: 0,
+  })
+  const states = async () => (await at.db.query('select key, state from rekey.parked order by key')).map((r) => `${r.key} ${r.state}`)
+
   it('a row that waits for its object is due when that is verified, whichever comes first', async () => {
-    const parked = (key: string) => ({
-      table: 'public.parents', key, op: 'insert', sqlstate: 'RK004', reason: 'waits for its object', change: '{}', behind: false,
-        left: false, commitLsn: 1n, ordinal: 0,
-    })
-    const states = async () => (await at.db.query('select key, state from rekey.parked order by key')).map((r) => `${r.key} ${r.state}`)
     await apply([names('1', 'a', 'b')], { parked: [parked('1')] })
     await verify('a')
     expect(await states()).toEqual(['1 waiting'])
@@ -222,5 +234,18 @@ describe('jobs of objects', () => {
     const objects = [object('a'), object('b', { stamp: 'other' }), object('b', { newKey: 'else' }), object('b', { stamp: null }),
       object('none')]
     expect(await areVerified(query, 'main', objects)).toEqual([true, false, false, true, false])
+  })
+
+  it('a row that nobody told of its object, because the connection was lost between, is told by the next who takes jobs', async () => {
+    await apply([names('1', 'a')], { parked: [parked('1')] })
+    const job = await take('a')
+    await at.db.query("create function lost() returns trigger language plpgsql as 'begin raise exception using errcode = ''57P01''; end'")
+    await at.db.query('create trigger lost before update on rekey.parked for each statement execute function lost()')
+    const here = jobs()
+    await expect(here.settle([{ job, result: { state: 'verified', copied: copied('a') } }])).rejects.toMatchObject({ sqlstate: '57P01' })
+    await at.db.query('drop trigger lost on rekey.parked')
+    expect([await seen(), await states()]).toEqual([['a verified'], ['1 waiting']])
+    await here.take(LEASE)
+    expect(await states()).toEqual(['1 retry'])
   })
 })
