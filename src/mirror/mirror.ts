@@ -30,6 +30,7 @@ const LINGER_MS = 10
 const LOOK_MS = 1_000
 const SWEEP_LOOK_MS = 10_000
 const TIDY_MS = 3_600_000
+const REMOVED_AT_ONCE = 50
 
 /**
  * Does the jobs of objects until the signal aborts, several at once; any number of processes may. A job that fails is put back with a
@@ -62,7 +63,8 @@ export async function mirror(options: MirrorOptions, signal: AbortSignal): Promi
       // A job whose report was lost is taken again when its lease ends.
       if (!passes(error)) failure ??= error
     } finally {
-      under.delete(job.id)
+      // A row that has changed meanwhile may have had it taken once more.
+      if (under.get(job.id) === job) under.delete(job.id)
     }
   }
   const run = async (job: ObjectJob): Promise<void> => {
@@ -228,7 +230,8 @@ async function lookAround(options: MirrorOptions, signal: AbortSignal): Promise<
           text: `${removed + due} copies would be removed and ${deletes.most} may be: \`rekey objects approve\` has the others removed` })
       }
       warned = stopped
-      removed += await removeSome(options, stopped, signal)
+      await removeSome(options, 'agreed', signal)
+      if (!stopped) removed += await removeSome(options, deletes.most - removed, signal)
       if (sweep.prefixes.length > 0 && began - sweptAt >= Math.min(SWEEP_LOOK_MS, sweep.everyMs) && (await options.copied())) {
         await jobs.listed.sweep(sweep.prefixes, sweep.everyMs)
         sweptAt = began
@@ -249,17 +252,23 @@ async function lookAround(options: MirrorOptions, signal: AbortSignal): Promise<
   await jobs.notes.counts(deletes.graceMs).then(options.onSeen, () => {})
 }
 
-/** Copies whose rows went long enough ago. What a person has agreed to does not count against the limit. */
-async function removeSome(options: MirrorOptions, approved: boolean, signal: AbortSignal): Promise<number> {
+/**
+ * Copies whose rows went long enough ago: so many at most, whatever comes to be due meanwhile, or those that a person has agreed to, which
+ * do not count against the limit. Resolves with how many went.
+ */
+async function removeSome(options: MirrorOptions, most: number | 'agreed', signal: AbortSignal): Promise<number> {
   const { jobs, leaseMs, deletes } = options
+  const approved = most === 'agreed'
   let removed = 0
   while (!signal.aborted) {
-    const taken = await jobs.takeLeaving({ most: Math.min(50, deletes.most), leaseMs, graceMs: deletes.graceMs, approved })
+    const room = approved ? REMOVED_AT_ONCE : Math.min(REMOVED_AT_ONCE, most - removed)
+    if (room <= 0) break
+    const taken = await jobs.takeLeaving({ most: room, leaseMs, graceMs: deletes.graceMs, approved })
     if (taken.length === 0) break
     const deps = { ...options, listed: jobs.listed, notes: jobs.notes }
     const results = await Promise.all(taken.map(async (job) => ({ job, result: (await doJob(job, deps, signal))! })))
     await jobs.settle(results)
-    if (!approved) removed += results.filter(({ result }) => result.state === 'gone').length
+    removed += results.filter(({ result }) => result.state === 'gone').length
   }
   return removed
 }
