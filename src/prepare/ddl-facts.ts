@@ -117,7 +117,17 @@ const FUNCTIONS = `
   where ${USER} and ${NOT_OF_EXTENSION('pg_proc', 'f.oid')} order by 1, f.oid`
 
 const VIEWS = `
-  select ${TABLE} as name, c.relkind = 'm' as materialized, pg_catalog.pg_get_viewdef(c.oid) as definition
+  select n.nspname as schema, c.relname as view, c.relkind = 'm' as materialized,
+    pg_catalog.rtrim(pg_catalog.pg_get_viewdef(c.oid), ';') as definition,
+    coalesce((select pg_catalog.json_agg(o) from pg_catalog.unnest(c.reloptions) o), '[]') as options,
+    pg_catalog.pg_get_userbyid(c.relowner) as owner, pg_catalog.obj_description(c.oid, 'pg_class') as comment,
+    coalesce((select pg_catalog.json_agg(pg_catalog.json_build_object('privilege', a.privilege_type, 'grantable', a.is_grantable,
+      'grantee', case when a.grantee <> 0 then pg_catalog.pg_get_userbyid(a.grantee) end))
+      from pg_catalog.aclexplode(c.relacl) a where a.grantee <> c.relowner), '[]') as grants,
+    coalesce((select pg_catalog.json_agg(p.sql order by p.sql) from (
+      select pg_catalog.pg_get_indexdef(x.indexrelid) from pg_catalog.pg_index x where x.indrelid = c.oid
+      union all select pg_catalog.pg_get_triggerdef(g.oid) from pg_catalog.pg_trigger g where g.tgrelid = c.oid and not g.tgisinternal
+    ) p(sql)), '[]') as parts
   from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
   where c.relkind in ('v', 'm') and ${USER} and ${NOT_OF_EXTENSION('pg_class', 'c.oid')} order by c.oid`
 

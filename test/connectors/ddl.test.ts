@@ -139,7 +139,10 @@ describe.each([14, 18] as const)('ddl on Postgres %i', (major) => {
       .replace('to: groups, ', '').replace(', no: { to: number }', '').replace('  users: { columns: { nick: { to: name } } }\n',
         '')]])).source
     const source = await database(SOURCE)
-    const destination = await database(`${SOURCE}; drop view names; drop index users_odd;
+    const destination = await database(`${SOURCE}; drop index users_odd;
+      create view bosses with (security_barrier=true) as select n.nick, b.id from names n join users b on b.id = n.id where b.boss_id is null;
+      create materialized view seated as select team_id, count(*) from seats group by 1; create unique index on seated (team_id);
+      grant select on bosses to public; comment on view bosses is 'no one''s';
       create table audit (user_id bigint references users, note text);
       insert into users (mail, nick) values ('a@x', 'ann'), ('b@x', 'bob'); update users set boss_id = 1 where id = 2;
       insert into teams (title, members) values ('t', '{1,2}'); insert into seats values (1, 2); insert into audit values (2, 'hi');
@@ -160,6 +163,9 @@ describe.each([14, 18] as const)('ddl on Postgres %i', (major) => {
     expect(catalog.sequences.map((s) => s.table)).toEqual(['logs_id_seq', 'teams_no_seq'])
     expect(tableOf(catalog, { schema: 'public', table: 'users' })!.checks.map((c) => c.name).sort()).toEqual(['nick_long', 'own_boss', 'some_boss'])
     expect(ddl({ source: await sideOf(source), destination: await sideOf(destination), spec })).toMatch(/^-- Nothing is to be changed/)
+    expect((await sideOf(destination)).facts.views).toEqual(side.facts.views)
+    expect(await destination.query('select nick, b.id, team_id, count from bosses b left join seated on true')).toEqual([
+      { nick: 'ann', id: '1', team_id: '1', count: '1' }])
     expect(sql).toMatch(/-- .*id_positive/)
     expect(sql).toContain('-- trigger stamped of public.users runs public.stamp, which declares an integer')
   })

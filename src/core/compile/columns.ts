@@ -126,7 +126,7 @@ function checkFit(draft: Draft, place: Place, { column, to, rule }: { column: Ca
       fail(draft, {
         code: 'TYPE_MISFIT', where,
         message: `${rule.target}: ${misfit}`,
-        fix: 'Change the column at the destination, or the id strategy.',
+        fix: 'Change the column at the destination (`rekey ddl` prints the SQL), or the id strategy.',
       })
     }
   }

@@ -100,7 +100,7 @@ function placeTable(draft: Draft, { name, spec, where, context }: Wanted): void 
   if (verdict !== 'skip' && !writable) {
     fail(draft, {
       code: 'UNKNOWN_TABLE', where, message: `the destination has no table ${nameOf(wanted)} that can be written`,
-      fix: 'Create it, name another with `to`, or skip this one.',
+      fix: 'Create it (`rekey ddl` prints the SQL for a destination that has none of the tables), name another with `to`, or skip this one.',
     })
   }
   const key = spec.key ?? keyOf(table)

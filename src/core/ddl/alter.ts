@@ -4,6 +4,7 @@ import { mindsType, type DdlFacts } from './facts.ts'
 import { orderTables } from '../order.ts'
 import type { Converted } from '../planned.ts'
 import { quoteIdent, quoteName } from '../quote.ts'
+import { dropViews, makeViews, viewsInTheWay } from './views.ts'
 import { nameOf } from '../relation.ts'
 
 export interface AlterOptions {
@@ -27,8 +28,10 @@ export function alterStatements(options: AlterOptions): string[] {
     .map((name) => options.destination.tables.find((t) => nameOf(t) === name)!)
     .sort((a, b) => rank.get(nameOf(a))! - rank.get(nameOf(b))!)
   const altering: Altering = { ...options, tables }
+  const views = viewsInTheWay(options.facts, options.converted)
   return [
     ...warnings(altering),
+    ...dropViews(views),
     ...foreignKeys(altering).map(({ table, fk }) => `alter table ${quoteName(table)} drop constraint ${quoteIdent(fk.name)}`),
     ...checks(altering).flatMap(({ table, name, definition }) => [
       comment('decide: this check names a column that becomes text\n' +
@@ -38,6 +41,7 @@ export function alterStatements(options: AlterOptions): string[] {
     ...tables.flatMap((table) => tableStatements(table, altering)),
     ...foreignKeys(altering).map(({ table, fk, definition }) =>
       `alter table ${quoteName(table)} add constraint ${quoteIdent(fk.name)} ${definition}`),
+    ...makeViews(views),
   ]
 }
 
@@ -92,7 +96,7 @@ function checks({ tables, facts, converted }: Altering): { table: CatalogTable; 
 /** What Postgres will refuse to alter under, and what will fail later when it meets a text. */
 function warnings({ tables, facts, converted, destination }: Altering): string[] {
   const isTouched = (table: string, column: string): boolean => converted.get(table)?.has(column) ?? false
-  const standing = facts.dependents.filter((d) => isTouched(d.table, d.column)).map((d) => comment(
+  const standing = facts.dependents.filter((d) => d.kind !== 'view' && isTouched(d.table, d.column)).map((d) => comment(
     `${d.kind} ${d.name} names ${d.table}.${d.column}: ` +
       `Postgres refuses to alter that column until it is dropped; make it again afterwards\n${d.definition}`))
   const indexes = facts.indexes.filter((i) => mindsType(i.computes, i.columns.filter((c) => isTouched(i.table, c))))

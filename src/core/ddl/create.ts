@@ -220,7 +220,7 @@ function comments({ tables, facts }: Making): string[] {
     comment(`a trigger of the source, not made here${integer(t.function)}:\n${t.definition}`)))
   const policies = tables.filter((t) => t.from.rowSecurity).map((t) =>
     comment(`${nameOf(t.to)} has row security at the source: its policies are not made here`))
-  return [...triggers, ...policies, ...facts.views.map((v) => comment(`a view of the source, not made here: ${v.name}\n${v.definition}`))]
+  return [...triggers, ...policies, ...facts.views.map((v) => comment(`a view of the source, not made here: ${v.schema}.${v.view}\n${v.definition}`))]
 }
 
 /** True for a function with a variable or a cast that cannot hold a text id. */

@@ -14,10 +14,26 @@ export interface DdlFacts {
   readonly dependents: readonly DependentFact[]
   /** Functions of users: not of extensions. */
   readonly functions: readonly { readonly name: string; readonly source: string }[]
-  readonly views: readonly { readonly name: string; readonly materialized: boolean; readonly definition: string }[]
+  /** In the order in which they were made. */
+  readonly views: readonly ViewFact[]
   readonly extensions: readonly { readonly name: string; readonly schema: string }[]
   /** Tables that belong to extensions. */
   readonly extensionTables: readonly string[]
+}
+
+export interface ViewFact {
+  readonly schema: string
+  readonly view: string
+  readonly materialized: boolean
+  readonly definition: string
+  /** Storage parameters: `security_invoker=true`. */
+  readonly options: readonly string[]
+  readonly owner: string
+  readonly comment: string | null
+  /** Beyond its owner's rights; a grantee of null is everybody. */
+  readonly grants: readonly { readonly privilege: string; readonly grantee: string | null; readonly grantable: boolean }[]
+  /** Statements that make its indexes and triggers. */
+  readonly parts: readonly string[]
 }
 
 export interface IndexFact {
