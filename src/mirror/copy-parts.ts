@@ -105,9 +105,9 @@ async function copyPart(copying: Copying, upload: Upload, { number, way }: Which
   let done: Uint8Array | undefined
   try {
     return await again(async () => {
-      const { body } = await from.read({ ...request.from, etag: source.etag, range }, signal)
+      const { body, cancel } = await from.read({ ...request.from, etag: source.etag, range }, signal)
       const { content, digest } = held ? gatheredPart(await gathered(body, size, held.memory)) : flowing(body, size)
-      const part = await upload.part(number, content, signal)
+      const part = await upload.part(number, content, signal).finally(cancel)
       const was = digest()
       if (was.size !== size || !arrived(part, was)) throw new RekeyError('OBJECT_CORRUPT', 'a part is not what was read')
       if ('bytes' in content) done = content.bytes

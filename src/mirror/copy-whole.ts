@@ -81,13 +81,14 @@ export async function copyStream(copying: Copying, condition: WriteIf): Promise<
   const { target, lost } = targetOf(copying, condition, null)
   let before: string | null = null
   const streamed = await again(async () => {
-    const { body } = await from.read(readOf(copying), signal)
+    const { body, cancel } = await from.read(readOf(copying), signal)
     const { stream, digest } = digesting(body)
     const content = { stream, size: source.size, md5: source.etag }
     const written = await to.put(target, content, signal).catch((error: unknown) => {
       if (codeOf(error) !== 'OBJECT_CORRUPT') throw error
       return null
-    })
+    // A write that failed before it began has not read the body to its end, nor at all.
+    }).finally(cancel)
     const { sha256, size, md5 } = digest()
     if (written !== null && md5 === source.etag) return { written, sha256 }
     if (written !== null) await withdraw(to, target.key, written)

@@ -101,4 +101,20 @@ describe('a store in trouble', () => {
     expect(await copyObject(requestFor('key', 'key'), between(from, all.to))).toMatchObject({ path: 'whole' })
     expect(asked).toBe(2)
   })
+
+  it('a write that fails before it begins gives back the place of the body that it was to send', async () => {
+    const all = await two.sides()
+    const bytes = bytesOf(two.chance, 17 * MiB)
+    await all.source.put(target('key'), content(bytes))
+    const pace = newPace({ most: 4, requestsPerSecond: null, bytesPerSecond: null })
+    let failures = 0
+    const credentials = async () => {
+      // While a body is open at the source.
+      if (pace.inFlight > 0 && failures++ < 2) throw new Error('the credentials’ server is away')
+      return { ...two.servers[1].credentials, expiration: new Date(Date.now() + 1_000) }
+    }
+    const to = await openS3Store({ ...optionsFor(two.servers[1], all.bucket), credentials })
+    expect(await copyObject(requestFor('key', 'key'), between(pacedStore(all.from, pace), to))).toMatchObject({ path: 'whole' })
+    expect([failures > 1, pace.inFlight]).toEqual([true, 0])
+  })
 })
