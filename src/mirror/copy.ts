@@ -8,7 +8,7 @@ import { again, codeOf } from './again.ts'
 import { copyByStore } from './copy-by-store.ts'
 import { copyParts } from './copy-parts.ts'
 import { copyStream, copyWhole, readSmall } from './copy-whole.ts'
-import { bytesOf, type CopyContext, type Copying } from './copying.ts'
+import { aboutOf, bytesOf, type CopyContext, type Copying } from './copying.ts'
 import { checksumOf } from './digest.ts'
 import { prove } from './evidence.ts'
 
@@ -84,7 +84,7 @@ async function forget({ request, to, begun, signal }: Copying): Promise<void> {
 
 async function decide(copying: Copying, there: ObjectInfo): Promise<'present' | 'replace' | 'kept' | 'conflict'> {
   const { source, request } = copying
-  const verdict = verdictOn(there, source, request)
+  const verdict = verdictOn(there, source, { ...request, about: aboutOf(source) })
   if (verdict !== 'compare') return verdict
   const [ours, theirs] = [await hashed(copying, copying.from, source), await hashed(copying, copying.to, there)]
   if (ours.sha256 === theirs.sha256) return 'present'

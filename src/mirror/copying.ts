@@ -1,6 +1,7 @@
+import { hash } from 'node:crypto'
 import type { Checksum, ObjectInfo, ObjectTarget, WriteIf, Written } from '../core/objects/object.ts'
 import type { BegunUpload, Copied, CopyPath, CopyRequest, Evidence, Loss } from '../core/objects/copy.ts'
-import { lossesOf, marked } from '../core/objects/marks.ts'
+import { aboutText, lossesOf, marked } from '../core/objects/marks.ts'
 import type { ObjectStore } from '../ports.ts'
 import type { Budget } from './budget.ts'
 
@@ -23,9 +24,12 @@ export interface Copying extends CopyContext {
 
 export const bytesOf = ({ size, etag, version }: ObjectInfo): Copied['source'] => ({ size, etag, version })
 
+/** Told apart from what it was before, and short enough for metadata. */
+export const aboutOf = (source: ObjectInfo): string => hash('sha256', aboutText(source)).slice(0, 16)
+
 /** The object to be written: all that the source says of itself, and our marks. */
 export function targetOf({ source, request }: Copying, condition: WriteIf, sha256: string | null): { target: ObjectTarget; lost: Loss[] } {
-  const { metadata, lost } = marked(source, request.run, sha256)
+  const { metadata, lost } = marked(source, { run: request.run, about: aboutOf(source), sha256 })
   return { target: { key: request.to, if: condition, headers: source.headers, metadata, tags: source.tags ?? {} }, lost }
 }
 

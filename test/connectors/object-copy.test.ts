@@ -145,6 +145,19 @@ describe('what is under the destination key', () => {
     await expect(copy([from, to], { run: 'other' })).rejects.toMatchObject({ code: 'OBJECT_EXISTS' })
   })
 
+  it('a source that says something else of the same bytes is copied again, and what the destination has added since stays else', async () => {
+    const [from, to] = await pair()
+    await from.put(target('old/key', described), content(one))
+    await copy([from, to])
+    const ours = (await to.head({ key: 'new/key', version: null }))!
+    await to.put(target('new/key', { headers: ours.headers, metadata: ours.metadata, tags: { scan: 'clean' } }), content(one))
+    expect(await copy([from, to])).toMatchObject({ path: 'present' })
+    const next = { headers: { 'content-type': 'text/html' }, metadata: { owner: 'x' }, tags: { team: 'c' } }
+    await from.put(target('old/key', next), content(one))
+    expect(await copy([from, to])).toMatchObject({ path: 'whole' })
+    expect(await to.head({ key: 'new/key', version: null })).toMatchObject(next)
+  })
+
   it('no source: OBJECT_MISSING, and nothing is written', async () => {
     const [from, to] = await pair()
     await expect(copy([from, to])).rejects.toMatchObject({ code: 'OBJECT_MISSING' })

@@ -1,8 +1,11 @@
 import { etagMeans, type ObjectInfo } from './object.ts'
 import type { CopyRequest, Loss } from './copy.ts'
 
-/** Metadata that our copies carry: who wrote it, which bytes, and their digest where it was known before they were written. */
-export const MARKS = { run: 'rekey-run', source: 'rekey-source', sha256: 'rekey-sha256' } as const
+/**
+ * Metadata that our copies carry: who wrote it, which bytes, what the source said of them (a digest of aboutText()), and the bytes' digest
+ * where it was known before they were written.
+ */
+export const MARKS = { run: 'rekey-run', source: 'rekey-source', about: 'rekey-about', sha256: 'rekey-sha256' } as const
 
 /** Most bytes of user metadata that S3 takes, names and values together (User Guide, "User-defined object metadata"). */
 const METADATA_BYTES = 2_048
@@ -14,10 +17,24 @@ interface MarkedMetadata {
   readonly lost: Loss[]
 }
 
+/** What an object says of its bytes, in one text: content headers, metadata but our marks, tags. */
+export function aboutText({ headers, metadata, tags }: Pick<ObjectInfo, 'headers' | 'metadata' | 'tags'>): string {
+  return JSON.stringify([headers, ownMetadata(metadata), tags ?? {}].map((one) => Object.entries(one).toSorted(([a], [b]) => (a < b ? -1 : 1))))
+}
+
+const ownMetadata = (metadata: ObjectInfo['metadata']): Record<string, string> =>
+  Object.fromEntries(Object.entries(metadata).filter(([name]) => !isMark(name)))
+
+interface Mark {
+  readonly run: string
+  readonly about: string
+  readonly sha256: string | null
+}
+
 /** The metadata of a copy: the source's and our marks; without the marks where there is no room for both. */
-export function marked(source: Pick<ObjectInfo, 'metadata' | 'etag'>, run: string, sha256: string | null): MarkedMetadata {
-  const own = Object.fromEntries(Object.entries(source.metadata).filter(([name]) => !isMark(name)))
-  const marks = { [MARKS.run]: run, [MARKS.source]: source.etag, ...(sha256 === null ? {} : { [MARKS.sha256]: sha256 }) }
+export function marked(source: Pick<ObjectInfo, 'metadata' | 'etag'>, { run, about, sha256 }: Mark): MarkedMetadata {
+  const own = ownMetadata(source.metadata)
+  const marks = { [MARKS.run]: run, [MARKS.source]: source.etag, [MARKS.about]: about, ...(sha256 === null ? {} : { [MARKS.sha256]: sha256 }) }
   const metadata = { ...own, ...marks }
   const bytes = Object.entries(metadata).reduce((sum, [name, value]) => sum + name.length + sentLength(value), 0)
   return bytes <= METADATA_BYTES ? { metadata, lost: [] } : { metadata: own, lost: [{ what: 'mark', name: MARKS.run }] }
@@ -36,8 +53,12 @@ export const isOurs = ({ metadata }: Marked, run: string): boolean => metadata[M
  */
 export type Verdict = 'present' | 'replace' | 'compare' | 'kept' | 'conflict'
 
-export function verdictOn(there: ObjectInfo, source: ObjectInfo, { run, existing }: Pick<CopyRequest, 'run' | 'existing'>): Verdict {
+export function verdictOn(
+  there: ObjectInfo, source: ObjectInfo, { run, existing, about }: Pick<CopyRequest, 'run' | 'existing'> & Pick<Mark, 'about'>,
+): Verdict {
   const ours = isOurs(there, run)
+  // By the mark and not by what is there: a store may not keep all that it is told, and the destination may have added to it.
+  if (ours && (there.metadata[MARKS.about] ?? about) !== about) return 'replace'
   if (there.size === source.size) {
     if (ours && there.metadata[MARKS.source] === source.etag && !differs(there, source)) return 'present'
     if (sameDigest(there, source)) return 'present'
