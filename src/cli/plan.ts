@@ -64,11 +64,21 @@ export function renderPlan(plan: PlanFile, files: readonly string[]): string {
   lines.push(`Wrote ${files.join(' and ')}; digest ${plan.digest}.`)
   if (plan.conflicts.length > 0) {
     lines.push(`${counted(plan.conflicts.length, 'conflict')} to decide: fill the column action of ${files[1]},`)
-    lines.push(`then rekey run --conflicts ${files[1]}`)
+    lines.push(`then rekey run --conflicts ${files[1]}`, ...conflictLines(plan.conflicts))
   }
   const { orphan, invalid } = plan.totals
   if (orphan + invalid > 0) lines.push(`${counted(orphan + invalid, 'row')} would be parked (orphan or invalid): plan.json has samples.`)
   return `${lines.join('\n')}\n`
+}
+
+/** How many of each kind, the most first. */
+function conflictLines(conflicts: PlanFile['conflicts']): string[] {
+  const kinds = new Map<string, number>()
+  for (const { table, reason, recommended_action: action } of conflicts) {
+    const kind = `${table}: ${plain(reason)} (${action})`
+    kinds.set(kind, (kinds.get(kind) ?? 0) + 1)
+  }
+  return [...kinds].sort((a, b) => b[1] - a[1]).map(([kind, n]) => `  ${formatCount(n)} × ${kind}`)
 }
 
 function objectLines({ objects, directories, bytes, longestKey, sampled, faults }: ObjectsPlan): string[] {

@@ -30,8 +30,13 @@ function cell(text: string): string {
   return /[",\r\n\t]|^\s|\s$/.test(text) ? `"${text.replaceAll('"', '""')}"` : text
 }
 
-/** Records with the line on which each begins. Throws RangeError with the line of a quote that does not end. */
+/**
+ * Records with the line on which each begins. Cells are apart by commas, or by semicolons where the first line has those alone, as
+ * spreadsheets write it in countries with decimal commas. Throws RangeError with the line of a quote that does not end.
+ */
 export function parseCsv(text: string): { line: number; cells: string[] }[] {
+  const [first] = text.split('\n', 1)
+  const apart = first.includes(';') && !first.includes(',') ? ';' : ','
   const records: { line: number; cells: string[] }[] = []
   let at = text.startsWith('\uFEFF') ? 1 : 0
   let line = 1
@@ -49,9 +54,9 @@ export function parseCsv(text: string): { line: number; cells: string[] }[] {
         }
         at++
       }
-      while (at < text.length && text[at] !== ',' && text[at] !== '\n' && text[at] !== '\r') value += text[at++]
+      while (at < text.length && text[at] !== apart && text[at] !== '\n' && text[at] !== '\r') value += text[at++]
       record.cells.push(value)
-      if (text[at] !== ',') break
+      if (text[at] !== apart) break
       at++
     }
     if (text[at] === '\r') at++
@@ -152,7 +157,7 @@ function decide({ conflict, action, target }: Said, { mapping, minters }: Decide
   const own = mintedId(rule, base.key, minters)
   if (action === 'drop') return { ...base, id: own ?? '', kind: 'pinned', rule: DROPPED }
   if (action === 'rename' && rule.rename.length === 0) {
-    return `say which column gets a suffix in the mapping: \`rename\` of ${conflict.table}`
+    return `say which column gets a suffix in the mapping, \`rename\` of ${conflict.table}, and run \`rekey plan\` again`
   }
   return own === null ? `rows of ${conflict.table} have no id of their own: map, merge, placeholder or drop`
     : { ...base, id: own, kind: 'inserted', rule: `decided: ${action}` }

@@ -105,7 +105,7 @@ export async function refuseChanges({ destination, config, mapping }: Opened, pr
 /** A person's decisions go into the ledger before anything else is made. UNDECIDED while one is missing. */
 async function takeDecisions({ opened, main }: Bridge, file: string): Promise<void> {
   const read = (path: string): Promise<string> => readFile(path, 'utf8').catch((cause: unknown) => {
-    throw new RekeyError('CONFIG', `${path} cannot be read`, { cause })
+    throw new RekeyError('CONFIG', `${path} cannot be read`, { cause, hint: 'Name the conflicts.csv that `rekey plan` wrote; its plan.json must be beside it.' })
   })
   const { mapping, minters, config } = opened
   const decisions = readDecisions({ csv: await read(file), plan: await read(join(dirname(file), 'plan.json')), mapping, minters })

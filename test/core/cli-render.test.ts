@@ -4,6 +4,8 @@ import { describe, expect, it, test } from 'vitest'
 import { checkedOf, renderChecked } from '../../src/cli/check.ts'
 import { failureJson, failureOf, renderFailure } from '../../src/cli/failure.ts'
 import { renderInitialised } from '../../src/cli/prepare-verbs.ts'
+import { renderPlan } from '../../src/cli/plan.ts'
+import { ONE_COPY_STREAM } from '../../src/core/plan-file.ts'
 import { isWorthLogging, progressFields, progressLines, progressText } from '../../src/cli/progress.ts'
 import { renderStatus } from '../../src/cli/render-status.ts'
 import { renderResolved } from '../../src/cli/resolve.ts'
@@ -52,6 +54,23 @@ test('a first configuration says which variables it still wants', () => {
   expect(renderInitialised(made, [])).toBe('Wrote rekey.yaml and mapping/mapping.yaml.\nThen: rekey check\n')
   expect(renderInitialised(made, ['REKEY_SECRET', 'REKEY_SOURCE_URL'])).toContain(
     '\nThen set REKEY_SECRET, REKEY_SOURCE_URL, which rekey.yaml reads from the environment.\nThen: rekey check\n')
+})
+
+test('a plan tells its conflicts by kind, the most first', () => {
+  const conflict = (reason: string, action: 'map' | 'rename') => ({ table: 'public.users', source_key: '1', target_key: '', reason, evidence: '',
+    recommended_action: action })
+  const totals = { rows: 3, new: 0, adopted: 0, matched: 0, skipped: 0, conflict: 3, orphan: 0, invalid: 0, bytes: 0 }
+  const side = { system: '1', database: 'x' }
+  const text = renderPlan({
+    format: 'rekey-plan/1', application: 'x', mapping: '', source: side, destination: side, tables: [], totals,
+    estimate: { assumption: ONE_COPY_STREAM, seconds: 1 }, digest: 'd',
+    conflicts: [conflict('the key is taken', 'map'), conflict('a value is taken', 'rename'), conflict('a value is taken', 'rename')],
+  }, ['plan.json', 'conflicts.csv'])
+  expect(text).toContain(`3 conflicts to decide: fill the column action of conflicts.csv,
+then rekey run --conflicts conflicts.csv
+  2 × public.users: a value is taken (rename)
+  1 × public.users: the key is taken (map)
+`)
 })
 
 describe('the live view', () => {

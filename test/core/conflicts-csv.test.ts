@@ -51,6 +51,15 @@ function thrown(run: () => unknown): { code: string; message: string } {
 }
 
 describe('conflicts.csv', () => {
+  it('is understood as spreadsheets save it', () => {
+    const made = decisionsFromCsv(edited([user], { action: 'merge' }), options([user]))
+    for (const saved of [edited([user], { action: ' Merge ' }), `\uFEFF${edited([user], { action: 'MERGE' }).replaceAll('\n', '\r\n')}\r\n`,
+      `${CSV_COLUMNS.join(';')}\r\npublic.users;7;usr_x;"why, ""so""";name: usr_x;merge;merge\r\n`]) {
+      expect(decisionsFromCsv(saved, options([user]))).toEqual(made)
+    }
+    expect(made).toMatchObject([{ key: '7', id: 'usr_x', kind: 'merged' }])
+  })
+
   it('reads back what was written, whatever the text', () => {
     const text = fc.string({ unit: 'grapheme' })
     fc.assert(fc.property(fc.array(fc.array(text, { minLength: 5, maxLength: 5 }), { maxLength: 5 }), (rows) => {
