@@ -5,7 +5,7 @@ import { joined } from './equal.ts'
 import { settable } from './existing.ts'
 import { type Message, stageOf } from './stage.ts'
 import { children, type ColumnSet, fill, type Scope } from './statements.ts'
-import { leaveStrangers } from './strangers.ts'
+import { leaveStrangers, refuseStrangers } from './strangers.ts'
 
 /**
  * Rows that exchange unique values (1 and 2 become 2 and 1) meet each other on the way where the constraint is checked row by row. So first
@@ -16,15 +16,24 @@ export function vacateMessage(part: Part, scope: Scope, out: Message): string[] 
   const unable = new Set<string>()
   for (const write of part.writes) {
     const every = write.columns.map((_, i) => i)
+    const guarded = part.guarded === true
     for (const set of [...write.updates.values(), { columns: every, lines: write.upserts }]) {
-      if (set.lines.rows > 0) for (const name of vacate(write, set, { scope, out })) unable.add(name)
+      if (set.lines.rows > 0) for (const name of vacate(write, set, { scope, out, guarded })) unable.add(name)
     }
-    if (write.deletes.rows > 0) vacateGoing(write, { scope, out, guarded: part.guarded === true })
+    if (write.deletes.rows > 0) vacateDeleted(write, { scope, out, guarded })
   }
+  for (const write of scope.gone?.values() ?? []) vacateGoing(write, stageOf(write.target, 'g'), { scope, out })
   return [...unable]
 }
 
-function vacate(write: TableWrite, { columns, lines }: ColumnSet, { scope, out }: { scope: Scope; out: Message }): string[] {
+interface Vacating {
+  readonly scope: Scope
+  readonly out: Message
+  /** As of Part. */
+  readonly guarded: boolean
+}
+
+function vacate(write: TableWrite, { columns, lines }: ColumnSet, { scope, out, guarded }: Vacating): string[] {
   const { target, rule } = write
   const names = columns.map((i) => write.columns[i])
   const free = settable(target, names.filter((name) => !rule.targetKey.includes(name)))
@@ -32,6 +41,8 @@ function vacate(write: TableWrite, { columns, lines }: ColumnSet, { scope, out }
   if (keys.length === 0) return []
   const stage = stageOf(target, 's')
   fill(stage, names, lines, { scope, out })
+  // Before it is written to: from then on its last writer is us.
+  if (guarded) refuseStrangers(write, { stage, key: rule.targetKey, pipeline: scope.pipeline }, out)
   return keys.flatMap((key) => {
     const place = placeOf(key, target, { free, scope })
     if (place === null) return [key.name]
@@ -43,15 +54,17 @@ function vacate(write: TableWrite, { columns, lines }: ColumnSet, { scope, out }
   })
 }
 
+function vacateDeleted(write: TableWrite, { scope, out, guarded }: Vacating): void {
+  const stage = stageOf(write.target, 'd')
+  fill(stage, write.rule.targetKey, write.deletes, { scope, out })
+  if (guarded) leaveStrangers(write, { stage, key: write.rule.targetKey, pipeline: scope.pipeline }, out)
+  vacateGoing(write, stage, { scope, out })
+}
+
 /** Rows that go, but only when nothing points at them any more, give up their unique values before others come. */
-function vacateGoing(write: TableWrite, { scope, out, guarded }: { scope: Scope; out: Message; guarded: boolean }): void {
-  const { target, rule } = write
-  const free = settable(target, write.columns.filter((name) => !rule.targetKey.includes(name)))
+function vacateGoing({ target, rule, columns }: TableWrite, stage: string, { scope, out }: { scope: Scope; out: Message }): void {
+  const free = settable(target, columns.filter((name) => !rule.targetKey.includes(name)))
   const places = target.uniques.filter((key) => !key.deferrable).flatMap((key) => placeOf(key, target, { free, scope }) ?? [])
-  if (places.length === 0) return
-  const stage = stageOf(target, 'd')
-  fill(stage, rule.targetKey, write.deletes, { scope, out })
-  if (guarded) leaveStrangers(write, { stage, key: rule.targetKey, pipeline: scope.pipeline }, out)
   const numbered = `(select *, row_number() over () as rekey_n from ${stage})`
   for (const { column, value } of places) {
     out.sql.push(`update ${quoteName(target)} t set ${quoteIdent(column)} = ${value} from ${numbered} s where ${joined(target, rule.targetKey, stage)}`)

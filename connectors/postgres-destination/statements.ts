@@ -3,12 +3,13 @@ import type { Lines } from '../../src/core/out.ts'
 import type { Part, TableWrite, WritePlan } from '../../src/core/plan.ts'
 import { quoteIdent, quoteLiteral, quoteName } from '../../src/core/quote.ts'
 import { nameOf } from '../../src/core/relation.ts'
+import { clearGone, comeBack, deleteStaged, deletes, hasChildren, leaveKeys, proveNoneLeft } from './deletes.ts'
 import { amongStaged, equalsOf, joined } from './equal.ts'
 import { existingFirst, proveFixed, settable } from './existing.ts'
 import { mergeStatements } from './merge.ts'
 import { proveWritten } from './written.ts'
 import { emptyStage, type Message, type StageFill, stageOf } from './stage.ts'
-import { leaveStrangers, refuseStrangers } from './strangers.ts'
+import { refuseStrangers } from './strangers.ts'
 import { truncateMessage } from './truncate.ts'
 
 /** What the statements need to know beside the plan. */
@@ -37,6 +38,7 @@ export function partMessage(part: Part, checks: WritePlan['checks'], scope: Scop
     if (write.deletes.rows > 0) deletes(write, all)
     if (write.removals.rows > 0) removals(write, all)
   }
+  clearGone(part, all)
   for (const write of part.writes) {
     for (const set of write.moves.values()) moves(write, set, all)
     for (const set of write.updates.values()) updates(write, set, all)
@@ -56,21 +58,7 @@ export function partMessage(part: Part, checks: WritePlan['checks'], scope: Scop
   for (const write of part.writes) if (write.deletes.rows > 0) proveNoneLeft(write, stageOf(write.target, 'd'), write.rule.targetKey, all)
 }
 
-/** Key changes that are proven leave the keys that they take away to the end, like a transaction in fragments: children may follow later. */
-export function needsEnd(parts: readonly Part[], checks: WritePlan['checks']): boolean {
-  return checks === 'set' && parts.some((part) => part.writes.some((write) => write.moves.size > 0))
-}
-
-/** The end of a transaction in fragments: what it deleted goes now (engine), or is proven to have left no child behind (set). */
-export function endMessage(gone: ReadonlyMap<string, TableWrite>, checks: WritePlan['checks'], scope: Scope, out: Message): void {
-  const all = { checks, scope: { ...scope, gone: null }, out, guarded: false }
-  for (const write of [...gone.values()].sort((a, b) => scope.rank(b.target) - scope.rank(a.target))) {
-    if (checks === 'engine') deleteStaged(write, stageOf(write.target, 'g'), all)
-    else proveNoneLeft(write, stageOf(write.target, 'g'), write.rule.targetKey, all)
-  }
-}
-
-interface All {
+export interface All {
   readonly checks: WritePlan['checks']
   readonly scope: Scope
   readonly out: Message
@@ -87,7 +75,7 @@ export function fill(stage: string, columns: readonly string[], lines: Lines, { 
 }
 
 /** A BEFORE ROW trigger can swallow a row, which COPY does not tell apart: such tables are written by a statement that counts. */
-function mayFire(table: CatalogTable, event: 'insert' | 'update' | 'delete', checks: WritePlan['checks']): boolean {
+export function mayFire(table: CatalogTable, event: 'insert' | 'update' | 'delete', checks: WritePlan['checks']): boolean {
   return table.triggers.some((t) => t.before && t.row && t[event] && (t.enabled === 'A' || t.enabled === (checks === 'set' ? 'R' : 'O')))
 }
 
@@ -104,10 +92,7 @@ function staged(write: TableWrite, lines: Lines, mayExist: boolean, all: All): v
   fill(stage, write.columns, lines, all)
   const columns = write.columns.map(quoteIdent)
   const key = write.rule.targetKey
-  if (all.scope.gone?.has(nameOf(write.target))) {
-    const back = write.rule.targetKey.map((k) => `g.${quoteIdent(k)} ${equalsOf(write.target, k)} s.${quoteIdent(k)}`).join(' and ')
-    all.out.sql.push(`delete from ${stageOf(write.target, 'g')} g using ${stage} s where ${back}`)
-  }
+  comeBack(write, stage, all)
   if (mayExist) guard(write, stage, key, all)
   if (mayExist && write.rule.makes) return existingFirst(write, { stage, rows: lines.rows }, all.out)
   const others = settable(write.target, write.columns.filter((c) => !key.includes(c)))
@@ -157,77 +142,16 @@ function moves(write: TableWrite, { columns, lines }: ColumnSet, all: All): void
   const update = `update ${quoteName(write.target)} t set ${sets} from ${stage} s where ${joined(write.target, write.rule.targetKey, stage, old)} returning 1`
   all.out.sql.push(counted(update, lines.rows, nameOf(write.target), 'RK002'))
   proveFixed(write, names, stage, all.out)
+  if (names.some((name) => write.rule.targetKey.includes(name))) comeBack(write, stage, all)
   if (all.checks === 'engine') return
   proveWritten(write, names, { stage, tables: all.scope.tables }, all.out)
   leaveKeys(write, { stage, columns: old }, all)
-}
-
-/** Keys of which the end shows that nothing points at them any more. */
-function leaveKeys(write: TableWrite, { stage, columns }: { stage: string; columns: readonly string[] }, { scope, out }: All): void {
-  const gone = stageOf(write.target, 'g')
-  const empty = scope.gone!.has(nameOf(write.target)) ? null : emptyStage(scope.fill, gone, TRUNCATED)
-  if (empty) out.sql.push(empty)
-  scope.gone!.set(nameOf(write.target), write)
-  out.sql.push(`insert into ${gone} select ${columns.map(quoteIdent).join(', ')} from ${stage}`)
 }
 
 /** Foreign keys of any table that point at this one. */
 export function children(target: CatalogTable, tables: readonly CatalogTable[]): { child: CatalogTable; fk: ForeignKey }[] {
   return tables.flatMap((child) => child.foreignKeys.filter((fk) => nameOf(fk.target) === nameOf(target)).map((fk) => ({ child, fk })))
 }
-
-/**
- * A row that is already gone is what was asked for; one that a trigger keeps is not. Postgres's own cascades would take rows of others
- * along, so where the engine would cascade, the parents are locked and must be without children first.
- */
-function deletes(write: TableWrite, all: All): void {
-  const stage = stageOf(write.target, 'd')
-  fill(stage, write.rule.targetKey, write.deletes, all)
-  if (all.guarded) leaveStrangers(write, { stage, key: write.rule.targetKey, pipeline: all.scope.pipeline }, all.out)
-  if (all.scope.gone) {
-    leaveKeys(write, { stage, columns: write.rule.targetKey }, all)
-    if (all.checks === 'engine') return
-  }
-  if (all.checks === 'engine' && hasChildren(write, all)) deleteChildless(write, stage, all)
-  else deleteStaged(write, stage, all)
-}
-
-function hasChildren(write: TableWrite, { scope }: All): boolean {
-  return write.deletes.rows > 0 && children(write.target, scope.tables).length > 0
-}
-
-/**
- * Rows that nothing points at go first and free their unique values; the others wait for the writes of this part, which may point their
- * children elsewhere, and go at its end.
- */
-function deleteChildless({ target, rule }: TableWrite, stage: string, { scope, out }: All): void {
-  const single = rule.targetKey.length === 1
-  const where = single ? amongStaged(target, rule.targetKey[0], stage) : joined(target, rule.targetKey, stage)
-  const free = children(target, scope.tables).map(({ child, fk }) => {
-    const on = fk.columns.map((column, i) => `c.${quoteIdent(column)} ${equalsOf(child, column)} t.${quoteIdent(fk.targetColumns[i])}`)
-    return ` and not exists (select 1 from ${quoteName(child)} c where ${on.join(' and ')})`
-  })
-  out.sql.push(`delete from ${quoteName(target)} t${single ? '' : ` using ${stage} s`} where ${where}${free.join('')}`)
-}
-
-function deleteStaged({ target, rule }: TableWrite, stage: string, all: All): void {
-  const single = rule.targetKey.length === 1
-  const from = single ? '' : `, ${stage} s`
-  const where = single ? amongStaged(target, rule.targetKey[0], stage) : joined(target, rule.targetKey, stage)
-  if (all.checks === 'engine') {
-    const acting = children(target, all.scope.tables).filter(({ fk }) => fk.onDelete !== 'a' && fk.onDelete !== 'r')
-    if (acting.length > 0) all.out.sql.push(`select count(*) from (select 1 from ${quoteName(target)} t${from} where ${where} for update of t) x`)
-    for (const { child, fk } of acting) all.out.sql.push(noneLeft(child, fk, { target, stage, key: rule.targetKey, columns: rule.targetKey, going: true }))
-  }
-  all.out.sql.push(`delete from ${quoteName(target)} t${single ? '' : ` using ${stage} s`} where ${where}`)
-  if (mayFire(target, 'delete', all.checks)) {
-    const rest = `select count(*) from ${quoteName(target)} t${from} where ${where}`
-    all.out.sql.push(`select rekey.expect(0, (${rest}), ${quoteLiteral(nameOf(target))}, 'RK002')`)
-  }
-}
-
-/** More than a stage may hold before it is truncated: a transaction in fragments is large. */
-const TRUNCATED = 1_000_000
 
 /** Types that have no equality of their own. */
 const NO_EQUALITY = /^(json|xml|point|polygon|line|lseg|path|box|circle)(\(|$)/
@@ -251,37 +175,6 @@ function removals(write: TableWrite, all: All): void {
 w as (select distinct on (rekey_row) *, count(*) over (partition by rekey_row) as rekey_n from p),
 d as (select t.tableoid as rekey_table, t.ctid as rekey_at, w.rekey_n, row_number() over (partition by w.rekey_row) as rekey_i from w join ${table} t on ${match.join(' and ')})
 delete from ${table} t using d where t.ctid = d.rekey_at and t.tableoid = d.rekey_table and d.rekey_i <= d.rekey_n`)
-}
-
-interface Left {
-  readonly target: CatalogTable
-  readonly stage: string
-  /** The destination key, and the stage's columns that hold it. */
-  readonly key: readonly string[]
-  readonly columns: readonly string[]
-  /** The staged rows are still there and about to go; else they are gone, unless they were made anew. */
-  readonly going: boolean
-}
-
-/** No row of a child table points at one of these keys, apart from rows that go themselves and keys that are there again. */
-function noneLeft(child: CatalogTable, fk: ForeignKey, { target, stage, key, columns, going }: Left): string {
-  const held = fk.targetColumns.map((column) => columns[key.indexOf(column)])
-  if (held.some((column) => column === undefined)) return 'select 1 where false'
-  const on = fk.columns.map((column, i) => `c.${quoteIdent(column)} ${equalsOf(child, column)} s.${quoteIdent(held[i])}`).join(' and ')
-  const self = nameOf(child) === nameOf(fk.target)
-  const again = `not exists (select 1 from ${quoteName(fk.target)} p where ${key.map((k, i) => `p.${quoteIdent(k)} ${equalsOf(target, k)} s.${quoteIdent(columns[i])}`).join(' and ')})`
-  const goes = `not exists (select 1 from ${stage} g where ${key.map((k, i) => `g.${quoteIdent(columns[i])} ${equalsOf(child, k)} c.${quoteIdent(k)}`).join(' and ')})`
-  const unless = going ? (self ? ` and ${goes}` : '') : ` and ${again}`
-  // No limit: it would make the planner walk the stages row by row for the one that is not there, which is quadratic.
-  const count = `select count(*) from ${quoteName(child)} c join ${stage} s on ${on}${unless}`
-  return `select rekey.expect(0, (${count}), ${quoteLiteral(fk.name)}, '23503')`
-}
-
-/** After the deletes and key changes, in a later statement, so that children committed meanwhile are seen. */
-function proveNoneLeft(write: TableWrite, stage: string, columns: readonly string[], all: All): void {
-  for (const { child, fk } of children(write.target, all.scope.tables)) {
-    all.out.sql.push(noneLeft(child, fk, { target: write.target, stage, key: write.rule.targetKey, columns, going: false }))
-  }
 }
 
 /** Every parent of the written rows exists and is locked FOR KEY SHARE, as Postgres's own foreign-key trigger would have done row by row. */

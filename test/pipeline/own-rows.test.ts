@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest'
+import { client } from '../support/database.ts'
 import { createRig, demo } from '../support/rig.ts'
 import { pair } from '../support/servers.ts'
 
@@ -145,6 +146,33 @@ test('a table whose key is a name that people gave is merged by it, in the copy 
         { code: 'theirs', percent: '2', n: '0' }], []])
     expect(running.latest()?.totals['public.coupons']).toMatchObject({ read: 5, inserted: 1, merged: 2 })
   } finally {
+    await rig.close()
+  }
+})
+
+test.each(['cascade', 'set null'])('a row of others that is made while the row goes that it points at stays as it is, where Postgres would %s', async (action) => {
+  const tables = (key: string): string => `create table people (id ${key} primary key); create table notes (id ${key} primary key, person_id ${key} references people on delete ${action})`
+  const rig = await createRig({
+    servers, sourceSql: tables('bigint'), destinationSql: tables('text'),
+    mapping: `application: comes\ncontexts: [{ name: all, tables: [people, notes] }]\nentities: { people: { prefix: ppl }, notes: { prefix: not } }`,
+  })
+  const other = await client(rig.destination.url)
+  try {
+    await rig.source.query('insert into people values (1)')
+    const running = rig.start()
+    await rig.caughtUp(running)
+    await other.query('begin')
+    await other.query(`insert into notes select 'theirs', id from people`)
+    await rig.source.query('delete from people')
+    const waits = `select from pg_stat_activity where wait_event_type = 'Lock' and application_name like 'rekey%'`
+    await expect.poll(async () => (await rig.destination.query(waits)).length).toBe(1)
+    await other.query('commit')
+    await rig.caughtUp(running)
+    await running.stop()
+    expect(await rig.destination.query('select op, sqlstate from rekey.parked')).toEqual([{ op: 'delete', sqlstate: '23503' }])
+    expect(await rig.destination.query('select n.id from notes n join people p on p.id = n.person_id')).toEqual([{ id: 'theirs' }])
+  } finally {
+    await other.end()
     await rig.close()
   }
 })

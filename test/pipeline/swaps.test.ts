@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest'
 import { closes } from '../../src/core/totals.ts'
 import { createRig, type Rig } from '../support/rig.ts'
+import { scenario } from '../support/scenario.ts'
 import { pair } from '../support/servers.ts'
 
 /** Rows that exchange unique values in one source transaction, which the destination's constraints see row by row. */
@@ -156,4 +157,14 @@ test('a value that a row of the destination itself has is not taken from it', as
   } finally {
     await rig.close()
   }
+})
+
+/** In a tree with rows that hang on it: what goes goes parents first, and its values come again when thousands of changes have passed. */
+scenario('a transaction in fragments gives keys and unique values of rows that it deleted to others', {
+  servers, tables: ['items', 'parts'],
+  schema: (key) => `create table items (id ${key} primary key, pos integer not null unique, up ${key} references items on delete cascade);
+    create table parts (id ${key} primary key, item_id ${key} not null references items on update cascade on delete cascade); create index on items (up); create index on parts (item_id);`,
+  before: `insert into items select i, i, case when i between 601 and 700 then i - 1 end from generate_series(1, 10600) i; insert into parts select i, i from generate_series(501, 10600) i`,
+  steps: [`begin; delete from items where id > 500; insert into items select 20000 + i, 11100 - i, null from generate_series(501, 1000) i; update items set pos = pos + 5000 where id <= 500;
+    update items set id = id + 6000 where id <= 100; update items set id = id + 600 where id between 101 and 300; insert into parts select i, 6000 + i from generate_series(1, 100) i; commit`],
 })
