@@ -1,11 +1,11 @@
 import type { Change, Transaction } from './change.ts'
 import { add, combine, emptyNet, isWhole, keyOf, movesKey, type RelationNet, tally } from './coalesce.ts'
-import { RekeyError } from './errors.ts'
+import { ANEW, RekeyError } from './errors.ts'
 import type { Lsn } from './lsn.ts'
 import type { Condition } from './mapping.ts'
 import type { Program } from './program.ts'
 import { nameOf, type Relation } from './relation.ts'
-import { isUnchanged, textField, type Row } from './row.ts'
+import { isNull, isUnchanged, textField, type Row } from './row.ts'
 
 /** A change that has its own key and cannot be part of a set. */
 export interface Move {
@@ -59,6 +59,7 @@ export function gather(transactions: readonly Transaction[], programOf: (relatio
         truncate(groups, program)
         continue
       }
+      if (change.op !== 'insert' && lacksKey(change, program)) refuseBlind(program)
       const net = filtered(change, program)
       if (net === null) continue
       if (net.op === 'insert') inserts++
@@ -76,6 +77,18 @@ function refuseLost({ name, relation, rule }: Program): never {
 function refuseRetyped(table: string, column: string): never {
   throw new RekeyError('SCHEMA_CHANGED', `${table}.${column} has another type than it had when rekey started`, {
     hint: 'Give the column at the destination the same type, then start again; values would be cut off or rounded to the old one.',
+  })
+}
+
+/** Which row was deleted, or had another key before, is not told. Columns of a replica identity are never null (manual, ALTER TABLE). */
+function lacksKey({ old, oldIsFull }: Change, { rule, blind, key }: Program): boolean {
+  if (!rule.keyed) return false
+  return blind || (old !== null && !oldIsFull && key.some((i) => isNull(old, i) || isUnchanged(old, i)))
+}
+
+function refuseBlind({ name, rule }: Program): never {
+  throw new RekeyError('SCHEMA_CHANGED', `the replica identity of ${name} no longer tells its key (${rule.key.join(', ')})`, {
+    hint: `Give the table the replica identity that it had. Changes that were made meanwhile do not say which rows they are of: ${ANEW}`,
   })
 }
 

@@ -33,6 +33,8 @@ export interface Program {
   readonly relation: Relation
   /** Positions of the key columns in the source row. */
   readonly key: readonly number[]
+  /** Old rows do not tell all of the key: the table has got another replica identity than it had when the mapping was compiled. */
+  readonly blind: boolean
   /** One step a destination column. */
   readonly columns: readonly Step[]
   /** The same for whole rows, with neighbouring copies made into one. */
@@ -79,12 +81,17 @@ export function compileProgram(mapping: Mapping, minters: Minters, relation: Rel
   const targetKeyAt = rule.targetKey.map((name) => rule.columns.findIndex((column) => column.target === name))
   return {
     rule, name: nameOf(rule.source), relation, columns, targetKeyAt, position, until: until(whole, lacking),
-    key: rule.key.map(at),
+    key: rule.key.map(at), blind: isBlind(relation, rule.key.map(at)),
     whole: fuse(columns),
     targetKey: targetKeyAt.map((i) => columns[i]),
     asks: rule.objects.length > 0 || columns.some((step) => step.kind === 'decided' || step.kind === 'renamed'
       || (step.kind === 'value' && step.map.kind !== 'constant')),
   }
+}
+
+/** Where nothing is known of the replica identity, old rows must show it themselves. */
+function isBlind({ identity, columns }: Relation, key: readonly number[]): boolean {
+  return identity !== 'f' && columns.some((column) => column.key) && !key.every((i) => columns[i].key)
 }
 
 function refuseUnknown(rule: TableRule, relation: Relation): void {

@@ -66,6 +66,27 @@ test('the replica identity is switched while it streams', async () => {
   }
 })
 
+test('a replica identity that does not tell the key stops the run, and so does what was logged under it when it is gone again', async () => {
+  for (const change of ['delete from children where id = 5', 'update children set id = 99 where id = 5']) {
+    const rig = await parentsRig(servers)
+    try {
+      const running = rig.start()
+      await rig.caughtUp(running)
+      await rig.source.query(`alter table children alter amount set not null; create unique index children_amount on children (amount);
+        alter table children replica identity using index children_amount`)
+      await rig.source.query(`insert into children values (50, 1, 50, 'n')`)
+      await rig.caughtUp(running)
+      await rig.source.query(change)
+      const lost = { code: 'SCHEMA_CHANGED', message: 'the replica identity of public.children no longer tells its key (id)' }
+      expect(await failureOf(running)).toMatchObject(lost)
+      await rig.source.query('alter table children replica identity default')
+      expect(await failureOf(rig.start())).toMatchObject(lost)
+    } finally {
+      await rig.close()
+    }
+  }
+})
+
 test('transactions that run into each other come in the order of their commits', async () => {
   const rig = await parentsRig(servers)
   const [one, other] = await Promise.all([client(rig.source.url), client(rig.source.url)])
