@@ -47,7 +47,7 @@ export async function openSession(
     client.on('end', gone)
     await client.connect().catch(async (cause: unknown) => {
       client.end().catch(() => {})
-      throw tlsError((await refusesTls(client, cause)) ? 'NO_TLS' : (cause as { code?: string }).code, side) ?? sessionError(cause, `cannot connect to the ${side}`)
+      throw tlsError((await refusesTls(client, cause)) ? 'NO_TLS' : (cause as { code?: string }).code, side) ?? connectError(cause, side, client)
     })
     live = client
     return client
@@ -105,10 +105,27 @@ async function refusesTls({ ssl, host, port }: pg.Client, cause: unknown): Promi
   })
 }
 
+/** Which server it was, and what of its URL was wrong. */
+function connectError(cause: unknown, side: string, { host, port }: pg.Client): RekeyError {
+  const sqlstate = cause instanceof pg.DatabaseError ? cause.code : undefined
+  const doing = `cannot connect to the ${side} at ${host}:${port}`
+  if (sqlstate === '3D000') {
+    return new RekeyError('CONFIG', `${doing}: it has no database of that name`, { sqlstate, hint: `Correct the end of the URL of the ${side}.` })
+  }
+  if (sqlstate?.startsWith('28')) {
+    return new RekeyError('PRIVILEGE', `${doing}: it refuses the user or the password (SQLSTATE ${sqlstate})`, {
+      sqlstate, hint: `Correct user and password in the URL of the ${side}, or let the server's pg_hba.conf take them from this machine.`,
+    })
+  }
+  return sessionError(cause, doing)
+}
+
 function sessionError(cause: unknown, doing: string): RekeyError {
   const sqlstate = cause instanceof pg.DatabaseError ? cause.code : undefined
   if (sqlstate === undefined) return new RekeyError('REMOTE', `${doing} (${(cause as { code?: string }).code ?? 'no answer'})`)
-  const refused = sqlstate === '42501' || sqlstate.startsWith('28')
+  // Its text names what is to be granted, and nothing else.
+  if (sqlstate === '42501') return new RekeyError('PRIVILEGE', `${doing}: ${(cause as Error).message}`, { sqlstate })
+  const refused = sqlstate.startsWith('28')
   const other = verdictOf(sqlstate) === 'stop' ? 'INTERNAL' : 'REMOTE'
   const code = refused ? 'PRIVILEGE' : sqlstate === '3D000' ? 'CONFIG' : other
   return new RekeyError(code, `${doing}: SQLSTATE ${sqlstate}`, { sqlstate })

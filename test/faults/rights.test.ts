@@ -1,9 +1,30 @@
 import { expect, test } from 'vitest'
+import { openSession } from '../../connectors/postgres/session.ts'
 import { parked } from '../support/accident.ts'
 import { createRig } from '../support/rig.ts'
 import { pair } from '../support/servers.ts'
 
 const servers = await pair({ source: 15, destination: 18 })
+
+test('a server that refuses says which one it is, and what of its URL, or which right, is to be mended', async () => {
+  const { host, port } = servers.destination
+  const url = (database: string, user = 'postgres') => `postgres://${user}@${host}:${port}/${database}`
+  await expect(openSession(url('there_is_none'), 'destination')).rejects.toMatchObject({
+    code: 'CONFIG', sqlstate: '3D000', message: `cannot connect to the destination at ${host}:${port}: it has no database of that name` })
+  await expect(openSession(url('postgres', 'nobody_at_all'), 'destination')).rejects.toMatchObject({
+    code: 'PRIVILEGE', sqlstate: '28000', hint: expect.stringContaining('user and password in the URL of the destination') })
+  await expect(openSession(`postgres://postgres@${host}:1/postgres`, 'source')).rejects.toMatchObject({
+    code: 'REMOTE', message: `cannot connect to the source at ${host}:1 (ECONNREFUSED)` })
+  const session = await openSession(url('postgres'), 'destination')
+  try {
+    await session.query('create role poor; create schema theirs; create table theirs.rows (id text)')
+    await expect(session.query('set role poor; select * from theirs.rows')).rejects.toMatchObject({
+      code: 'PRIVILEGE', message: 'a question to the destination failed: permission denied for schema theirs' })
+  } finally {
+    await session.query('reset role; drop schema theirs cascade; drop role poor')
+    await session.close()
+  }
+})
 
 const schema = (key: string): string => `create table people (id ${key} primary key, email varchar(100) not null unique, name text);
   create table letters (id ${key} primary key, person_id ${key} not null references people, note varchar(100));`
