@@ -224,7 +224,9 @@ function selfChain(program: Program, run: Run): Chain | null {
 
 function planFile(tables: readonly TablePlan[], { mapping, catalogs, conflicts }: Run, objects: ObjectsPlan | null): PlanFile {
   const side = ({ systemId, database }: Catalog): PlanFile['source'] => ({ system: systemId, database })
-  const seconds = tables.reduce((sum, t) => sum + t.seconds, 0)
+  const copied = tables.filter((t) => t.verdict === 'move' || t.verdict === 'merge')
+  const sum = (of: (t: TablePlan) => number): number => copied.reduce((all, t) => all + of(t), 0)
+  const seconds = secondsFor(sum((t) => t.rows), sum((t) => t.bytes))
   const plan: Omit<PlanFile, 'digest'> = {
     format: 'rekey-plan/1', application: mapping.application, mapping: mapping.digest, source: side(catalogs.source),
     destination: side(catalogs.destination),

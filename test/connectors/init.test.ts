@@ -60,11 +60,15 @@ describe('init', () => {
   })
 
   it('finds the mapping of a destination with text ids, as far as names tell it', async () => {
-    const source = await database(await readFile('mappings/demo/source.sql', 'utf8') + ODD)
-    const destination = await database(`${await readFile('mappings/demo/destination.sql', 'utf8')}
+    const linked = (key: string) => `create table notes (id ${key} primary key);
+      create table lines (note_id ${key} references notes, no integer, primary key (note_id, no));
+      create table marks (product_id ${key === 'text' ? key : 'integer'} references products, user_id ${key} references users, primary key (product_id, user_id));`
+    const source = await database(await readFile('mappings/demo/source.sql', 'utf8') + ODD + linked('bigint'))
+    const destination = await database(`${await readFile('mappings/demo/destination.sql', 'utf8')} ${linked('text')}
       create table "Weird Name" (id text primary key, "x y" text, only_here_id text); create table logs (line text, user_id text);
       insert into products (id, name) values ('prd_x', 'here');
-      insert into users (id, email, name, full_name) values ('usr_x', 'a@x', 'ann', 'Ann');`)
+      insert into users (id, email, name, full_name) values ('usr_x', 'a@x', 'ann', 'Ann');
+      insert into notes values ('nte_x'); insert into lines values ('nte_x', 1); insert into marks values ('prd_x', 'usr_x')`)
     const { catalogs, files, spec } = await proposal(source, destination)
     const { problems } = compileMapping(spec, catalogs.source, catalogs.destination)
     expect(problems.filter((p) => p.severity === 'error')).toEqual([])
@@ -76,6 +80,8 @@ describe('init', () => {
     expect(spec.tables.products).toMatchObject({ verdict: 'merge', on: ['name'] })
     expect(spec.tables.users).toMatchObject({ verdict: 'merge', on: ['lower(email)'], rename: { name: {} },
       columns: { full_name: { constant: '' } } })
+    // A line of a note that is moved cannot be there; a mark of a product and a user can.
+    expect([spec.tables.lines, spec.tables.marks]).toEqual([{}, { verdict: 'merge', on: [['product_id', 'user_id']] }])
     expect(spec.tables.alembic_version).toEqual({ verdict: 'skip', reason: 'kept by the framework of each side' })
     expect(spec.tables.only_here).toMatchObject({ verdict: 'skip', reason: expect.stringContaining('todo:') })
     expect(spec.tables.logs).toMatchObject({ verdict: 'skip', reason: expect.stringContaining('replica identity full') })

@@ -39,9 +39,10 @@ describe('names', () => {
     const there = table('users', { columns: { id: 'text', email: 'text', name: 'text', token: 'text' },
       unique: [['token'], ['name'], ['lower((email)::text)']] })
     const from = table('users', { columns: { id: 'bigint', email: 'text', name: 'text', token: 'text' } })
-    expect(naturalKey(from, there, new Set(['id']))).toEqual(['lower(email)'])
-    expect(naturalKey(from, { ...there, uniques: there.uniques.slice(0, 2) }, new Set(['id']))).toBe(null)
-    expect(naturalKey(from, { ...there, uniques: there.uniques.slice(0, 3) }, new Set(['id']))).toEqual(['name'])
+    expect(naturalKey(from, there, { ids: new Set(['id']), fresh: new Set() })).toEqual(['lower(email)'])
+    expect(naturalKey(from, { ...there, uniques: there.uniques.slice(0, 2) }, { ids: new Set(['id']), fresh: new Set() })).toBe(null)
+    expect(naturalKey(from, { ...there, uniques: there.uniques.slice(0, 3) }, { ids: new Set(['id']), fresh: new Set() })).toEqual(['name'])
+    expect(naturalKey(from, there, { ids: new Set(['id']), fresh: new Set(['email']) })).toEqual(['name'])
   })
 
   it('lists what is still to do with its line', () => {

@@ -68,7 +68,7 @@ function throughOwn(draft: Draft, place: Place, { maker, adopt, by, shape }: Giv
   const referring = columns.filter((c) => refersTo(draft, place, { column: c, maker }))
   const from = (referring.find((c) => on.includes(c.target)) ?? referring[0])?.source
   if (maker.key.length !== 1 || from == null) {
-    return refuse(draft, place, { message: `no column refers to the key of ${adopt.by}`, fix: 'Whose row a trigger made must be known: use `column`.' })
+    return refuse(draft, place, { message: `no column refers to the key of ${adopt.by}`, fix: `Whose row a trigger made must be known: use \`column\`, or keep the trigger from firing (triggers: off on ${adopt.by}).` })
   }
   return { by, on, from }
 }

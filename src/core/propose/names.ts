@@ -83,14 +83,16 @@ export function isNameLike(column: string): boolean {
 
 /**
  * The unique key of the destination by which a row of the source can be found there, as the mapping writes it; null when there is none.
- * `ids` are columns that hold made ids: a key of nothing else tells nothing.
+ * `ids` are columns that hold made ids: a key of nothing else tells nothing. With a `fresh` one, whose ids only the source has, none matches.
  */
-export function naturalKey(from: CatalogTable, to: CatalogTable, ids: ReadonlySet<string>): string[] | null {
+export function naturalKey(
+  from: CatalogTable, to: CatalogTable, { ids, fresh }: { readonly ids: ReadonlySet<string>; readonly fresh: ReadonlySet<string> },
+): string[] | null {
   const candidates = to.uniques.filter((u) => !/ WHERE /i.test(u.definition)).flatMap((u) => {
     const parts = u.columns.map(keyPart)
     const known = parts.every((part) => part !== null && from.columns.some((c) => c.name === part.column))
     return known ? [parts as { column: string; text: string }[]] : []
-  }).filter((parts) => !parts.every(({ column }) => ids.has(column)))
+  }).filter((parts) => !parts.every(({ column }) => ids.has(column)) && !parts.some(({ column }) => fresh.has(column)))
   const score = (parts: readonly { column: string }[]): number =>
     parts.length === 1 ? (/mail/i.test(parts[0].column) ? 0 : isNameLike(parts[0].column) ? 1 : 9) : 2
   const best = candidates.map((parts) => ({ parts, score: score(parts) })).filter((c) => c.score < 9).sort((a, b) => a.score - b.score)[0]

@@ -175,6 +175,22 @@ function proposeReferences(table: CatalogTable, work: Work): void {
   }
 }
 
+/** True for a column whose values become ids that no row of the destination has: of a table that is moved under new ids, or of its children. */
+function isFresh(table: CatalogTable, column: string, work: Work): boolean {
+  const changes = (label: string): boolean => {
+    const id = work.spec.entities[label]?.id
+    return id !== undefined && id !== 'keep' && work.spec.tables[label]?.verdict !== 'merge'
+  }
+  const label = labelFor(work, table)
+  if (table.identityColumns.length === 1 && table.identityColumns[0] === column && changes(label)) return true
+  const guessed = work.spec.tables[label].columns?.[column]?.ref
+  if (guessed !== undefined && changes(guessed)) return true
+  return table.foreignKeys.some((fk) => {
+    const parent = work.tables.find((t) => nameOf(t) === nameOf(fk.target))
+    return parent !== undefined && parent !== table && fk.columns.some((c, i) => c === column && isFresh(parent, fk.targetColumns[i], work))
+  })
+}
+
 function proposeMerge(table: CatalogTable, work: Work): void {
   const label = labelFor(work, table)
   const there = thereFor(table, work)
@@ -182,7 +198,10 @@ function proposeMerge(table: CatalogTable, work: Work): void {
   const rule = work.spec.tables[label]
   const made = work.spec.entities[label]
   const ids = new Set(made && made.id !== 'keep' ? table.identityColumns : [])
-  const key = naturalKey(table, there, new Set([...ids, ...there.columns.filter((c) => c.type === 'uuid').map((c) => c.name)]))
+  const key = naturalKey(table, there, {
+    ids: new Set([...ids, ...there.columns.filter((c) => c.type === 'uuid').map((c) => c.name)]),
+    fresh: new Set(table.columns.map((c) => c.name).filter((column) => isFresh(table, column, work))),
+  })
   if (key !== null) {
     work.spec.tables[label] = { ...rule, verdict: 'merge', on: key.length === 1 ? key : [key] }
     note(work, `tables.${label}`, `todo: rows with the same ${key.join(', ')} on both sides are one thing; else say verdict: move`)
