@@ -125,8 +125,8 @@ export interface ParkedRows {
   leave(ids: readonly string[]): Promise<void>
   /** These were tried and go on waiting. */
   keep(ids: readonly string[]): Promise<void>
-  /** Everything that waits is to be tried again. */
-  retryAll(): Promise<void>
+  /** What waits of these tables is to be tried again. */
+  again(tables: readonly string[]): Promise<void>
 }
 
 export interface Destination {

@@ -57,8 +57,8 @@ export function parkedRows(query: Query, pipeline: string): ParkedRows {
         `update rekey.parked p set state = 'retry' where p.pipeline = $1 and p.id = any ($2::bigint[]) and p.state = 'waiting' and p.sqlstate = 'RK004'
            and ${allVerified('p')}`, [pipeline, ids])
     },
-    async retryAll() {
-      await query(`update rekey.parked set state = 'retry' where pipeline = $1 and state = 'waiting'`, [pipeline])
+    async again(tables) {
+      if (tables.length > 0) await query(`update rekey.parked set state = 'retry' where pipeline = $1 and tbl = any ($2::text[]) and state = 'waiting'`, [pipeline, tables])
     },
   }
 }

@@ -89,7 +89,7 @@ export async function applyCarefully(items: readonly Item[], deps: Deps): Promis
       all.parked.push(...parked)
       all.outcomes.push(...outcomes)
       all.objects.push(...objects)
-      if (!deps.leave) parkedBefore = blocked
+      parkedBefore = deps.leave ? behindToo(parkedBefore, parked) : blocked
       if (deps.ends && parked.some(deps.ends)) break
     }
     at = end
@@ -154,6 +154,13 @@ async function applyPart(items: readonly Item[], deps: Deps & Pick<Context, 'hel
 
 function copyBlocked(blocked: Blocked): Blocked {
   return new Map([...blocked].map(([table, keys]) => [table, new Set(keys)]))
+}
+
+/** What was left is read again, so nothing waits behind it; what comes later waits behind the others. */
+function behindToo(before: Blocked, parked: readonly Parked[]): Blocked {
+  const blocked = copyBlocked(before)
+  for (const { left, table, key } of parked) if (!left) block(blocked, table, key)
+  return blocked
 }
 
 /** As many source transactions at once as go through: half as many after a failure, twice as many after a success. */
@@ -267,8 +274,10 @@ function wantsReading({ item: { change }, sqlstate }: Failed, { planner }: Deps)
 
 function parkedOf({ item, sqlstate, reason, behind, taken }: Failed, { planner, mapping, leave, parkedBefore }: Deps): Parked {
   const { change, transaction, ordinal } = item
-  // The stream does not take away what stands in the way of a new row; one that only changes is on its way to be deleted.
-  const left = leave && sqlstate !== HELD && !(taken && change.op === 'insert') && !isBehind(change, planner.programOf(change.relation), mapping, parkedBefore)
+  const { keyed } = planner.programOf(change.relation).rule
+  // The stream does not take away what stands in the way of a new row; one that only changes is on its way to be deleted. Nor can a row be read
+  // again that has no key: what comes later for it waits with it.
+  const left = leave && keyed && sqlstate !== HELD && !(taken && change.op === 'insert') && !isBehind(change, planner.programOf(change.relation), mapping, parkedBefore)
   return {
     table: nameOf(change.relation), key: changeKey(change, planner.programOf(change.relation)) ?? '', op: change.op,
     sqlstate: taken ? TAKEN : sqlstate, reason, behind, left, change: storeChange(change), commitLsn: transaction.commitLsn, ordinal,

@@ -4,7 +4,7 @@ import type { Change, Transaction } from '../core/change.ts'
 import { keyOf } from '../core/coalesce.ts'
 import { notCarried } from '../core/gather.ts'
 import type { ParkedRow } from '../core/parking.ts'
-import type { Relation } from '../core/relation.ts'
+import { nameOf, type Relation } from '../core/relation.ts'
 import { rowOf, textField, type Row } from '../core/row.ts'
 import { copyTotals, count, recount } from '../core/totals.ts'
 import { type DeliverOptions, planOf, type State } from './delivery.ts'
@@ -29,6 +29,10 @@ export async function converge(options: DeliverOptions, state: State): Promise<v
   state.left = rows.length > 0
   if (!state.left) {
     state.rounds = 0
+    const keyless = [...options.mapping.tables.values()].filter(({ keyed }) => !keyed).map(({ source }) => nameOf(source))
+    await options.parked.again(keyless)
+    // At once.
+    state.lookedAt = -Infinity
     return options.passedCopy?.()
   }
   const last = ++state.rounds >= ROUNDS
