@@ -138,7 +138,7 @@ interface Left {
 /** No row of a child table points at one of these keys, apart from rows that go themselves and keys that are there again. */
 function noneLeft(child: CatalogTable, fk: ForeignKey, { target, stage, key, columns, going }: Left): string {
   const held = fk.targetColumns.map((column) => columns[key.indexOf(column)])
-  if (held.some((column) => column === undefined)) return 'select 1 where false'
+  if (held.some((column) => column === undefined)) return going ? noneLeftByOthers(child, fk, { target, stage, key }) : 'select 1 where false'
   const on = fk.columns.map((column, i) => `c.${quoteIdent(column)} ${equalsOf(child, column)} s.${quoteIdent(held[i])}`).join(' and ')
   const self = nameOf(child) === nameOf(fk.target)
   const again = `not exists (select 1 from ${quoteName(fk.target)} p where ${key.map((k, i) => `p.${quoteIdent(k)} ${equalsOf(target, k)} s.${quoteIdent(columns[i])}`).join(' and ')})`
@@ -146,6 +146,16 @@ function noneLeft(child: CatalogTable, fk: ForeignKey, { target, stage, key, col
   const unless = going ? (self ? ` and ${goes}` : '') : ` and ${again}`
   // No limit: it would make the planner walk the stages row by row for the one that is not there, which is quadratic.
   const count = `select count(*) from ${quoteName(child)} c join ${stage} s on ${on}${unless}`
+  return `select rekey.expect(0, (${count}), ${quoteLiteral(fk.name)}, '23503')`
+}
+
+/** The same of a foreign key to other columns than the key: what those hold only the rows say, which are still there. */
+function noneLeftByOthers(child: CatalogTable, fk: ForeignKey, { target, stage, key }: Pick<Left, 'target' | 'stage' | 'key'>): string {
+  const on = fk.columns.map((column, i) => `c.${quoteIdent(column)} ${equalsOf(child, column)} t.${quoteIdent(fk.targetColumns[i])}`).join(' and ')
+  const goes = key.map((k) => `g.${quoteIdent(k)} ${equalsOf(target, k)} c.${quoteIdent(k)}`).join(' and ')
+  const unless = nameOf(child) === nameOf(target) ? ` where not exists (select 1 from ${stage} g where ${goes})` : ''
+  const same = key.map((k) => `t.${quoteIdent(k)} ${equalsOf(target, k)} s.${quoteIdent(k)}`).join(' and ')
+  const count = `select count(*) from ${quoteName(child)} c join (${quoteName(target)} t join ${stage} s on ${same}) on ${on}${unless}`
   return `select rekey.expect(0, (${count}), ${quoteLiteral(fk.name)}, '23503')`
 }
 

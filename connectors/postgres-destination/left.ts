@@ -48,13 +48,16 @@ function questions({ rule, target }: TableWrite, { gone, checks, tables }: Endin
   const notIn = (stage: string, table: CatalogTable, columns: readonly string[], alias: string): string =>
     `not exists (select 1 from ${stage} g where ${columns.map((k) => `g.${quoteIdent(k)} ${equalsOf(table, k)} ${alias}.${quoteIdent(k)}`).join(' and ')})`
   return children(target, tables).flatMap(({ child, fk }) => {
-    if (!fk.targetColumns.every((column) => key.includes(column))) return []
-    const on = fk.columns.map((column, i) => `c.${quoteIdent(column)} ${equalsOf(child, column)} s.${quoteIdent(fk.targetColumns[i])}`)
+    // With proofs the rows are gone, and only their keys are known; a foreign key to other columns is never proven so.
+    const byKey = fk.targetColumns.every((column) => key.includes(column))
+    if (!byKey && checks === 'set') return []
+    const on = fk.columns.map((column, i) => `c.${quoteIdent(column)} ${equalsOf(child, column)} ${byKey ? 's' : 't'}.${quoteIdent(fk.targetColumns[i])}`)
+    const rows = byKey ? '' : ` join ${quoteName(target)} t on ${key.map((k) => `t.${quoteIdent(k)} ${equalsOf(target, k)} s.${quoteIdent(k)}`).join(' and ')}`
     const going = gone.get(nameOf(child))
     // With Postgres's own triggers nothing is deleted yet; with proofs all of it is, and a key may have come again.
     const stays = checks === 'set' ? [notIn(quoteName(target), target, key, 's')]
       : going ? [notIn(stageOf(child, 'g'), child, going.rule.targetKey, 'c')] : []
     const columns = key.map((k) => `s.${quoteIdent(k)}::text`).join(', ')
-    return [`select distinct ${columns} from ${stageOf(target, 'g')} s join ${quoteName(child)} c on ${on.join(' and ')}${stays.map((one) => ` where ${one}`).join('')}`]
+    return [`select distinct ${columns} from ${stageOf(target, 'g')} s${rows} join ${quoteName(child)} c on ${on.join(' and ')}${stays.map((one) => ` where ${one}`).join('')}`]
   })
 }

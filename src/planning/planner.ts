@@ -1,5 +1,5 @@
 import { forgetGone, partOf } from './build.ts'
-import { FEW_ROWS, isFragment, isProvable, prefersSet } from './choose-checks.ts'
+import { FEW_ROWS, isFragment, isProvable, pointedAtOtherwise, prefersSet } from './choose-checks.ts'
 import type { Catalog, CatalogTable } from '../core/catalog.ts'
 import { tableOf } from '../core/catalog.ts'
 import type { Change, Transaction } from '../core/change.ts'
@@ -163,9 +163,12 @@ export function createPlanner(options: PlannerOptions, shared?: Decisions): Plan
     }
     return all
   }
+  const pointedAt = pointedAtOtherwise(mapping, catalog)
+  const silent = [...mapping.tables.values()].some((rule) => rule.triggers === 'off')
+  const fragmentChecks = pointedAt.size === 0 || silent ? options.checks : 'engine'
   const relationNamed = (name: string): Relation => options.relations.get(name)!
   return {
-    decisions, programOf, scope, fragmentChecks: options.checks,
+    decisions, programOf, scope, fragmentChecks,
     load({ table, change }) {
       const present = options.relations.get(table)
       const rule = mapping.tables.get(table)
@@ -175,7 +178,8 @@ export function createPlanner(options: PlannerOptions, shared?: Decisions): Plan
     provesLater(relation) {
       const program = programOf(relation)
       const { ledger, makes, verdict } = program.rule
-      return options.checks === 'set' && !program.asks && !ledger && !makes && verdict === 'move' && isProvable(program, targetOf(program))
+      return options.checks === 'set' && !program.asks && !ledger && !makes && verdict === 'move'
+        && !pointedAt.has(nameOf(program.rule.target)) && isProvable(program, targetOf(program))
     },
     adopts: (transactions, converging) => first !== null && hasMakers(transactions, mapping, converging),
     ahead: async (transactions, converging) => ({ ...(await first!.plan(changesAhead(transactions, { tables: goesAhead, programOf, converging }), true)), checks: 'engine' }),
@@ -192,7 +196,8 @@ export function createPlanner(options: PlannerOptions, shared?: Decisions): Plan
       const transactions = await apartFromCopy(given, { since, programOf, decisions })
       const gathered = gather(transactions, programOf, since)
       const deps = withBatch(gathered)
-      const checks = options.checks === 'set' && (isFragment(transactions) || prefersSet(gathered, { programOf, targetOf, few: book ? 0 : FEW_ROWS })) ? 'set' : 'engine'
+      const choosing = { programOf, targetOf, few: book ? 0 : FEW_ROWS, converging, pointedAt }
+      const checks = isFragment(transactions) ? fragmentChecks : options.checks === 'set' && prefersSet(gathered, choosing) ? 'set' : 'engine'
       const conflicts: Conflict[] = []
       const parts: Part[] = []
       const objects: RowObjects[] = []

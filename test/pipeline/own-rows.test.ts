@@ -176,3 +176,32 @@ test.each(['cascade', 'set null'])('a row of others that is made while the row g
     await rig.close()
   }
 })
+
+test.each([['engine', 'cascade'], ['set', 'no action']])('rows of others that point at ours by another column than the key keep what they point at (checks: %s, on delete %s)', async (checks, action) => {
+  const tables = (key: string): string => `create table people (id ${key} primary key, code text not null unique);
+    create table notes (id ${key} primary key, person text references people (code) on delete ${action})`
+  const rig = await createRig({
+    servers, sourceSql: tables('bigint'), destinationSql: tables('text'), config: `checks: ${checks}`,
+    mapping: `application: codes\ncontexts: [{ name: all, tables: [people, notes] }]\nentities: { people: { prefix: ppl }, notes: { prefix: not } }`,
+  })
+  const many = (from: number, to: number): string => `insert into people select i, 'm' || i from generate_series(${from}, ${to}) i`
+  try {
+    await rig.source.query(`insert into people select i, 'c' || i from generate_series(1, 5) i; insert into notes values (1, 'c5')`)
+    const running = rig.start()
+    await rig.caughtUp(running)
+    await rig.destination.query(`insert into notes select 'theirs' || i, 'c' || i from generate_series(1, 4) i`)
+    for (const sql of [
+      'delete from people where id = 1', `begin; ${many(1_001, 1_400)}; delete from people where id = 2; commit`, `begin; ${many(2_001, 2_400)}; update people set code = 'other' where id = 3; commit`,
+      `begin; ${many(10_001, 31_000)}; delete from people where id = 4; delete from notes; delete from people where id = 5; ${many(40_001, 40_100)}; commit`,
+    ]) await rig.source.query(sql)
+    await rig.caughtUp(running)
+    await running.stop()
+    expect(await rig.destination.query('select key, op, sqlstate from rekey.parked order by id')).toEqual([
+      ...[1, 2].map((key) => ({ key: String(key), op: 'delete', sqlstate: '23503' })), { key: '3', op: 'update', sqlstate: '23503' }, { key: '4', op: 'delete', sqlstate: '23503' }])
+    expect(await rig.destination.query('select n.id, n.person from notes n join people p on p.code = n.person order by 1')).toEqual(
+      [1, 2, 3, 4].map((i) => ({ id: `theirs${i}`, person: `c${i}` })))
+    expect(await rig.destination.query('select count(*) as n from people')).toEqual([{ n: String(4 + 800 + 21_000 + 100) }])
+  } finally {
+    await rig.close()
+  }
+})
