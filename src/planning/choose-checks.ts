@@ -40,7 +40,7 @@ export function prefersSet(gathered: Gathered, deps: Choosing): boolean {
   if (programs.some((program) => program.rule.makes)) return false
   // What such a row held before is not known to a proof: only new rows change nothing for those that point there.
   const changes = ({ keyed }: RelationNet): boolean => deps.converging || (keyed !== null && [...keyed.values()].some(({ kind }) => kind !== 'insert'))
-  if (gathered.groups.some((group) => [...group.nets.values()].some((net) => changes(net) && deps.pointedAt.has(nameOf(deps.programOf(net.relation).rule.target))))) return false
+  if (gathered.groups.some((group) => [...group.nets.values()].some((net) => deps.pointedAt.has(nameOf(deps.programOf(net.relation).rule.target)) && changes(net)))) return false
   if (gathered.rows < deps.few || gathered.inserts * 2 < gathered.rows) return false
   return gathered.groups.every((group) => group.moves.length === 0) && programs.every((program) => isProvable(program, deps.targetOf(program)))
 }
