@@ -4,7 +4,7 @@ import { noCounts, type JobResult, type JobState, type ObjectJob } from '../../s
 import type { JobNotes, ListedJobs, ObjectJobs } from '../../src/ports.ts'
 import { fromRaw } from './ledger.ts'
 import type { Query } from './lookup.ts'
-import { allVerified, WHEN_LEFT_ALONE } from './object-names.ts'
+import { allVerified, unnamed, WHEN_LEFT_ALONE } from './object-names.ts'
 
 /**
  * The jobs as workers see them. Every change of a job raises its turn; a report that names another turn changes nothing. `record` takes and
@@ -137,14 +137,17 @@ function listedJobs(query: Query, pipeline: string): ListedJobs {
         [pipeline, JSON.stringify(prefixes), everyMs / 1_000])
     },
     async found(job, page) {
-      const rows = await query(job.kind === 'directory' ? foundBy('directory') : foundBy('sweep'), [pipeline, JSON.stringify(page), job.id,
-        job.turn, page.at(-1)!.key, job.store, job.to])
+      const found = JSON.stringify(page.map((one) => ({ ...one, above: above(one.key) })))
+      await query(JOIN, [pipeline, found, job.store])
+      const rows = await query(job.kind === 'directory' ? foundBy('directory') : foundBy('sweep'), [pipeline, found, job.id, job.turn,
+        page.at(-1)!.key, job.store, job.to])
       return rows.length > 0
     },
     async isWhole({ id }) {
       const [[open]] = await query(
-        `select exists (select 1 from rekey.object where parent = $1 and kind = 'object' and state not in ('verified', 'gone',
-          'tombstone'))::text`, [id])
+        // What went before it could be copied is not in it any more, as its store has said each time; a row that names it wants it all the same.
+        `select exists (select 1 from rekey.object o where parent = $1 and kind = 'object' and state not in ('verified', 'gone', 'tombstone')
+           and not (state = 'parked' and error = 'OBJECT_MISSING' and ${unnamed('o')}))::text`, [id])
       return open !== 'true'
     },
   }
@@ -185,15 +188,32 @@ function jobNotes(query: Query, pipeline: string): JobNotes {
   }
 }
 
+/** What a directory that holds this object may be called, in rows. */
+function above(key: string): string[] {
+  const found: string[] = []
+  for (let end = key.indexOf('/'); end >= 0; end = key.indexOf('/', end + 1)) found.push(key.slice(0, end + 1), ...(end > 0 ? [key.slice(0, end)] : []))
+  return found
+}
+
+/** The innermost directory that a row names and that holds what a listing has found. */
+const HOLDER = `(select d.id from rekey.object d where d.pipeline = $1 and d.src_store = STORE and d.kind = 'directory' and d.state not in
+  ('tombstone', 'gone') and d.src_key in (select json_array_elements_text(f.above)) order by length(d.src_key) desc limit 1)`
+
+/** Objects that are known go with the directory that holds them, too, whoever found them first, unless they have rows of their own. */
+const JOIN = `with f as (select f.key, ${HOLDER.replace('STORE', '$3')} as parent from json_to_recordset($2) f(key text, above json))
+update rekey.object o set parent = f.parent from f where o.pipeline = $1 and o.src_store = $3 and o.kind = 'object' and o.src_key = f.key and
+  o.parent is null and f.parent is not null and ${unnamed('o')}`
+
 /**
  * What a page shows becomes jobs, or has known ones done again: an object that has another ETag than the one that was copied, and one that
  * was missing or could not be named. A directory also takes back what had been buried with it; a sweep does not, because there a row has gone.
  */
 function foundBy(kind: 'directory' | 'sweep'): string {
-  const parent = kind === 'directory' ? '$3::bigint' : 'null::bigint'
+  const parent = kind === 'directory' ? '$3::bigint' : HOLDER.replace('STORE', '$6')
   const back = kind === 'directory' ? " or o.state in ('tombstone', 'gone')" : ''
   return `with mine as (update rekey.object set listed_to = $5 where pipeline = $1 and id = $3::bigint and turn = $4::bigint returning id),
-f as (select f.*, row_number() over () as n from json_to_recordset($2) f(key text, "newKey" text, fault text, size bigint, etag text)),
+f as (select f.*, row_number() over () as n from json_to_recordset($2) f(key text, "newKey" text, fault text, size bigint, etag text,
+  above json)),
 c as (select f.*, f."newKey" is not null and (row_number() over (partition by f."newKey" order by f.n) > 1 or exists (select 1 from
   rekey.object o
   where o.pipeline = $1 and o.kind = 'object' and o.dst_store = $7 and o.dst_key = f."newKey" and o.state <> 'gone' and (o.src_store,
@@ -201,7 +221,7 @@ c as (select f.*, f."newKey" is not null and (row_number() over (partition by f.
 w as (insert into rekey.object as o (pipeline, kind, src_store, src_key, dst_store, dst_key, size, src_etag, parent, row_lsn, state, error)
   select $1, 'object', $6, key, $7, case when not clash then "newKey" end, size, null, ${parent}, '0/0',
     case when clash or fault is not null then 'parked' else 'wanted' end, case when clash then 'CONFLICT' else fault end
-  from c, mine order by key
+  from c f, mine order by key
   on conflict (pipeline, src_store, src_key, kind) do update set parent = coalesce(o.parent, excluded.parent), size = excluded.size, state
     = 'wanted', error = null,
     dst_key = coalesce(o.dst_key, excluded.dst_key), turn = o.turn + 1, attempts = 0, not_before = ${WHEN_LEFT_ALONE}, changed_at =

@@ -151,7 +151,8 @@ function buryBelow(pipeline: string): string {
  and d.state = 'tombstone' and o.parent = d.id and o.state not in ('tombstone', 'gone') and ${unnamed('o')}`
 }
 
-function unnamed(object: string): string {
+/** No row names the object by itself. */
+export function unnamed(object: string): string {
   return `not exists (select 1 from rekey.object_row r where r.pipeline = ${object}.pipeline and r.src_store = ${object}.src_store and
     r.src_key = ${object}.src_key and r.kind = ${object}.kind)`
 }

@@ -148,6 +148,31 @@ describe('jobs of objects', () => {
     expect(await seen()).toEqual(['directory d tombstone', 'd/own verified', 'd/x tombstone', 'd/y tombstone'])
   })
 
+  it('a directory has what was found below it, by whomever, and what was gone before it could be copied keeps it from nothing', async () => {
+    const page = (...keys: string[]) => keys.map((key) => ({ key, newKey: `new/${key}`, fault: null, size: 3, etag: `${key}-there` }))
+    const only = async (kind: string): Promise<ObjectJob> => {
+      await at.db.query('update rekey.object set not_before = clock_timestamp() where kind = $1', [kind])
+      return (await jobs().take(LEASE)).find((job) => job.kind === kind)!
+    }
+    await apply([names('1', object('p/d', { kind: 'directory' })), names('2', 'p/d/own')])
+    await jobs().listed.sweep([{ store: 'main', to: 'main', prefix: 'p/' }], 60_000)
+    await jobs().listed.found(await only('sweep'), page('p/d/a', 'p/d/own', 'p/else'))
+    await apply([names('3', object('p/d/in/', { kind: 'directory' }))])
+    await jobs().listed.found(await only('sweep'), page('p/d/in/b'))
+    await verify('p/d/own', 'p/else')
+    const [directory] = await at.db.query("select id::text from rekey.object where src_key = 'p/d'")
+    const isWhole = () => jobs().listed.isWhole(directory as unknown as ObjectJob)
+    expect(await isWhole()).toBe(false)
+    await at.db.query("update rekey.object set state = 'parked', error = 'OBJECT_REFUSED' where src_key = 'p/d/a'")
+    expect(await isWhole()).toBe(false)
+    await at.db.query("update rekey.object set error = 'OBJECT_MISSING' where src_key = 'p/d/a'")
+    expect(await isWhole()).toBe(true)
+    await apply([names('1')])
+    expect((await seen()).filter((job) => job.includes('tombstone'))).toEqual(['directory p/d tombstone', 'p/d/a tombstone'])
+    await apply([names('3')])
+    expect((await seen()).filter((job) => job.includes('tombstone'))).toContain('p/d/in/b tombstone')
+  })
+
   it('sweeps know the parked by their new keys, and leave buried ones buried', async () => {
     await apply([names('1', object('a', { newKey: null, fault: 'UNRESOLVED' })), names('2', 'b')])
     await apply([names('2')])
