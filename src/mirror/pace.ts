@@ -16,8 +16,8 @@ export interface PaceOptions {
 export interface Pace {
   /** Resolves with a function that gives the place back when there is one: tell it whether the store was able to answer. */
   enter(signal?: AbortSignal): Promise<(able: boolean) => void>
-  /** Resolves when so many bytes may go. */
-  bytes(amount: number): Promise<void>
+  /** Resolves when so many bytes may go, or at once when the signal aborts. */
+  bytes(amount: number, signal?: AbortSignal): Promise<void>
   readonly allowed: number
   readonly inFlight: number
 }
@@ -41,7 +41,8 @@ export function newPace({ most, requestsPerSecond, bytesPerSecond, now = () => p
   return {
     async enter(signal) {
       signal?.throwIfAborted()
-      await limits.requests?.(1)
+      await limits.requests?.(1, signal)
+      signal?.throwIfAborted()
       await new Promise<void>((resolve) => {
         waiting.push(resolve)
         next()
@@ -52,19 +53,19 @@ export function newPace({ most, requestsPerSecond, bytesPerSecond, now = () => p
         left = true
       }
     },
-    bytes: async (amount) => limits.bytes?.(amount),
+    bytes: async (amount, signal) => limits.bytes?.(amount, signal),
     get allowed() { return Math.floor(rate.allowed) },
     get inFlight() { return inFlight },
   }
 }
 
-function limitOf(perSecond: number | null, now: () => number): ((amount: number) => Promise<void>) | null {
+function limitOf(perSecond: number | null, now: () => number): ((amount: number, signal?: AbortSignal) => Promise<void>) | null {
   if (perSecond === null) return null
   let bucket = newBucket(perSecond, now())
-  return async (amount) => {
+  return async (amount, signal) => {
     const { bucket: after, waitMs } = taken(bucket, amount, now())
     bucket = after
-    if (waitMs > 0) await sleep(waitMs)
+    if (waitMs > 0) await sleep(waitMs, signal)
   }
 }
 

@@ -5,8 +5,8 @@ import { isBusy, type Pace } from './pace.ts'
 export function pacedStore(store: ObjectStore, pace: Pace): ObjectStore {
   const run = <T>(work: () => Promise<T>, signal?: AbortSignal): Promise<T> => inPlace(pace, work, signal)
   const write = async <T>(content: ObjectContent, work: (paced: ObjectContent) => Promise<T>, signal?: AbortSignal): Promise<T> => {
-    if ('bytes' in content) await pace.bytes(content.bytes.length)
-    return run(() => work('stream' in content ? { ...content, stream: slowly(content.stream, pace) } : content), signal)
+    if ('bytes' in content) await pace.bytes(content.bytes.length, signal)
+    return run(() => work('stream' in content ? { ...content, stream: slowly(content.stream, pace, signal) } : content), signal)
   }
   const upload = (one: Upload): Upload => ({
     id: one.id, parts: one.parts,
@@ -50,7 +50,7 @@ async function pacedBody(pace: Pace, read: () => Promise<ObjectBody>, signal?: A
     const { info, body, cancel } = await read()
     async function* counted(): AsyncGenerator<Uint8Array> {
       try {
-        yield* slowly(body, pace)
+        yield* slowly(body, pace, signal)
         leave(true)
       } catch (error) {
         leave(!isBusy(error))
@@ -66,9 +66,9 @@ async function pacedBody(pace: Pace, read: () => Promise<ObjectBody>, signal?: A
   }
 }
 
-async function* slowly(chunks: AsyncIterable<Uint8Array>, pace: Pace): AsyncGenerator<Uint8Array> {
+async function* slowly(chunks: AsyncIterable<Uint8Array>, pace: Pace, signal?: AbortSignal): AsyncGenerator<Uint8Array> {
   for await (const chunk of chunks) {
-    await pace.bytes(chunk.length)
+    await pace.bytes(chunk.length, signal)
     yield chunk
   }
 }

@@ -36,6 +36,16 @@ describe('the pace of a store', () => {
     expect(seen).toEqual([8, 4, 2, 1, 1, 1])
   })
 
+  it('who waits for its share waits no longer when it is to end', async () => {
+    const pace = newPace({ most: 4, requestsPerSecond: 1, bytesPerSecond: 1 })
+    const end = new AbortController()
+    const entered = [await pace.enter(end.signal), ...Array.from({ length: 8 }, () => pace.enter(end.signal))].slice(1) as Promise<unknown>[]
+    const waiting = [pace.bytes(1_000_000, end.signal), ...entered.map((one) => expect(one).rejects.toMatchObject({ name: 'AbortError' }))]
+    end.abort()
+    await Promise.all(waiting)
+    expect(pace.inFlight).toBe(1)
+  })
+
   it('what asks for fewer requests: busy stores and missing answers, not refusals', () => {
     const busy = ['STORE_BUSY', 'REMOTE', 'OBJECT_REFUSED', 'OBJECT_CHANGED'] as const
     expect(busy.map((code) => isBusy(new RekeyError(code, '')))).toEqual([true, true, false, false])
