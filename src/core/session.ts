@@ -44,6 +44,7 @@ export interface ConnectionSettings {
   readonly options: string
   readonly application_name: string
   readonly keepAlive: true
+  readonly keepAliveInitialDelayMillis: number
   readonly connectionTimeoutMillis: number
 }
 
@@ -62,6 +63,7 @@ export function connectionSettings(url: string, more: Readonly<Record<string, st
   return {
     connectionString: parsed.href, options: [...(own ? [own] : []), sessionOptions(more)].join(' '),
     application_name: settings.application_name,
-    keepAlive: true, connectionTimeoutMillis: 15_000,
+    // A server that has vanished says nothing, and whoever waits for its answer would go on waiting for two hours, as systems are set.
+    keepAlive: true, keepAliveInitialDelayMillis: 30_000, connectionTimeoutMillis: 15_000,
   }
 }

@@ -3,9 +3,12 @@ import { once } from 'node:events'
 import { existsSync } from 'node:fs'
 import { chmod, mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
+import { Socket } from 'node:net'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
+import { openSession } from '../../connectors/postgres/session.ts'
+import { connect } from '../../connectors/postgres-source/connect.ts'
 import { installedMajors } from '../support/binaries.ts'
 import { client, createDatabase } from '../support/database.ts'
 import { startPostgres } from '../support/postgres.ts'
@@ -167,4 +170,13 @@ test('a pair of one major is two systems', async () => {
   expect([source.pid, destination.pid]).toEqual([0, 0])
   expect(childrenOf(process.pid).filter(isAlive)).toEqual([])
   expect([source, destination].filter((one) => existsSync(one.dataDir))).toEqual([])
+})
+
+test('a server that vanishes without a word is missed after half a minute, whatever the system is set to', async () => {
+  const url = (await server(newest, 'source')).url()
+  const asked = vi.spyOn(Socket.prototype, 'setKeepAlive')
+  const [session, source] = [await openSession(url, 'destination'), await connect(url)]
+  expect(asked.mock.calls).toEqual([[true, 30_000], [true, 30_000]])
+  asked.mockRestore()
+  await Promise.all([session.close(), source.end()])
 })
