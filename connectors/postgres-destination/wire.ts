@@ -48,7 +48,7 @@ function serverError(said: ErrorFields): RekeyError {
   const known = KNOWN[fields.code ?? '']
   const data = /^2[23]/.test(fields.code ?? '')
   // What a trigger of the application raises may hold a value; our own messages and those about names do not.
-  const text = /^(RK|42)/.test(fields.code ?? '') ? `${fields.code}: ${fields.message}` : `${fields.code}${lacking(fields.code)} at ${place || 'a statement'}`
+  const text = /^(RK|42)/.test(fields.code ?? '') ? `${fields.code}: ${fields.message}` : `${fields.code}${LACKING[fields.code ?? ''] ?? ''} at ${place || 'a statement'}`
   // What no repetition changes is not retried: a statement that the server does not take, a trigger that says no.
   const other = verdictOf(fields.code) === 'stop' && fields.code !== '25P02' ? 'INTERNAL' : 'REMOTE'
   return new RekeyError(known ?? (data ? 'CONFLICT' : other), text, {
@@ -57,9 +57,10 @@ function serverError(said: ErrorFields): RekeyError {
   })
 }
 
-/** What a server lacks (class 53), in words. */
-function lacking(code: string | undefined): string {
-  return code === '53100' ? ' (the disk of the destination is full)' : code === '53200' ? ' (the destination is out of memory)' : ''
+/** What a server cannot do for the time being, in words. */
+const LACKING: Readonly<Record<string, string>> = {
+  53100: ' (the disk of the destination is full)', 53200: ' (the destination is out of memory)',
+  25006: ' (the destination takes no writes: it is a standby, or read-only by default)',
 }
 
 /**

@@ -103,13 +103,14 @@ export type Verdict = 'data' | 'retry' | 'pause' | 'stop'
 /**
  * - data (22, 23): a row's own fault, may be parked.
  * - retry (40, 55P03 lock timeout, 57014 statement timeout): the whole transaction again.
- * - pause (08, 53, 57, 58): the server's trouble; wait and reconnect.
+ * - pause (08, 53, 57, 58, and 25006 of a server that takes no writes yet or for now): the server's trouble; wait and reconnect.
  * - stop: anything else (privileges, missing columns, defects): a person must act.
  * Manual, appendix A "PostgreSQL Error Codes".
  */
 export function verdictOf(sqlstate: string | undefined): Verdict {
   if (sqlstate === undefined) return 'pause'
   if (sqlstate === '55P03' || sqlstate === '57014') return 'retry'
+  if (sqlstate === '25006') return 'pause'
   switch (sqlstate.slice(0, 2)) {
     case '22':
     case '23':

@@ -151,6 +151,31 @@ test('a destination that says that its disk is full is waited for, which is said
   }
 })
 
+test('a destination that takes no writes for a while, as a standby or one that its provider has locked, is waited for', async () => {
+  const rig = await parentsRig(servers)
+  const admin = await client(servers.destination.url())
+  const writes = async (may: string): Promise<void> => {
+    await admin.query(`alter database "${rig.destination.name}" set default_transaction_read_only = ${may}`)
+    await admin.query("select pg_terminate_backend(pid) from pg_stat_activity where datname = $1 and application_name = 'rekey'", [rig.destination.name])
+  }
+  try {
+    const running = rig.start()
+    await rig.caughtUp(running)
+    await writes('on')
+    await rig.source.query("insert into parents values (100, 'later')")
+    const told = (): boolean => running.notes.some(({ text }) => text.includes('takes no writes'))
+    for (const end = Date.now() + 15_000; !told() && Date.now() < end;) await Promise.race([running.ended, sleep(30)])
+    expect(told()).toBe(true)
+    await writes('off')
+    await rig.caughtUp(running)
+    await running.stop()
+    expect([await parked(rig), await rig.differences()]).toEqual([[], []])
+  } finally {
+    await admin.end()
+    await rig.close()
+  }
+})
+
 test('a deadlock that the bridge loses against a user of the destination is tried again', async () => {
   const rig = await parentsRig(servers)
   try {
