@@ -74,29 +74,38 @@ async function initVerb(session: Session, options: InitVerbOptions): Promise<num
   if (there.length > 0 && !options.force) {
     throw new RekeyError('USAGE', `${there.join(' and ')} would be overwritten`, { hint: 'Add --force, or name another --config.' })
   }
-  const texts = await session.world.look(urls, async ({ source, destination }) => init({
-    catalogs: { source: source.catalog, destination: destination.catalog },
-    application: options.application ?? source.catalog.database,
-    seen: await readSeen(destination.session.query, destination.catalog),
+  const { texts, empty } = await session.world.look(urls, async ({ source, destination }) => ({
+    texts: init({
+      catalogs: { source: source.catalog, destination: destination.catalog },
+      application: options.application ?? source.catalog.database,
+      seen: await readSeen(destination.session.query, destination.catalog),
+    }),
+    empty: destination.catalog.tables.length === 0,
   }))
   await mkdir(folder, { recursive: true })
   const names = ['rekey.yaml', 'mapping.yaml'] as const
   for (const name of names) await writeFile(places[name], texts[name])
   const todos = names.flatMap((name) => todosOf(texts[name]).map((todo) => ({ file: places[name], ...todo })))
   const answer: Initialised = { files: Object.values(places), todos }
-  session.answer(answer, renderInitialised(answer, VARIABLES.filter((name) => !env[name])))
+  session.answer(answer, renderInitialised(answer, { unset: VARIABLES.filter((name) => !env[name]), empty }))
   return 0
 }
 
 /** What the configuration of `rekey init` reads from the environment. */
 const VARIABLES = ['REKEY_SECRET', 'REKEY_SOURCE_URL', 'REKEY_DESTINATION_URL'] as const
 
-/** `unset`: variables that the next command will miss. */
-export function renderInitialised({ files, todos }: Initialised, unset: readonly string[]): string {
+interface Next {
+  /** Variables that the next command will miss. */
+  readonly unset: readonly string[]
+  /** The destination has no tables. */
+  readonly empty: boolean
+}
+
+export function renderInitialised({ files, todos }: Initialised, { unset, empty }: Next): string {
   const lines = todos.map(({ file, line, text }) => `  ${file}:${line} ${text}`)
   const decide = todos.length > 0 ? [`${counted(todos.length, 'place')} to decide about:`, ...lines] : []
   const set = unset.length > 0 ? [`Then set ${unset.join(', ')}, which ${files[0]} reads from the environment.`] : []
-  return `${[`Wrote ${files.join(' and ')}.`, ...decide, ...set, 'Then: rekey check'].join('\n')}\n`
+  return `${[`Wrote ${files.join(' and ')}.`, ...decide, ...set, ...(empty ? ['Then: rekey ddl, for the tables that the destination lacks'] : []), 'Then: rekey check'].join('\n')}\n`
 }
 
 function urlOf(url: string | undefined, side: 'source' | 'destination'): string {

@@ -51,9 +51,9 @@ describe('numbers for people', () => {
 
 test('a first configuration says which variables it still wants', () => {
   const made = { files: ['rekey.yaml', 'mapping/mapping.yaml'], todos: [] }
-  expect(renderInitialised(made, [])).toBe('Wrote rekey.yaml and mapping/mapping.yaml.\nThen: rekey check\n')
-  expect(renderInitialised(made, ['REKEY_SECRET', 'REKEY_SOURCE_URL'])).toContain(
-    '\nThen set REKEY_SECRET, REKEY_SOURCE_URL, which rekey.yaml reads from the environment.\nThen: rekey check\n')
+  expect(renderInitialised(made, { unset: [], empty: false })).toBe('Wrote rekey.yaml and mapping/mapping.yaml.\nThen: rekey check\n')
+  expect(renderInitialised(made, { unset: ['REKEY_SECRET', 'REKEY_SOURCE_URL'], empty: true })).toContain(
+    '\nThen set REKEY_SECRET, REKEY_SOURCE_URL, which rekey.yaml reads from the environment.\nThen: rekey ddl, for the tables that the destination lacks\nThen: rekey check\n')
 })
 
 test('a plan tells its conflicts by kind, the most first', () => {

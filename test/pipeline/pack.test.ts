@@ -27,7 +27,9 @@ test('the packed package works in an empty folder, without the servers of the te
   expect(packed.code, packed.stderr).toBe(0)
   const [{ filename,
     files }] = JSON.parse(packed.stdout.slice(packed.stdout.indexOf('['))) as [{ filename: string; files: { path: string }[] }]
-  expect(files.map((f) => f.path).filter((path) => /^(test|bench|demo)\//.test(path))).toEqual([])
+  const paths = files.map((f) => f.path)
+  expect(paths.filter((path) => /^(test|bench|demo)\//.test(path))).toEqual([])
+  expect(paths).toEqual(expect.arrayContaining(['README.md', 'docs/cli.md', 'docs/mapping.md', 'docs/operations.md']))
 
   const app = join(folder, 'app')
   await mkdir(join(app, 'mapping'), { recursive: true })

@@ -96,7 +96,7 @@ export function entityNamed(draft: Draft, written: string, where: string): strin
   if (same) return same.name
   fail(draft, {
     code: 'UNKNOWN_ENTITY', where, message: `there is no entity ${written}`,
-    fix: 'Name a table with a key of one column, or declare table.column under entities.',
+    fix: 'Name a table with a key of one column, or declare table.column under entities; in a template {rest:name} is text that stays.',
   })
   return null
 }
