@@ -6,6 +6,7 @@ import { block, changeKey, unblock } from '../core/parking.ts'
 import { addTotals, copyTotals, count, recount, TRUNCATED } from '../core/totals.ts'
 import { despiteLocks, Gather, helpedByOthers, inTurn, lateIn, othersOf } from './lane.ts'
 import { LeftBehind } from '../core/left-behind.ts'
+import type { Lsn } from '../core/lsn.ts'
 import type { Planner } from '../planning/planner.ts'
 import { refusedName } from '../planning/refused.ts'
 import { accept, arrive, converging, type DeliverOptions, type Flight, nextCheckpoint, planOf, RestartStream, type State, type Unfinished } from './delivery.ts'
@@ -161,10 +162,14 @@ export async function retryParked(options: DeliverOptions, state: State): Promis
   // There may be more: they are looked for at once.
   if (due.length >= MOST_RETRIED) state.lookedAt = -Infinity
   const there = new Set<string>()
+  const together = new Map<Lsn, Change[]>()
   const items = due.map((row) => {
     const change = onceInserted(planner.load(row), planner, there)
     const { commitLsn, ordinal } = row
-    const transaction = { epoch: 0, xid: 0, commitLsn, endLsn: commitLsn, commitMicros: 0, changes: [change], first: 0, last: true, bytes: 0, messages: [] }
+    const changes = together.get(commitLsn) ?? []
+    together.set(commitLsn, changes)
+    changes.push(change)
+    const transaction = { epoch: 0, xid: 0, commitLsn, endLsn: commitLsn, commitMicros: 0, changes, first: 0, last: true, bytes: 0, messages: [] }
     return { transaction, change, ordinal, id: row.id, taken: row.taken }
   })
   const taken = await planner.taken(items.flatMap((item) => (item.taken ? [item.change] : [])))
