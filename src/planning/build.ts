@@ -63,6 +63,8 @@ export function partOf(group: Group, build: Build): Part {
     const { program } = group.moves[0]
     const write = emptyWrite(program, build.targetOf(program), 1024)
     for (const { old, row } of group.moves) {
+      // It may refer to a row that is not decided, which is told by its new key.
+      if (build.left.has(`${nameOf(program.rule.source)}\n${keyOf(row, program.key)}`)) continue
       if (isOurs(standingOf(program, keyOf(old, program.key), build))) writeMove(program, old, row, write, build.scope)
     }
     writes.push({ rank: 0, write })

@@ -120,3 +120,28 @@ test('what waits is changed and deleted meanwhile', async () => {
     await rig.close()
   }
 })
+
+test('a row that moves to one that waits, in the same transaction, waits behind it', async () => {
+  const tables = (key: string): string => `create table users (id ${key} primary key, email text not null);
+    create table seats (user_id ${key} not null references users, n integer not null, primary key (user_id, n));`
+  const rig = await createRig({
+    servers, sourceSql: tables('bigint'), destinationSql: tables('text'),
+    mapping: `application: seats\ncontexts: [{ name: all, tables: [users, seats] }]\nentities: { users: { prefix: usr } }\ntables: { users: { verdict: merge, on: [email] } }`,
+  })
+  try {
+    await rig.destination.query(`insert into users values ('usr_one', 'a@x'), ('usr_two', 'a@x')`)
+    await rig.source.query(`insert into users values (1, 'b@x'); insert into seats values (1, 1), (1, 2)`)
+    const running = rig.start()
+    await rig.caughtUp(running)
+    await rig.source.query(`begin; insert into users values (2, 'a@x'); update seats set user_id = 2 where n = 1; commit`)
+    await rig.caughtUp(running)
+    const rows = await parked(rig)
+    expect(rows.map(({ tbl, op, behind }) => [tbl, op, behind!.slice(0, 1)])).toEqual([['public.users', 'insert', 'f'], ['public.seats', 'update', 't']])
+    await rig.destination.query(`delete from users where id = 'usr_two'; update rekey.parked set state = 'retry' where state = 'waiting'`)
+    await expect.poll(() => parked(rig)).toEqual([])
+    await running.stop()
+    expect(await rig.differences()).toEqual([])
+  } finally {
+    await rig.close()
+  }
+})
