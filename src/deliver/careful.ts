@@ -207,6 +207,12 @@ async function again(context: Context, blockedBefore: Blocked): Promise<void> {
     // Those that may only exchange values go together, whatever else failed between them.
     const [exchanging, others] = [true, false].map((one) => failed.filter(({ sqlstate }) => (sqlstate === '23505') === one).map(({ item }) => item))
     for (const items of [exchanging, others]) if (items.length > 0) await inHalves(items, context)
+    if (context.failed.length < before || exchanging.length === 0 || others.length === 0) continue
+    // A value that a row had first may be another's by now, while its later changes, which wait behind, give it up.
+    context.failed.splice(0)
+    context.blocked.clear()
+    for (const [table, keys] of copyBlocked(blockedBefore)) context.blocked.set(table, keys)
+    await inHalves(failed.map(({ item }) => item), context)
   }
 }
 

@@ -159,6 +159,27 @@ test('a value that a row of the destination itself has is not taken from it', as
   }
 })
 
+test('a parked row is tried again with the changes behind it, which give up a value that another row has taken since', async () => {
+  const rig = await swapRig({ type: 'integer' })
+  try {
+    const running = rig.start()
+    await rig.caughtUp(running)
+    await rig.destination.query(`alter table items add constraint refused check (note <> 'refused')`)
+    await rig.source.query(`insert into items (id, pos, note) values (1, 10, 'refused'); insert into parts values (1, 1)`)
+    await rig.source.query('update items set pos = 20 where id = 1')
+    await rig.source.query('insert into items (id, pos) values (2, 10)')
+    await rig.caughtUp(running)
+    expect((await waiting(rig)).map(({ tbl, key }) => [tbl, key])).toEqual([['public.items', '1'], ['public.items', '1'], ['public.parts', '1']])
+    await rig.destination.query(`alter table items drop constraint refused; update rekey.parked set state = 'retry' where state = 'waiting'`)
+    await expect.poll(() => waiting(rig)).toEqual([])
+    await running.stop()
+    expect(await rig.differences()).toEqual([])
+    for (const totals of Object.values(running.latest()!.totals)) expect(closes(totals)).toBe(true)
+  } finally {
+    await rig.close()
+  }
+})
+
 /** In a tree with rows that hang on it: what goes goes parents first, and its values come again when thousands of changes have passed. */
 scenario('a transaction in fragments gives keys and unique values of rows that it deleted to others', {
   servers, tables: ['items', 'parts'],
