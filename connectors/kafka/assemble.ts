@@ -98,7 +98,7 @@ export function assemble(options: AssembleOptions): Assembler {
       if (header.last) {
         flush(header, decoded.commitMicros)
         offset = String(BigInt(record.offset) + 1n)
-      } else if ((alone || !options.wholes) && (bytes >= fragmentBytes || changes.length >= fragmentChanges)) flush(header, decoded.commitMicros)
+      } else if ((alone || !options.wholes) && changes.at(-1)?.op !== 'truncate' && (bytes >= fragmentBytes || changes.length >= fragmentChanges)) flush(header, decoded.commitMicros)
     },
     take() {
       const taken = out

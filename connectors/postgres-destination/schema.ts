@@ -102,7 +102,9 @@ create table if not exists rekey.parked (
   note text,
   parked_at timestamptz not null default clock_timestamp()
 );
-create index if not exists parked_waiting on rekey.parked (pipeline, tbl, key) where state = 'waiting';
+drop index if exists rekey.parked_waiting;
+-- The key of a row without one is the whole row, which may be too large for another kind of index.
+create index if not exists parked_key on rekey.parked using hash (key) where state = 'waiting';
 
 create table if not exists rekey.dead_letter (
   pipeline text collate "C" not null,

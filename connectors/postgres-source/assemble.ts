@@ -77,7 +77,8 @@ export function assemble(options: AssembleOptions): Assembler {
     change(change, size) {
       changes.push(change)
       bytes += size + CHANGE_BYTES
-      if (bytes >= fragmentBytes || changes.length >= fragmentChanges) flush(null)
+      // The tables of one TRUNCATE stay together, for their rows may refer to each other.
+      if (change.op !== 'truncate' && (bytes >= fragmentBytes || changes.length >= fragmentChanges)) flush(null)
     },
     message(lsn, transactional, prefix, content) {
       if (prefix !== MESSAGE_PREFIX || skipping) return

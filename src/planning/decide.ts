@@ -182,6 +182,9 @@ export function followKey(program: Program, { from, to, row }: { from: string; t
 
 /** Ours, under its computed id, or under its key columns where those are kept or composed of other ids. */
 function decideInserted(program: Program, key: string, row: Row, deps: ResolveDeps): void {
+  // Rows without a key are a multiset: nobody asks later whose one was, and as a key a whole row may be too large for an index.
+  const { keyed, entity, adopt } = program.rule
+  if (!keyed && entity === null && adopt === null) return
   decideOurs(program, { key, row, kind: 'inserted' }, deps)
 }
 

@@ -133,6 +133,9 @@ describe('transactions', () => {
     expect(out.map((t) => [t.first, t.changes.length, t.last, t.endLsn])).toEqual([[0, 10, false, 0n], [10, 10, false, 0n],
       [20, 5, true, 108n]])
     expect(new Set(out.map((t) => t.commitLsn))).toEqual(new Set([100n]))
+    const other = { ...T, oid: 5, name: 'other' }
+    const truncated = run([begin(100n, 0n, 9), relation(T), relation(other), row, truncate([T.oid, other.oid]), row, commit(100n, 108n)], { fragmentChanges: 2 })
+    expect(truncated.map((t) => t.changes.map(({ op }) => op))).toEqual([['insert', 'truncate', 'truncate', 'insert'], []])
     const bySize = run(inTransaction(row, row, row), { fragmentBytes: 400 })
     expect(bySize.map((t) => t.changes.length)).toEqual([2, 1])
   })

@@ -147,3 +147,25 @@ test('rows without a key that come and go while their parent is read at the sour
     await rig.close()
   }
 })
+
+test('rows without a key may be larger than what an index can hold, also when they are parked', async () => {
+  const schema = (key: string): string => `create table parents (id ${key} primary key); create table tags (parent_id ${key} references parents, label text);`
+  const rig = await createRig({
+    servers, sourceSql: `${schema('bigint')} alter table tags replica identity full`, destinationSql: `${schema('text')} alter table tags add constraint short check (length(label) < 7000)`,
+    mapping: `application: tags\ncontexts: [{ name: all, tables: [parents, tags] }]\nentities: { parents: { prefix: par } }`,
+  })
+  const large = (i: number, blocks: number): string => `insert into tags select ${i}, string_agg(md5(${i} || ':' || g), '') from generate_series(1, ${blocks}) g;`
+  try {
+    await rig.source.query(`insert into parents select generate_series(1, 3); ${large(1, 200)} ${large(2, 210)} ${large(2, 210)}`)
+    const running = rig.start()
+    await rig.caughtUp(running)
+    await rig.source.query(`${large(3, 200)} ${large(1, 300)} delete from tags where parent_id = 1 and length(label) = 6400; update tags set parent_id = 1 where ctid = (select min(ctid) from tags where parent_id = 2)`)
+    await rig.caughtUp(running)
+    await running.stop()
+    expect(await rig.destination.query('select op, sqlstate, length(change) > 9600 as whole from rekey.parked')).toEqual([{ op: 'insert', sqlstate: '23514', whole: 't' }])
+    expect(await rig.destination.query('select length(label) as l, count(*) as n from tags group by 1 order by 1')).toEqual([{ l: '6400', n: '1' }, { l: '6720', n: '2' }])
+    expect(await rig.destination.query(`select count(*) as n from rekey.id_map`)).toEqual([{ n: '0' }])
+  } finally {
+    await rig.close()
+  }
+})

@@ -69,7 +69,7 @@ async function compareTable(rule: TableRule, context: Context): Promise<Differen
   const expected = new Map<string, Record_>()
   for (const row of await readRows(context.from, source, source.columns.filter((c) => !c.generated).map((c) => c.name))) {
     if (!rule.where.every((condition) => passes(condition, row))) continue
-    const entry = rule.ledger ? context.ledger.get(`${rule.entity ?? name}\n${rule.key.map((k) => escape(row[k]!)).join('\t')}`) : undefined
+    const entry = rule.ledger && rule.keyed ? context.ledger.get(`${rule.entity ?? name}\n${rule.key.map((k) => escape(row[k]!)).join('\t')}`) : undefined
     if (rule.ledger && entry && !['inserted', 'adopted', 'gone'].includes(entry.kind)) continue
     const mapped = Object.fromEntries(rule.columns.map((column) => [column.target, mapColumn(rule, column, row, context)]))
     expected.set(rule.targetKey.map((k) => mapped[k]).join('\t'), mapped)
@@ -85,6 +85,8 @@ async function compareTable(rule: TableRule, context: Context): Promise<Differen
 
 /** Is this destination row one that we put there? By the id itself, or by the ledger. */
 function ownership(rule: TableRule, context: Context, name: string): (key: string, row: Record_) => boolean {
+  // Rows without a key are told from nobody's.
+  if (!rule.keyed && rule.entity === null && rule.adopt === null) return () => true
   if (!rule.ledger) {
     const minter = context.minters.get(rule.entity!)!
     const { strategy } = context.mapping.entities.get(rule.entity!)!
