@@ -215,3 +215,8 @@ export interface RenameRule {
   readonly unique: readonly string[]
   readonly separator: string
 }
+
+/** Rows without a key, and none that a trigger makes: a multiset of whole rows, of which nobody can tell equal ones apart. */
+export function isCounted({ keyed, adopt }: Pick<TableRule, 'keyed' | 'adopt'>): boolean {
+  return !keyed && adopt === null
+}

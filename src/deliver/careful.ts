@@ -2,7 +2,7 @@ import { attempt, attemptOrExchange, type Fault, type Item, sqlstateOf, type Try
 import type { Change, Transaction } from '../core/change.ts'
 import { RekeyError, verdictOf } from '../core/errors.ts'
 import { mayBeFirst } from '../core/gather.ts'
-import type { Mapping } from '../core/mapping.ts'
+import { isCounted, type Mapping } from '../core/mapping.ts'
 import type { RowObjects } from '../core/objects/named.ts'
 import { type Blocked, block, changeKey, isBehind, storeChange, TAKEN, unblock } from '../core/parking.ts'
 import type { Parked } from '../core/plan.ts'
@@ -280,12 +280,12 @@ function wantsReading({ item: { change }, sqlstate }: Failed, { planner }: Deps)
 
 function parkedOf({ item, sqlstate, reason, behind, taken }: Failed, { planner, mapping, leave, parkedBefore }: Deps): Parked {
   const { change, transaction, ordinal } = item
-  const { keyed } = planner.programOf(change.relation).rule
   // The stream does not take away what stands in the way of a new row; one that only changes is on its way to be deleted. Nor can a row be read
   // again that has no key: what comes later for it waits with it.
-  const left = leave && keyed && sqlstate !== HELD && !(taken && change.op === 'insert') && !isBehind(change, planner.programOf(change.relation), mapping, parkedBefore)
+  const program = planner.programOf(change.relation)
+  const left = leave && !isCounted(program.rule) && sqlstate !== HELD && !(taken && change.op === 'insert') && !isBehind(change, program, mapping, parkedBefore)
   return {
-    table: nameOf(change.relation), key: changeKey(change, planner.programOf(change.relation)) ?? '', op: change.op,
+    table: nameOf(change.relation), key: changeKey(change, program) ?? '', op: change.op,
     sqlstate: taken ? TAKEN : sqlstate, reason, behind, left, change: storeChange(change), commitLsn: transaction.commitLsn, ordinal,
   }
 }

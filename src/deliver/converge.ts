@@ -3,6 +3,7 @@ import { applyCarefully } from './careful.ts'
 import type { Change, Transaction } from '../core/change.ts'
 import { keyOf } from '../core/coalesce.ts'
 import { notCarried } from '../core/gather.ts'
+import { isCounted } from '../core/mapping.ts'
 import type { ParkedRow } from '../core/parking.ts'
 import { nameOf, type Relation } from '../core/relation.ts'
 import { rowOf, textField, type Row } from '../core/row.ts'
@@ -29,8 +30,7 @@ export async function converge(options: DeliverOptions, state: State): Promise<v
   state.left = rows.length > 0
   if (!state.left) {
     state.rounds = 0
-    const keyless = [...options.mapping.tables.values()].filter(({ keyed }) => !keyed).map(({ source }) => nameOf(source))
-    await options.parked.again(keyless)
+    await options.parked.again([...options.mapping.tables.values()].filter(isCounted).map(({ source }) => nameOf(source)))
     // At once.
     state.lookedAt = -Infinity
     return options.passedCopy?.()

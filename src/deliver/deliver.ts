@@ -82,8 +82,8 @@ async function launch(transactions: readonly Transaction[], options: DeliverOpti
   if (planned === null || planned.conflicts.length > 0) {
     if (state.midway) throw new RestartStream('a transaction in fragments needs care', { until: transactions[0].commitLsn })
     await settle(flights, options, state)
-    options.planner.decisions.reset()
-    // What the try has noted belongs to rows that were not written.
+    // What the try has noted belongs to rows that were not written; what was decided in earlier fragments belongs to rows that were.
+    if (state.partial === null) options.planner.decisions.reset()
     state.book = new Map()
     await carefully(transactions, options, state)
     return null

@@ -1,5 +1,5 @@
 import { adoptRows, valueOf } from './adopt.ts'
-import type { MergeKeyPart } from '../core/mapping.ts'
+import { isCounted, type MergeKeyPart } from '../core/mapping.ts'
 import { Lines } from '../core/out.ts'
 import type { Decision } from '../core/plan.ts'
 import { ledgerName, type Program } from '../core/program.ts'
@@ -183,8 +183,7 @@ export function followKey(program: Program, { from, to, row }: { from: string; t
 /** Ours, under its computed id, or under its key columns where those are kept or composed of other ids. */
 function decideInserted(program: Program, key: string, row: Row, deps: ResolveDeps): void {
   // Rows without a key are a multiset: nobody asks later whose one was, and as a key a whole row may be too large for an index.
-  const { keyed, entity, adopt } = program.rule
-  if (!keyed && entity === null && adopt === null) return
+  if (program.rule.entity === null && isCounted(program.rule)) return
   decideOurs(program, { key, row, kind: 'inserted' }, deps)
 }
 

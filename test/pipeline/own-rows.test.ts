@@ -205,3 +205,29 @@ test.each([['engine', 'cascade'], ['set', 'no action']])('rows of others that po
     await rig.close()
   }
 })
+
+test('in a transaction in fragments, of which a row cannot be written, what was decided of all others is kept', async () => {
+  const tables = (key: string): string => `create table things (id ${key} primary key, note text);
+    create table parts (thing_id ${key} not null references things, n integer not null, note text, primary key (thing_id, n));`
+  const rig = await createRig({
+    servers, sourceSql: tables('bigint'), destinationSql: `${tables('text')} alter table parts add constraint refused check (note <> 'bad')`,
+    mapping: `application: fragments\ncontexts: [{ name: all, tables: [things, parts] }]\nentities: { things: { prefix: thi, id: random } }`,
+  })
+  try {
+    await rig.source.query(`insert into things values (0, 'before')`)
+    const running = rig.start()
+    await rig.caughtUp(running)
+    await rig.source.query(`begin; insert into things select i, repeat('n', 10000) from generate_series(1, 500) i; insert into parts select i, 1, repeat('n', 10000) from generate_series(1, 500) i; insert into parts values (0, 2, 'bad'); commit`)
+    await rig.caughtUp(running)
+    expect(await rig.destination.query('select tbl, sqlstate from rekey.parked')).toEqual([{ tbl: 'public.parts', sqlstate: '23514' }])
+    expect(await rig.destination.query(`select entity, count(*) as n from rekey.id_map where kind = 'inserted' group by 1 order by 1`)).toEqual(
+      [{ entity: 'public.parts', n: '500' }, { entity: 'things', n: '501' }])
+    // Rows that are known to be ours go.
+    await rig.source.query('delete from parts where thing_id < 100; delete from things where id between 1 and 99')
+    await rig.caughtUp(running)
+    await running.stop()
+    expect(await rig.destination.query('select (select count(*) from things) as things, (select count(*) from parts) as parts')).toEqual([{ things: '402', parts: '401' }])
+  } finally {
+    await rig.close()
+  }
+})
