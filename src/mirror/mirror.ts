@@ -231,7 +231,8 @@ async function lookAround(options: MirrorOptions, signal: AbortSignal): Promise<
       }
       warned = stopped
       await removeSome(options, 'agreed', signal)
-      if (!stopped) removed += await removeSome(options, deletes.most - removed, signal)
+      // As many as were seen: others that are due by now may be too many.
+      if (!stopped) removed += await removeSome(options, due, signal)
       if (sweep.prefixes.length > 0 && began - sweptAt >= Math.min(SWEEP_LOOK_MS, sweep.everyMs) && (await options.copied())) {
         await jobs.listed.sweep(sweep.prefixes, sweep.everyMs)
         sweptAt = began
