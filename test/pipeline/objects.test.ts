@@ -170,7 +170,8 @@ describe('objects', () => {
     for (let i = 0; i < 150; i++) await act()
     const stop = new AbortController()
     const busy = (async () => {
-      while (!stop.signal.aborted) await act()
+      // So many objects, however long processes take to start: each is copied, and looked at in the end.
+      for (; !stop.signal.aborted; await wait(25)) await act()
     })()
     const places = ['snap.chunk_written=kill@2', 'obj.copied=kill@5', 'obj.recorded=kill@3']
     for (const failpoints of places) {
