@@ -208,6 +208,8 @@ export function postgresDestination(options: DestinationOptions): PostgresDestin
       if (ending) {
         message.sql.push('savepoint rekey_end')
         endMessage(ending.gone, ending.checks, scope(), message)
+        // What is deferred shows here, where it can still be said which rows it is about.
+        message.sql.push('set constraints all immediate')
         gone = null
       }
       records(plan, scope(), message)

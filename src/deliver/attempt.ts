@@ -83,8 +83,10 @@ function exchanged(items: readonly Item[], { planner, converging }: Trying): Exc
   if (items.some((item) => item.transaction.commitLsn !== transaction.commitLsn)) return null
   const composed = new Map<Relation, readonly Change[]>()
   for (const relation of new Set(items.map(({ change }) => change.relation))) {
-    // While new rows may be there already, what takes a key is not told from what has it: a part of those that exchange would write over the others.
-    if (converging && !isWholeIn(items, relation)) continue
+    // While new rows may be there already, and in fragments, what takes a key is not told from what has it: a part of those that exchange would
+    // write over the others.
+    const alone = transaction.last && transaction.first === 0
+    if (!alone || (converging && !isWholeIn(items, relation))) continue
     const program = planner.programOf(relation)
     const { verdict, adopt, where, entity } = program.rule
     if (verdict !== 'move' || adopt !== null || where.length > 0 || (entity !== null && planner.scope.isDecided(entity))) continue
@@ -104,9 +106,9 @@ function exchanged(items: readonly Item[], { planner, converging }: Trying): Exc
 
 /** All that the source transaction changed in this table is here. */
 function isWholeIn(items: readonly Item[], relation: Relation): boolean {
-  const [{ transaction: { changes, first, last } }] = items
+  const [{ transaction: { changes } }] = items
   const count = (all: readonly Pick<Change, 'relation'>[]): number => all.reduce((sum, one) => sum + (one.relation === relation ? 1 : 0), 0)
-  return last && first === 0 && count(items.map(({ change }) => change)) === count(changes)
+  return count(items.map(({ change }) => change)) === count(changes)
 }
 
 const OWN = { insert: 'inserted', update: 'updated', delete: 'deleted', truncate: 'deleted' } as const

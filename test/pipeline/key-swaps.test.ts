@@ -74,3 +74,26 @@ test('rows that exchange keys while others are read again, in a transaction with
     await rig.close()
   }
 })
+
+test('rows that take the key of the next one in a transaction in fragments are all there afterwards', async () => {
+  const rig = await createRig({
+    servers, sourceSql: deferred('bigint', 'source'), destinationSql: deferred('text', 'destination'),
+    mapping: `application: shift\ncontexts: [{ name: all, tables: [items, notes] }]\nentities: { items: { prefix: itm }, notes: { prefix: not } }`,
+  })
+  const waiting = async (): Promise<number> => Number((await rig.destination.query(`select count(*) as n from rekey.parked where state <> 'done'`))[0].n)
+  try {
+    await rig.source.query(`insert into items select i, 'n' || i, repeat('x', 20000) from generate_series(1, 300) i`)
+    const running = rig.start()
+    await rig.caughtUp(running)
+    await rig.source.query('update items set id = id + 1')
+    await rig.caughtUp(running)
+    // What a fragment cannot do without the next one waits, and goes through as a whole.
+    expect(await rig.destination.query('select count(distinct name) as n from items')).toEqual([{ n: '300' }])
+    await rig.destination.query(`update rekey.parked set state = 'retry' where state = 'waiting'`)
+    await expect.poll(waiting).toBe(0)
+    await running.stop()
+    expect(await rig.differences()).toEqual([])
+  } finally {
+    await rig.close()
+  }
+})

@@ -177,7 +177,7 @@ test.each(['cascade', 'set null'])('a row of others that is made while the row g
   }
 })
 
-test.each([['engine', 'cascade'], ['set', 'no action']])('rows of others that point at ours by another column than the key keep what they point at (checks: %s, on delete %s)', async (checks, action) => {
+test.each([['engine', 'cascade'], ['set', 'no action'], ['engine', 'no action deferrable initially deferred']])('rows of others that point at ours by another column than the key keep what they point at (checks: %s, on delete %s)', async (checks, action) => {
   const tables = (key: string): string => `create table people (id ${key} primary key, code text not null unique);
     create table notes (id ${key} primary key, person text references people (code) on delete ${action})`
   const rig = await createRig({
