@@ -51,6 +51,14 @@ export function changeKey(change: Change, program: Program): string | null {
   return row === null ? null : keyOf(row, program.key)
 }
 
+/**
+ * The raw keys that a change frees or takes. When it waits, all that comes for them waits, too: a row that took the key which it has not left
+ * yet would be taken for its own later.
+ */
+export function changeKeys(change: Change, program: Program): string[] {
+  return [change.row, change.old].flatMap((row) => (row === null || program.key.some((i) => isUnchanged(row, i)) ? [] : [keyOf(row, program.key)]))
+}
+
 /** True when the change's own row (under its old or new key) or a row that it refers to is blocked. */
 export function isBehind(change: Change, program: Program, mapping: Mapping, blocked: Blocked): boolean {
   if (blocked.size === 0) return false

@@ -4,7 +4,7 @@ import { RekeyError, verdictOf } from '../core/errors.ts'
 import { mayBeFirst } from '../core/gather.ts'
 import { isCounted, type Mapping } from '../core/mapping.ts'
 import type { RowObjects } from '../core/objects/named.ts'
-import { type Blocked, block, changeKey, isBehind, storeChange, TAKEN, unblock } from '../core/parking.ts'
+import { type Blocked, block, changeKey, changeKeys, isBehind, storeChange, TAKEN, unblock } from '../core/parking.ts'
 import type { Parked } from '../core/plan.ts'
 import { nameOf } from '../core/relation.ts'
 import { type Outcome, TRUNCATED } from '../core/totals.ts'
@@ -268,8 +268,7 @@ function nameIn({ change }: Item, { planner }: Pick<Context, 'planner'>): string
 
 function fail(item: Item, { sqlstate, reason, behind, taken = false }: Omit<Failed, 'item'>, context: Context): void {
   const program = context.planner.programOf(item.change.relation)
-  const key = changeKey(item.change, program)
-  if (key !== null) block(context.blocked, nameOf(item.change.relation), key)
+  for (const key of changeKeys(item.change, program)) block(context.blocked, nameOf(item.change.relation), key)
   const tried = sqlstate === '23505' && !taken ? context.exchanged.get(reason) : undefined
   context.failed.push({ item, sqlstate, behind, taken, reason: tried ?? reason })
 }

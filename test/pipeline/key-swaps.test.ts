@@ -97,3 +97,28 @@ test('rows that take the key of the next one in a transaction in fragments are a
     await rig.close()
   }
 })
+
+test('a row that cannot leave its key, for it is not there, does not leave with the one that takes it', async () => {
+  const schema = (key: string): string => `create table docs (id ${key} primary key, body text not null, version integer not null); alter table docs alter body set storage external;`
+  const rig = await createRig({
+    servers, sourceSql: schema('bigint'), destinationSql: schema('text'),
+    mapping: `application: swap\ncontexts: [{ name: all, tables: [docs] }]\nentities: { docs: { prefix: doc } }`,
+  })
+  const there = (): Promise<unknown> => rig.destination.query('select id, left(body, 1) as body, version from docs')
+  try {
+    await rig.source.query(`insert into docs values (1, repeat('a', 3000), 0), (2, repeat('b', 3000), 0)`)
+    const running = rig.start()
+    await rig.caughtUp(running)
+    await rig.destination.query(`delete from docs where body like 'a%'`)
+    const before = await there()
+    await rig.source.query('begin; update docs set id = 9 where id = 1; update docs set id = 1, version = 1 where id = 2; update docs set id = 2, version = 2 where id = 9; commit')
+    await rig.caughtUp(running)
+    await running.stop()
+    expect(await rig.destination.query(`select key, sqlstate from rekey.parked where state = 'waiting' order by ordinal`)).toEqual([
+      { key: '9', sqlstate: 'RK002' }, { key: '1', sqlstate: 'RK003' }, { key: '2', sqlstate: 'RK003' },
+    ])
+    expect(await there()).toEqual(before)
+  } finally {
+    await rig.close()
+  }
+})
