@@ -1,5 +1,5 @@
 import { parseLsn } from '../../src/core/lsn.ts'
-import { block, type Blocked, blockWaived, type ParkedRow, TAKEN } from '../../src/core/parking.ts'
+import { type Blocked, blockParked, blockWaived, type ParkedRow, TAKEN } from '../../src/core/parking.ts'
 import type { ParkedRows } from '../../src/ports.ts'
 import type { Query } from './lookup.ts'
 import { allVerified } from './object-names.ts'
@@ -11,7 +11,7 @@ const BLOCKS = `(state in ('waiting', 'retry') or state = 'waived' and op = 'ins
 export function parkedRows(query: Query, pipeline: string): ParkedRows {
   return {
     async waiting() {
-      return blockedOf(await query(`select tbl, key, state from rekey.parked where pipeline = $1 and ${BLOCKS}`, [pipeline]))
+      return blockedOf(await query(`select tbl, key, state, leaves from rekey.parked where pipeline = $1 and ${BLOCKS}`, [pipeline]))
     },
     async due(most) {
       // A row that waits for its object and is deleted meanwhile need not wait: it comes and goes in one transaction.
@@ -30,7 +30,7 @@ export function parkedRows(query: Query, pipeline: string): ParkedRows {
          order by commit_lsn, ordinal, id`, [pipeline, most])
       const ids = rows.map(([id]) => id!)
       const others = await query(
-        `select tbl, key, state from rekey.parked where pipeline = $1 and ${BLOCKS} and id <> all ($2::bigint[])`, [pipeline, ids])
+        `select tbl, key, state, leaves from rekey.parked where pipeline = $1 and ${BLOCKS} and id <> all ($2::bigint[])`, [pipeline, ids])
       return {
         rows: rows.map(parkedRow),
         others: blockedOf(others),
@@ -69,10 +69,10 @@ function parkedRow([id, table, change, lsn, ordinal, taken]: readonly (string | 
 
 function blockedOf(rows: readonly (readonly (string | null)[])[]): Blocked {
   const blocked: Blocked = new Map()
-  for (const [table, text, state] of rows) {
-    const key = Buffer.from(text!, 'utf8').toString('latin1')
-    if (state === 'waived') blockWaived(blocked, table!, key)
-    else block(blocked, table!, key)
+  const rawOf = (text: string): string => Buffer.from(text, 'utf8').toString('latin1')
+  for (const [table, text, state, leaves] of rows) {
+    if (state === 'waived') blockWaived(blocked, table!, rawOf(text!))
+    else blockParked(blocked, { table: table!, key: rawOf(text!), leaves: leaves === null ? null : rawOf(leaves) })
   }
   return blocked
 }

@@ -11,7 +11,7 @@ export function records(plan: WritePlan, { pipeline, fill }: Pick<Scope, 'pipeli
   ledgerMessage(plan.decisions, pipeline, message)
   objectsMessage(plan.objects, { pipeline, fill, lsn: plan.after.commitLsn }, message)
   if (plan.parked.length > 0) {
-    message.sql.push('copy rekey.parked (pipeline, tbl, key, op, sqlstate, reason, change, behind, commit_lsn, ordinal, state) from stdin')
+    message.sql.push('copy rekey.parked (pipeline, tbl, key, op, sqlstate, reason, change, behind, commit_lsn, ordinal, state, leaves) from stdin')
     message.copies.push([parkedLines(plan.parked, pipeline).view()])
     if (plan.parked.some(({ sqlstate }) => sqlstate === 'RK004')) message.sql.push(wakeHeld(pipeline))
   }
@@ -21,7 +21,7 @@ export function records(plan: WritePlan, { pipeline, fill }: Pick<Scope, 'pipeli
 function parkedLines(parked: readonly Parked[], pipeline: string): Lines {
   const lines = new Lines(parked.length * 256)
   for (const p of parked) {
-    lines.line([pipeline, p.table, fromRaw(p.key), p.op, p.sqlstate, p.reason, p.change, p.behind ? 't' : 'f', formatLsn(p.commitLsn), String(p.ordinal), p.left ? 'left' : 'waiting'])
+    lines.line([pipeline, p.table, fromRaw(p.key), p.op, p.sqlstate, p.reason, p.change, p.behind ? 't' : 'f', formatLsn(p.commitLsn), String(p.ordinal), p.left ? 'left' : 'waiting', p.leaves && fromRaw(p.leaves)])
   }
   return lines
 }

@@ -91,6 +91,7 @@ create table if not exists rekey.parked (
   pipeline text collate "C" not null,
   tbl text collate "C" not null,
   key text collate "C" not null,
+  leaves text collate "C",
   op text not null,
   sqlstate text not null,
   reason text not null,
@@ -102,6 +103,11 @@ create table if not exists rekey.parked (
   note text,
   parked_at timestamptz not null default clock_timestamp()
 );
+do $do$ begin
+  if not exists (select from pg_attribute where attrelid = 'rekey.parked'::regclass and attname = 'leaves') then
+    alter table rekey.parked add column leaves text collate "C";
+  end if;
+end $do$;
 drop index if exists rekey.parked_waiting;
 -- The key of a row without one is the whole row, which may be too large for another kind of index.
 create index if not exists parked_key on rekey.parked using hash (key) where state = 'waiting';

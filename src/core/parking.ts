@@ -1,8 +1,9 @@
 import type { Change } from './change.ts'
-import { keyOf } from './coalesce.ts'
+import { keyOf, movesKey } from './coalesce.ts'
 import type { Lsn } from './lsn.ts'
 import { RekeyError } from './errors.ts'
 import type { Mapping, TableRule } from './mapping.ts'
+import type { Parked } from './plan.ts'
 import type { Program } from './program.ts'
 import { nameOf, type Relation } from './relation.ts'
 import { isNull, isUnchanged, rowOf, textField, unescapeField, type Row } from './row.ts'
@@ -30,6 +31,12 @@ export function block(blocked: Blocked, table: string, key: string): void {
   else blocked.set(table, new Set([key]))
 }
 
+/** A parked change keeps the key that it takes, and the one that it has not left: what took that would be taken for its own row later. */
+export function blockParked(blocked: Blocked, { table, key, leaves }: Pick<Parked, 'table' | 'key' | 'leaves'>): void {
+  block(blocked, table, key)
+  if (leaves !== null) block(blocked, table, leaves)
+}
+
 /** New rows that were waived: what comes later for them waits, too, for there may be another row under their id; what refers to them does not. */
 export function blockWaived(blocked: Blocked, table: string, key: string): void {
   block(blocked, waivedName(table), key)
@@ -51,12 +58,9 @@ export function changeKey(change: Change, program: Program): string | null {
   return row === null ? null : keyOf(row, program.key)
 }
 
-/**
- * The raw keys that a change frees or takes. When it waits, all that comes for them waits, too: a row that took the key which it has not left
- * yet would be taken for its own later.
- */
-export function changeKeys(change: Change, program: Program): string[] {
-  return [change.row, change.old].flatMap((row) => (row === null || program.key.some((i) => isUnchanged(row, i)) ? [] : [keyOf(row, program.key)]))
+/** The raw key that a change gives up for another one; null when it does not. */
+export function leftKey(change: Change, program: Program): string | null {
+  return movesKey(change, program.key) ? keyOf(change.old!, program.key) : null
 }
 
 /** True when the change's own row (under its old or new key) or a row that it refers to is blocked. */

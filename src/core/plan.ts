@@ -63,6 +63,8 @@ export interface Checkpoint {
 export interface Parked {
   readonly table: string
   readonly key: string
+  /** The key that it has not left yet; null when it changes none. */
+  readonly leaves: string | null
   readonly op: string
   readonly sqlstate: string
   readonly reason: string

@@ -4,7 +4,7 @@ import { RekeyError, verdictOf } from '../core/errors.ts'
 import { mayBeFirst } from '../core/gather.ts'
 import { isCounted, type Mapping } from '../core/mapping.ts'
 import type { RowObjects } from '../core/objects/named.ts'
-import { type Blocked, block, changeKey, changeKeys, isBehind, storeChange, TAKEN, unblock } from '../core/parking.ts'
+import { type Blocked, blockParked, changeKey, isBehind, leftKey, storeChange, TAKEN, unblock } from '../core/parking.ts'
 import type { Parked } from '../core/plan.ts'
 import { nameOf } from '../core/relation.ts'
 import { type Outcome, TRUNCATED } from '../core/totals.ts'
@@ -159,7 +159,7 @@ function copyBlocked(blocked: Blocked): Blocked {
 /** What was left is read again, so nothing waits behind it; what comes later waits behind the others. */
 function behindToo(before: Blocked, parked: readonly Parked[]): Blocked {
   const blocked = copyBlocked(before)
-  for (const { left, table, key } of parked) if (!left) block(blocked, table, key)
+  for (const one of parked) if (!one.left) blockParked(blocked, one)
   return blocked
 }
 
@@ -268,7 +268,8 @@ function nameIn({ change }: Item, { planner }: Pick<Context, 'planner'>): string
 
 function fail(item: Item, { sqlstate, reason, behind, taken = false }: Omit<Failed, 'item'>, context: Context): void {
   const program = context.planner.programOf(item.change.relation)
-  for (const key of changeKeys(item.change, program)) block(context.blocked, nameOf(item.change.relation), key)
+  const key = changeKey(item.change, program)
+  if (key !== null) blockParked(context.blocked, { table: nameOf(item.change.relation), key, leaves: leftKey(item.change, program) })
   const tried = sqlstate === '23505' && !taken ? context.exchanged.get(reason) : undefined
   context.failed.push({ item, sqlstate, behind, taken, reason: tried ?? reason })
 }
@@ -284,7 +285,7 @@ function parkedOf({ item, sqlstate, reason, behind, taken }: Failed, { planner, 
   const program = planner.programOf(change.relation)
   const left = leave && !isCounted(program.rule) && sqlstate !== HELD && !(taken && change.op === 'insert') && !isBehind(change, program, mapping, parkedBefore)
   return {
-    table: nameOf(change.relation), key: changeKey(change, program) ?? '', op: change.op,
+    table: nameOf(change.relation), key: changeKey(change, program) ?? '', leaves: leftKey(change, program), op: change.op,
     sqlstate: taken ? TAKEN : sqlstate, reason, behind, left, change: storeChange(change), commitLsn: transaction.commitLsn, ordinal,
   }
 }

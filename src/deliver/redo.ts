@@ -2,7 +2,7 @@ import { apart } from '../core/alone.ts'
 import { applyCarefully, itemsOf } from './careful.ts'
 import type { Change, Transaction } from '../core/change.ts'
 import { RekeyError, verdictOf } from '../core/errors.ts'
-import { block, changeKey, unblock } from '../core/parking.ts'
+import { blockParked, changeKey, unblock } from '../core/parking.ts'
 import { addTotals, copyTotals, count, recount, TRUNCATED } from '../core/totals.ts'
 import { despiteLocks, Gather, helpedByOthers, inTurn, lateIn, othersOf } from './lane.ts'
 import { LeftBehind } from '../core/left-behind.ts'
@@ -98,7 +98,7 @@ async function carefullyOnce(transactions: readonly Transaction[], options: Deli
   for (const parked of result.parked) {
     partial.parked.push(parked)
     if (parked.left) state.left = true
-    else block(state.blocked, parked.table, parked.key)
+    else blockParked(state.blocked, parked)
   }
   if (!transactions.at(-1)!.last) {
     arrive(transactions, state)

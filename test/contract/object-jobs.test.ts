@@ -243,7 +243,7 @@ describe('jobs of objects', () => {
 
   const parked = (key: string) => ({
     table: 'public.parents', key, op: 'insert', sqlstate: 'RK004', reason: 'waits for its object', change: '{}', behind: false,
-      left: false, commitLsn: 1n, ordinal: 0,
+      left: false, commitLsn: 1n, ordinal: 0, leaves: null,
   })
   const states = async () => (await at.db.query('select key, state from rekey.parked order by key')).map((r) => `${r.key} ${r.state}`)
 

@@ -98,7 +98,7 @@ test('rows that take the key of the next one in a transaction in fragments are a
   }
 })
 
-test('a row that cannot leave its key, for it is not there, does not leave with the one that takes it', async () => {
+test.each([true, false])('a row that cannot leave its key, for it is not there, does not leave with the one that takes it (one transaction: %s)', async (together) => {
   const schema = (key: string): string => `create table docs (id ${key} primary key, body text not null, version integer not null); alter table docs alter body set storage external;`
   const rig = await createRig({
     servers, sourceSql: schema('bigint'), destinationSql: schema('text'),
@@ -111,12 +111,21 @@ test('a row that cannot leave its key, for it is not there, does not leave with 
     await rig.caughtUp(running)
     await rig.destination.query(`delete from docs where body like 'a%'`)
     const before = await there()
-    await rig.source.query('begin; update docs set id = 9 where id = 1; update docs set id = 1, version = 1 where id = 2; update docs set id = 2, version = 2 where id = 9; commit')
-    await rig.caughtUp(running)
-    await running.stop()
-    expect(await rig.destination.query(`select key, sqlstate from rekey.parked where state = 'waiting' order by ordinal`)).toEqual([
-      { key: '9', sqlstate: 'RK002' }, { key: '1', sqlstate: 'RK003' }, { key: '2', sqlstate: 'RK003' },
+    const steps = ['update docs set id = 9 where id = 1', 'update docs set id = 1, version = 1 where id = 2', 'update docs set id = 2, version = 2 where id = 9']
+    if (together) await rig.source.query(`begin; ${steps.join('; ')}; commit`)
+    else for (const step of steps) await rig.source.query(step)
+    const waiting = async (): Promise<void> => expect(await rig.destination.query(`select key, leaves, sqlstate from rekey.parked where state = 'waiting' order by commit_lsn, ordinal`)).toEqual([
+      { key: '9', leaves: '1', sqlstate: 'RK002' }, { key: '1', leaves: '2', sqlstate: 'RK003' }, { key: '2', leaves: '9', sqlstate: 'RK003' },
     ])
+    await rig.caughtUp(running)
+    await waiting()
+    await running.stop()
+    await rig.destination.query(`update rekey.parked set state = 'retry'`)
+    const again = rig.start()
+    await rig.caughtUp(again)
+    await expect.poll(() => rig.destination.query(`select from rekey.parked where state = 'retry'`)).toEqual([])
+    await waiting()
+    await again.stop()
     expect(await there()).toEqual(before)
   } finally {
     await rig.close()
