@@ -81,8 +81,14 @@ export function goOnFilling(client: Redis, keys: Keys): Promise<unknown> {
 
 export const fillerName = (): string => randomUUID()
 
+/** At once: a hash that somebody adds between the look at their names and the removal would have no name any more. */
+const CLEAR = `
+local found = redis.call('smembers', KEYS[2])
+local removed = redis.call('unlink', KEYS[1], KEYS[2])
+for _, name in ipairs(found) do removed = removed + redis.call('unlink', ARGV[1] .. ':' .. name) end
+return removed`
+
 /** Removes everything of the pipeline but the filler's mark; resolves with how many keys there were. */
 export async function clear(client: Redis, keys: Keys): Promise<number> {
-  const hashes = await client.smembers(keys.hashes)
-  return client.unlink(keys.state, keys.hashes, ...hashes.map((name) => `${keys.lead}:${name}`))
+  return Number(await client.eval(CLEAR, 2, keys.state, keys.hashes, keys.lead))
 }
